@@ -183,10 +183,10 @@ TABLES: dict[str, tuple[Field, ...]] = {
 }
 
 # numba types a named tuple by its class, so each table has exactly one
-Input = namedtuple("Input", [f.name for f in INPUT_FIELDS])  # type: ignore[misc]  # noqa: PYI024
-Plan = namedtuple("Plan", [f.name for f in PLAN_FIELDS])  # type: ignore[misc]  # noqa: PYI024
-State = namedtuple("State", [f.name for f in STATE_FIELDS])  # type: ignore[misc]  # noqa: PYI024
-Output = namedtuple("Output", [f.name for f in OUTPUT_FIELDS])  # type: ignore[misc]  # noqa: PYI024
+Input = namedtuple("Input", [f.name for f in INPUT_FIELDS])  # type: ignore[misc]
+Plan = namedtuple("Plan", [f.name for f in PLAN_FIELDS])  # type: ignore[misc]
+State = namedtuple("State", [f.name for f in STATE_FIELDS])  # type: ignore[misc]
+Output = namedtuple("Output", [f.name for f in OUTPUT_FIELDS])  # type: ignore[misc]
 CLASSES: dict[str, Callable[..., Any]] = {"input": Input, "plan": Plan, "state": State, "output": Output}
 
 
@@ -216,9 +216,7 @@ def views(table: str, dims: Dims, buffer: np.ndarray) -> Any:
     places, nbytes = layout(table, dims)
     if buffer.dtype != np.uint8 or buffer.size != nbytes:
         raise ValueError(f"{table} image of {dims} needs {nbytes} bytes of uint8, got {buffer.size} {buffer.dtype}")
-    arrays = [
-        np.ndarray(shape, dtype=dtype, buffer=buffer, offset=offset) for offset, dtype, shape in places.values()
-    ]
+    arrays = [np.ndarray(shape, dtype=dtype, buffer=buffer, offset=offset) for offset, dtype, shape in places.values()]
     return CLASSES[table](*arrays)
 
 
