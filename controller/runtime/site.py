@@ -1,0 +1,98 @@
+"""Describe a site to the running processes: names, addresses, clock and folders. One JSON file, read by all.
+
+The plan (limits, curves, contracts) is not in here: it is the PLAN image beside it, `plan.bin`, so that ledger and
+replay see exactly the bytes that the law saw.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from controller.law import image
+
+
+class Strict(BaseModel):
+    """Refuse unknown keys: a typing error must not switch a protection off."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ChargerPort(Strict):
+    """Say how one charger is reached and which fail-safe it is programmed with."""
+
+    name: str
+    model: str = Field(description="catalog name, e.g. keba-p30")
+    address: str = Field(description="modbus+tcp://host:port")
+    failsafe_a: float = Field(description="A; applied by the charger itself when it hears nothing")
+    failsafe_s: float = Field(description="s; 0 where the model's own cannot be programmed")
+
+
+class SubstationPort(Strict):
+    """Say how the substation is reached and which measuring point is which node of the plan."""
+
+    name: str
+    model: str
+    address: str = Field(description="opc.tcp://host:port")
+    points: dict[str, list[int]] = Field(
+        description="measuring group (transformer, head, poc) -> node indices, in the order of the group's arrays"
+    )
+
+
+class InstrumentPort(Strict):
+    """Say how one instrument is reached and which hard limits hold for it."""
+
+    name: str
+    model: str
+    role: str = Field(description="ac_source, ac_load or ev_adapter")
+    address: str = Field(description="TCPIP::host::port::SOCKET, or modbus+tcp://host:port for an ev_adapter")
+    hard_max_v: float = float("nan")
+    hard_max_a: float = float("nan")
+    slew_v_per_s: float = float("inf")
+
+
+class BenchPort(Strict):
+    """Name the charger that stands on the bench and the instruments around it."""
+
+    charger: int = Field(description="index of the device under test among the chargers")
+    source: InstrumentPort
+    load: InstrumentPort
+    adapter: InstrumentPort
+    period_s: float = 0.1
+    car_max_a: float = Field(description="A; what the played car takes at most")
+
+
+class Site(Strict):
+    """Hold everything that a process of the run needs to know at its start."""
+
+    name: str
+    stage: str = Field(description="bench or field")
+    period_s: float
+    utc_minus_mono_ns: int = Field(description="UTC of the scenario minus the monotonic clock, ns")
+    utc_offset_s: float = Field(description="local time minus UTC at the site, s")
+    store_dir: str = Field(description="folder of the shared images, on a tmpfs where there is one")
+    run_dir: str
+    seed: int
+    dims: tuple[int, int, int, int] = Field(description="n chargers, m nodes, w windows, k curve points")
+    charger_names: list[str]
+    node_names: list[str]
+    chargers: list[ChargerPort]
+    substation: SubstationPort | None = None
+    bench: BenchPort | None = None
+
+    def image_dims(self) -> image.Dims:
+        """Return the sizes of the process images."""
+        return image.Dims(*self.dims)
+
+    def store(self, name: str) -> Path:
+        """Return the path of a shared image, e.g. ``input.img``."""
+        return Path(self.store_dir) / name
+
+    def load_plan(self) -> np.ndarray:
+        """Return the bytes of the PLAN image (uint8)."""
+        return np.fromfile(self.store("plan.bin"), dtype=np.uint8)
+
+
+def read_site(path: Path) -> Site:
+    """Read `site.json`; pydantic's ValidationError lists everything that is wrong with it."""
+    return Site.model_validate_json(path.read_text())
