@@ -1,0 +1,57 @@
+"""Keep the two clocks of a run: the machine's monotonic clock and the scenario's UTC derived from it.
+
+The scenario's UTC is the monotonic clock plus one constant of the site file. So a step of the machine's wall clock
+cannot move a contract window, and a street may start at 16:59:50 whatever the time is.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class SiteClock:
+    """Derive UTC (ns of the Unix epoch) from the monotonic clock by `utc_minus_mono_ns`."""
+
+    utc_minus_mono_ns: int
+    monotonic_ns: Callable[[], int] = time.monotonic_ns
+
+    def utc_ns(self) -> int:
+        """Return the scenario's UTC now, ns."""
+        return self.monotonic_ns() + self.utc_minus_mono_ns
+
+
+def sleep_until(deadline_ns: int) -> None:
+    """Sleep to an absolute deadline of the monotonic clock, ns; return at once where it has passed.
+
+    Python 3.11 sleeps by clock_nanosleep to an absolute deadline made from the difference, so a preemption between
+    the two lines lengthens one sleep and never shifts the deadlines after it.
+    """
+    left_ns = deadline_ns - time.monotonic_ns()
+    if left_ns > 0:
+        time.sleep(left_ns / NS)
+
+
+@dataclass(slots=True)
+class Deadlines:
+    """Walk along absolute deadlines one period apart; skip whole periods after an overrun and count them.
+
+    All times are ns of the monotonic clock. `next_ns` is the deadline to sleep to.
+    """
+
+    period_ns: int
+    next_ns: int
+    skipped: int = 0
+
+    def advance(self, now_ns: int) -> int:
+        """Move to the first deadline after `now_ns` and return how many whole periods were skipped."""
+        self.next_ns += self.period_ns
+        late_ns = now_ns - self.next_ns
+        if late_ns < 0:
+            return 0
+        lost = late_ns // self.period_ns + 1
+        self.next_ns += lost * self.period_ns
+        self.skipped += lost
+        return lost
