@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import llvmlite.binding
 import numpy as np
@@ -54,7 +54,7 @@ def law_decide() -> Decide:
     """Return the law's `decide`; imported late, because that compiles it."""
     from controller.law.decide import decide
 
-    return decide
+    return cast(Decide, decide)
 
 
 def replay(run_dir: Path, decide: Decide | None = None) -> ReplayResult:

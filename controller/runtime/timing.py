@@ -19,7 +19,6 @@ COUNTERS = ("scans", "skipped", "misses", "misses_host", "ledger_dropped", "orde
 TIMING = np.dtype(
     [
         ("period_ns", "i8"),
-        ("started_ns", "i8"),
         ("last_ns", "i8"),
         *((name, "i8") for name in COUNTERS),
         ("wake", HISTOGRAM),
@@ -93,9 +92,18 @@ class Timing:
     @classmethod
     def create(cls, path: Path, period_ns: int) -> "Timing":
         """Make `timing.img` with nothing counted."""
+        return cls._on(Store.create(path, TIMING.itemsize), period_ns)
+
+    @classmethod
+    def attach(cls, path: Path, period_ns: int) -> "Timing":
+        """Attach to a `timing.img` that the parent made, with nothing counted."""
+        return cls._on(Store.attach(path, TIMING.itemsize), period_ns)
+
+    @classmethod
+    def _on(cls, store: Store, period_ns: int) -> "Timing":
         record = np.zeros(1, dtype=TIMING)
         record["period_ns"] = period_ns
-        return cls(Store.create(path, TIMING.itemsize), record, TimingView(record[0:1].reshape(())))
+        return cls(store, record, TimingView(record.reshape(())))
 
     def count(self, wake_ns: int, busy_ns: int, cpu_ns: int, decide_ns: int, skipped: int) -> None:
         """Count one scan: lateness of its wake-up, wall and CPU time it was busy, time of decide, periods lost."""

@@ -1,0 +1,52 @@
+"""Lay out `wires.img`: whether the wires are ready, and link, faults, round trips and ages of every port."""
+
+from typing import Any
+
+import numpy as np
+
+from controller.runtime.histogram import HISTOGRAM, Histogram
+from controller.runtime.site import Site
+from controller.runtime.store import Store
+
+NAME = "wires.img"
+PORT = np.dtype(
+    [
+        ("name", "S48"),
+        ("fault", "S240"),
+        ("link", "i8"),
+        ("errors", "i8"),
+        ("round_trip", HISTOGRAM),
+        ("age", HISTOGRAM),
+        ("obey", HISTOGRAM),
+    ]
+)
+
+
+def ports(site: Site) -> list[str]:
+    """Return the names of the ports in their order: the chargers, then the substation where there is one."""
+    names = [charger.name for charger in site.chargers]
+    return names + ([site.substation.name] if site.substation else [])
+
+
+def dtype(names: list[str]) -> np.dtype:
+    """Return the layout of `wires.img` for so many ports."""
+    return np.dtype([("ready", "i8"), ("failed", "i8"), ("ports", PORT, (len(names),))])
+
+
+def read_wires(site: Site) -> np.ndarray:
+    """Return a copy of the wires' status, a record of `dtype` (shape ()); zeros where nothing was written yet."""
+    layout = dtype(ports(site))
+    buffer = np.zeros(layout.itemsize, dtype=np.uint8)
+    Store.attach(site.store(NAME), layout.itemsize).read(buffer)
+    record: np.ndarray = buffer.view(layout).reshape(())
+    return record
+
+
+def to_dict(status: np.ndarray) -> dict[str, Any]:
+    """Return the ports' figures in the shape of `timing.json`: {name: link, errors, fault, round_trip, age, obey}."""
+    figures = {}
+    for port in status["ports"]:
+        named: dict[str, Any] = {name: Histogram(port[name]).to_dict() for name in ("round_trip", "age", "obey")}
+        named |= {"link": bool(port["link"]), "errors": int(port["errors"]), "fault": port["fault"].decode() or None}
+        figures[port["name"].decode()] = named
+    return figures
