@@ -1,0 +1,122 @@
+"""Declare what a scenario promises (VerdictPlan and its rules) and what a judgement is (Verdict): data only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+PASSED, FAILED, NOT_EXERCISED, INCONCLUSIVE = "passed", "failed", "not_exercised", "inconclusive"
+STATES = (PASSED, FAILED, NOT_EXERCISED, INCONCLUSIVE)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Hold one judgement: value and limit in `unit`, a sentence for people, figures for tools in `detail`."""
+
+    name: str
+    state: str
+    value: float
+    limit: float
+    unit: str
+    text: str
+    detail: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.state not in STATES:
+            raise ValueError(f"verdict {self.name}: state {self.state!r}, must be one of {', '.join(STATES)}")
+
+    @property
+    def passed(self) -> bool | None:
+        """Return True where it passed, False where it failed, None where it proves neither."""
+        return {PASSED: True, FAILED: False}.get(self.state)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRule:
+    """Promise that chargers draw at most `limit_a` per phase in a contract window."""
+
+    chargers: tuple[int, ...]
+    start_s: float
+    limit_a: float
+    until_s: float = np.inf
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRule:
+    """Promise that the feeder head takes at most `limit_w` after a DSO order; some car must pause for it."""
+
+    at_s: float
+    limit_w: float
+    until_s: float = np.inf
+    needs_pause: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CutRule:
+    """Promise that a charger whose link is cut falls to its fail-safe amps by itself."""
+
+    charger: int
+    at_s: float
+    failsafe_s: float
+    failsafe_a: float
+    until_s: float = np.inf
+
+
+@dataclass(frozen=True, slots=True)
+class StaleRule:
+    """Promise that nothing rises while a substation value is stale."""
+
+    at_s: float
+    until_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlineBudget:
+    """Bound the scan: share of periods missed, and wake-up lateness at p99 as a share of the period."""
+
+    missed_ratio: float = 0.001
+    wake_p99_ratio: float = 0.1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VerdictPlan:
+    """List what a scenario promises; None leaves a rule out.
+
+    `obey_s` (N,) is each charger's obey time in s: write pacing + 5 s PWM + 5 s car, plus whatever a measured order
+    needs to reach the law. Tolerances are those of the metering.
+    """
+
+    obey_s: np.ndarray
+    voltage_min_pu: float | None = None
+    settle_s: float = 0.0
+    u_nom_v: float = 230.0
+    window: WindowRule | None = None
+    order: OrderRule | None = None
+    cut: CutRule | None = None
+    stale: StaleRule | None = None
+    deadlines: DeadlineBudget | None = None
+    tolerance_a: float = 0.5
+    tolerance_w: float = 500.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Label a moment of the scenario, for the pictures."""
+
+    t_s: float
+    label: str
+
+
+def marks_of(plan: VerdictPlan, names: Sequence[str]) -> list[Mark]:
+    """Return the scenario's moments that the plan knows; `names` are the chargers'."""
+    marks = []
+    if plan.window:
+        marks.append(Mark(plan.window.start_s, f"{plan.window.limit_a:g} A window"))
+    if plan.order:
+        marks.append(Mark(plan.order.at_s, f"DSO order {plan.order.limit_w / 1e3:g} kW"))
+    if plan.cut:
+        marks.append(Mark(plan.cut.at_s, f"link of {names[plan.cut.charger]} cut"))
+    if plan.stale:
+        marks.append(Mark(plan.stale.at_s, "substation value stale"))
+    return marks
