@@ -1,0 +1,136 @@
+"""Compose the INPUT image from what the ports read, and tell each port what the scan allows it to write.
+
+No wire in here: the ports hand over their readings, so that tests and other transports can do the same.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from controller.law import image
+from controller.runtime.histogram import Histogram
+from controller.runtime.store import Store
+
+NODE_FIELDS = (
+    "node_v",
+    "node_v_quality",
+    "node_v_change_ns",
+    "node_v_stamp_utc_ns",
+    "node_a",
+    "node_a_quality",
+    "node_a_change_ns",
+    "node_a_stamp_utc_ns",
+    "node_w",
+    "node_temp_c",
+    "order_w",
+    "order_from_s",
+    "order_to_s",
+    "order_quality",
+    "order_beat_ns",
+)
+BELOW_A = 0.5  # drawn amps count as obeyed within this much above the limit
+
+
+class ChargerReading(Protocol):
+    """Name what the runtime takes from a charger's reading: terminals L1..L3, load reference, NaN unknown."""
+
+    volt_v: Any
+    amp_a: Any
+    power_w: float
+    session_wh: float
+    state: int
+    limit_a: float
+    quality: int
+    change_ns: int
+    link: bool
+    session_no: int
+
+
+def put_charger(inp: Any, i: int, reading: ChargerReading) -> None:
+    """Write one charger's reading into row `i` of the INPUT views."""
+    inp.charger_v[i] = reading.volt_v
+    inp.charger_a[i] = reading.amp_a
+    inp.charger_w[i] = reading.power_w
+    inp.charger_wh[i] = reading.session_wh
+    inp.charger_state[i] = reading.state
+    inp.charger_limit_a[i] = reading.limit_a
+    inp.charger_quality[i] = reading.quality
+    inp.charger_change_ns[i] = reading.change_ns
+    inp.charger_link[i] = reading.link
+    inp.session_no[i] = reading.session_no
+
+
+def put_nodes(inp: Any, reading: Any) -> None:
+    """Copy a substation's reading, whose arrays are named and shaped as the node fields of INPUT."""
+    for name in NODE_FIELDS:
+        getattr(inp, name)[:] = getattr(reading, name)
+
+
+class OutputTap:
+    """Follow `output.img`: the newest allowed amps, and whether the scan that decided them still lives.
+
+    `limit_s` is the oldest heartbeat with which a port may talk. Before the first scan nothing is written, but reading
+    is allowed: the scan needs inputs to start.
+    """
+
+    __slots__ = ("_buffer", "_limit_ns", "_output", "_seen", "_store")
+
+    def __init__(self, store: Store, dims: image.Dims, limit_s: float) -> None:
+        self._store = store
+        self._buffer, self._output = image.allocate("output", dims)
+        self._limit_ns = round(limit_s * 1e9)
+        self._seen = 0
+
+    def may_talk(self, now_ns: int) -> bool:
+        """Say whether any I/O is allowed at `now_ns`: no scan yet, or one whose heartbeat is young enough."""
+        return self._store.sequence == 0 or now_ns - self._store.written_ns <= self._limit_ns
+
+    def refresh(self) -> bool:
+        """Take the newest OUTPUT and return whether it is another one than before."""
+        if self._store.sequence == self._seen:
+            return False
+        self._seen = self._store.read(self._buffer)
+        return True
+
+    def want_a(self, i: int, now_ns: int) -> float:
+        """Return the amps that charger `i` may draw; NaN while nothing may be written."""
+        self.refresh()
+        if self._seen == 0 or not self.may_talk(now_ns):
+            return float("nan")
+        return float(self._output.allowed_a[i])
+
+    @property
+    def allowed_a(self) -> np.ndarray:
+        """Return the newest allowed amps, (N,)."""
+        allowed: np.ndarray = self._output.allowed_a
+        return allowed
+
+    @property
+    def decided_ns(self) -> int:
+        """Return the monotonic time of the scan that decided them, ns."""
+        return int(self._output.now_ns[0])
+
+
+@dataclass(slots=True)
+class ObeyClock:
+    """Time how long one charger takes from a lower limit's decision until its drawn amps are below the limit.
+
+    A further fall while it is still above starts no new time; a raise, a lost link or a reading from before the
+    decision says nothing and counts nothing.
+    """
+
+    histogram: Histogram
+    limit_a: float = float("inf")
+    since_ns: int = 0
+
+    def update(self, allowed_a: float, decided_ns: int, drawn_a: float, read_ns: int) -> None:
+        """Take the newest decision (A, ns) and reading (largest phase amps, ns)."""
+        if self.since_ns and allowed_a > self.limit_a:
+            self.since_ns = 0
+        if not self.since_ns and allowed_a < self.limit_a and drawn_a > allowed_a + BELOW_A:
+            self.since_ns = decided_ns
+        self.limit_a = allowed_a
+        if self.since_ns and read_ns > self.since_ns and drawn_a <= allowed_a + BELOW_A:
+            self.histogram.add_ns(read_ns - self.since_ns)
+            self.since_ns = 0

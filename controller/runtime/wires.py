@@ -1,0 +1,259 @@
+"""Talk to chargers and substation: one asyncio process that fills `input.img` and carries out `output.img`.
+
+`python -m controller.runtime.wires SITE_JSON`, started by the supervisor. It decides nothing. When the scan's
+heartbeat is older than `HEARTBEAT_S` all I/O stops, reads included: a charger's fail-safe timer runs on silence, and
+polling alone would keep it quiet.
+"""
+
+import asyncio
+import math
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from controller.law import image
+from controller.law.names import Quality
+from controller.runtime import stores, wires_status
+from controller.runtime.clock import SiteClock
+from controller.runtime.compose import ObeyClock, OutputTap, put_charger, put_nodes
+from controller.runtime.events import NAME as EVENTS
+from controller.runtime.events import Events
+from controller.runtime.histogram import Histogram
+from controller.runtime.process import die_with_parent, ignore_sigint
+from controller.runtime.site import Site, read_site
+from controller.runtime.store import Store
+from instruments.faults import PortFault
+
+HEARTBEAT_S = 1.0
+PUBLISH_S = 0.04
+STATUS_S = 0.5
+FIRST_READINGS_S = 15.0
+
+
+class PortsFailed(Exception):
+    """Report the faults of the devices that could not be opened."""
+
+    def __init__(self, faults: list[PortFault]) -> None:
+        self.faults = faults
+        super().__init__("\n".join(str(fault) for fault in faults))
+
+
+class Wires:
+    """Own the ports of one site: `chargers` in the plan's order, and the substation where there is one."""
+
+    def __init__(self, site: Site, chargers: list[Any], substation: Any | None, events: Events) -> None:
+        dims = site.image_dims()
+        self.site = site
+        self.chargers = chargers
+        self.substation = substation
+        self.events = events
+        self.buffer, self.input = image.allocate("input", dims)
+        self.input_store = stores.attach(site, "input.img")
+        limit_s = max(HEARTBEAT_S, 5 * site.period_s)
+        self.tap = OutputTap(stores.attach(site, "output.img"), dims, limit_s)
+        names = wires_status.ports(site)
+        layout = wires_status.dtype(names)
+        self.status = np.zeros(1, dtype=layout)
+        self.status_store = Store.attach(site.store(wires_status.NAME), layout.itemsize)
+        self.ports = self.status[0]["ports"]
+        self.ports["name"] = [name.encode()[:48] for name in names]
+        self.round_trip = [Histogram(port["round_trip"]) for port in self.ports]
+        self.age = [Histogram(port["age"]) for port in self.ports]
+        self.obey = [ObeyClock(Histogram(port["obey"])) for port in self.ports[: len(chargers)]]
+        self._trips_seen = [0] * len(names)
+        self._links = [True] * len(names)
+
+    def may_talk(self) -> bool:
+        """Say whether any I/O is allowed now."""
+        return self.tap.may_talk(time.monotonic_ns())
+
+    def want_a(self, i: int) -> float:
+        """Return what charger `i` may draw, A; NaN while nothing may be written."""
+        return self.tap.want_a(i, time.monotonic_ns())
+
+    async def open(self) -> None:
+        """Connect to every device, identify it and program its fail-safe; PortsFailed names all that failed."""
+        ports = [*self.chargers, *([self.substation] if self.substation else [])]
+        await _all(port.open() for port in ports)
+        await _all(charger.program_failsafe() for charger in self.chargers)
+
+    async def run(self, ended: asyncio.Event) -> None:
+        """Poll, write and publish until `ended`; an exception of any task ends all of them."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._publish_forever())]
+            for i, charger in enumerate(self.chargers):
+                tasks.append(group.create_task(charger.run(lambda i=i: self.want_a(i), self.may_talk)))
+            if self.substation:
+                tasks.append(group.create_task(self.substation.run(self.may_talk)))
+            await ended.wait()
+            for task in tasks:
+                task.cancel()
+
+    async def close(self) -> None:
+        """Close every port; what cannot be closed is told and left."""
+        ports = [*self.chargers, *([self.substation] if self.substation else [])]
+        for result in await asyncio.gather(*(port.close() for port in ports), return_exceptions=True):
+            if isinstance(result, BaseException):
+                self.events.write("close_failed", text=str(result))
+
+    def compose(self) -> None:
+        """Write the newest readings into the INPUT image."""
+        for i, charger in enumerate(self.chargers):
+            put_charger(self.input, i, charger.reading)
+        if self.substation:
+            put_nodes(self.input, self.substation.reading)
+
+    def complete(self) -> bool:
+        """Say whether every device has delivered a first good reading, so that the law can start bumplessly."""
+        chargers = all(charger.reading.quality == Quality.GOOD for charger in self.chargers)
+        return chargers and (self.substation is None or bool((self.input.node_v_quality == Quality.GOOD).any()))
+
+    def measure(self, now_ns: int) -> None:
+        """Count round trips, slot ages and obey times, and tell links that fell or came back."""
+        self.tap.refresh()
+        for i, charger in enumerate(self.chargers):
+            reading = charger.reading
+            self._port(i, bool(reading.link), charger, reading, reading.change_ns, now_ns)
+            if reading.link:
+                drawn_a = float(np.nanmax(reading.amp_a)) if np.isfinite(reading.amp_a).any() else math.nan
+                self.obey[i].update(float(self.tap.allowed_a[i]), self.tap.decided_ns, drawn_a, reading.change_ns)
+        if self.substation:
+            reading = self.substation.reading
+            changed_ns = int(np.max(reading.node_a_change_ns))
+            self._port(len(self.chargers), bool(reading.link), self.substation, reading, changed_ns, now_ns)
+
+    def publish_status(self, now_ns: int) -> None:
+        """Write `wires.img`."""
+        self.status_store.write(self.status.view(np.uint8), now_ns)
+
+    def _port(self, k: int, link: bool, port: Any, reading: Any, changed_ns: int, now_ns: int) -> None:
+        row = self.ports[k]
+        row["link"] = link
+        row["errors"] = getattr(reading, "errors", 0)
+        row["fault"] = str(getattr(reading, "fault", "") or "").encode()[:240]
+        trip_ns = int(getattr(reading, "round_trip_ns", 0))
+        if trip_ns > 0 and trip_ns != self._trips_seen[k]:
+            self._trips_seen[k] = trip_ns
+            self.round_trip[k].add_ns(trip_ns)
+        if changed_ns > 0:
+            self.age[k].add_ns(now_ns - changed_ns)
+        if link != self._links[k]:
+            self._links[k] = link
+            self.events.write("link_up" if link else "link_lost", device=port.name, fault=row["fault"].decode())
+
+    async def _publish_forever(self) -> None:
+        """Publish INPUT at a fixed rate, from the first complete set of readings on (or when that is overdue)."""
+        overdue_s = time.monotonic() + FIRST_READINGS_S
+        status_s = 0.0
+        started = False
+        while True:
+            now_ns = time.monotonic_ns()
+            self.compose()
+            if not started and (self.complete() or time.monotonic() > overdue_s):
+                started = True
+                self.status[0]["ready"] = 1
+                self.events.write("wires_ready", complete=self.complete())
+            if started:
+                self.input_store.write(self.buffer, now_ns)
+                self.measure(now_ns)
+            if time.monotonic() >= status_s:
+                status_s = time.monotonic() + STATUS_S
+                self.publish_status(now_ns)
+            await asyncio.sleep(PUBLISH_S)
+
+
+async def _all(steps: Any) -> None:
+    """Await all of them and raise PortsFailed with every fault; any other exception is raised as it is."""
+    faults = []
+    for result in await asyncio.gather(*steps, return_exceptions=True):
+        if isinstance(result, PortFault):
+            faults.append(result)
+        elif isinstance(result, BaseException):
+            raise result
+    if faults:
+        raise PortsFailed(faults)
+
+
+def build_ports(site: Site) -> tuple[list[Any], Any | None]:
+    """Return the charger clients and the substation client (or None) that a site file names."""
+    from instruments.modbus_charger import ModbusCharger
+    from instruments.opcua_substation import SubstationClient
+
+    from instruments.catalog import load_model
+
+    clock = SiteClock(site.utc_minus_mono_ns)
+    chargers = [
+        ModbusCharger(
+            port.name,
+            load_model(port.model),
+            port.address,
+            clock_ns=time.monotonic_ns,
+            failsafe_a=port.failsafe_a,
+            failsafe_s=port.failsafe_s,
+        )
+        for port in site.chargers
+    ]
+    if site.substation is None:
+        return chargers, None
+    station = site.substation
+    substation = SubstationClient(
+        station.name,
+        load_model(station.model),
+        station.address,
+        station.points,
+        site.dims[1],
+        clock_ns=time.monotonic_ns,
+        utc_ns=clock.utc_ns,
+    )
+    return chargers, substation
+
+
+async def serve(wires: Wires) -> int:
+    """Open, run until SIGTERM, close; return the exit code (3: a device failed at its opening, named on stderr)."""
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    try:
+        await _unless(ended, wires.open)
+        if not ended.is_set():
+            await wires.run(ended)
+    except PortsFailed as failed:
+        wires.status[0]["failed"] = 1
+        for fault in failed.faults:
+            wires.events.write("fault", device=fault.device, fault=fault.kind.name.lower(), text=str(fault))
+        print(failed, file=sys.stderr)
+        return 3
+    finally:
+        wires.publish_status(time.monotonic_ns())
+        await wires.close()
+    return 0
+
+
+async def _unless(ended: asyncio.Event, act: Callable[[], Awaitable[None]]) -> None:
+    """Await `act()` but leave it when `ended` is set first."""
+    task = asyncio.ensure_future(act())
+    waiter = asyncio.ensure_future(ended.wait())
+    await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
+    waiter.cancel()
+    if not task.done():
+        task.cancel()
+        return
+    await task
+
+
+def main(site_json: Path) -> int:
+    """Run the wires of a site until SIGTERM; return the exit code."""
+    ignore_sigint()
+    die_with_parent()
+    site = read_site(site_json)
+    chargers, substation = build_ports(site)
+    events = Events(Path(site.run_dir) / EVENTS, "wires")
+    return asyncio.run(serve(Wires(site, chargers, substation, events)))
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
