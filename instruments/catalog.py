@@ -1,0 +1,158 @@
+"""Load the catalog: one TOML a device family, checked strictly, with a source for every block.
+
+The head is common to all protocols; behind it stands the part of the protocol that the family speaks. Client, twin,
+protocol tests and documents read the same record.
+"""
+
+import functools
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from instruments.modbus_catalog import Block, ChargerPart, ModbusPart, Strict
+from instruments.scpi_catalog import VERIFIED, ScpiPart
+
+__all__ = ["VERIFIED", "CatalogError", "Model", "all_models", "charger_of", "load_model", "modbus_of", "model_names"]
+
+FOLDER = Path(__file__).parent / "catalog"
+
+Role = Literal["charger", "ac_source", "ac_load", "dc_source", "dc_load", "ev_adapter", "meter", "relay", "substation"]
+
+
+class CatalogError(Exception):
+    """Report everything that is wrong with a catalog file, or a name that is not in the catalog."""
+
+
+class Head(Block):
+    """Name the family, its maker, the role that it plays and the protocol that it speaks."""
+
+    name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", description="as rig and site files write it")
+    vendor: str
+    family: str
+    role: Role
+    protocol: Literal["modbus", "scpi", "opcua"]
+
+
+class OpcuaIdentity(Block):
+    """Say which server stands at the other end."""
+
+    namespace_uri: str
+    manufacturer: str
+    product: str
+
+
+class OpcuaNode(Block):
+    """Describe one variable: browse path below Objects, type, shape and unit."""
+
+    path: str
+    dtype: Literal["Double", "Float", "UInt32", "Int32", "DateTime", "String", "Boolean"]
+    shape: str = Field(default="1", description="1 a scalar, n one value a point, n*3 one a point and phase")
+    unit: str = Field(min_length=1)
+    access: Literal["r", "rw"] = "r"
+
+
+class OpcuaPart(Strict):
+    """Describe an OPC UA server as its client sees it."""
+
+    identity: OpcuaIdentity
+    nodes: dict[str, OpcuaNode]
+
+
+class Model(Strict):
+    """Hold the whole record of one device family."""
+
+    model: Head
+    charger: ChargerPart | None = None
+    modbus: ModbusPart | None = None
+    scpi: ScpiPart | None = None
+    opcua: OpcuaPart | None = None
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "Model":
+        if getattr(self, self.model.protocol) is None:
+            raise ValueError(f"protocol {self.model.protocol} needs a part [{self.model.protocol}]")
+        if self.model.role == "charger" and self.charger is None:
+            raise ValueError("role charger needs a part [charger]")
+        if self.charger is not None and self.modbus is not None:
+            names = {r.name for r in self.modbus.registers}
+            if missing := [n for n in self.charger.named_registers() if n not in names]:
+                raise ValueError(f"[charger] names unknown registers: {', '.join(missing)}")
+        return self
+
+
+def model_names() -> list[str]:
+    """Return the names of all families, sorted."""
+    return sorted(_name_of(path) for path in FOLDER.glob("*.toml"))
+
+
+@functools.cache
+def load_model(name: str) -> Model:
+    """Return the record of one family.
+
+    Errors: CatalogError for a name that is not in the catalog, and for a broken file, with every fault as
+    file:key, value and what is allowed.
+    """
+    path = FOLDER / f"{name.replace('-', '_')}.toml"
+    if not path.is_file():
+        raise CatalogError(f"{name}: no such device model; the catalog has {', '.join(model_names())}")
+    return read_model(path)
+
+
+def read_model(path: Path) -> Model:
+    """Read one catalog file; a CatalogError lists all that is wrong with it."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CatalogError(f"{path.name}: not a TOML file: {error}") from error
+    try:
+        model = Model.model_validate(raw)
+    except ValidationError as error:
+        raise CatalogError("\n".join(_explain(path.name, detail) for detail in error.errors())) from error
+    if model.model.name != _name_of(path):
+        raise CatalogError(f"{path.name}:model.name = {model.model.name}: must be {_name_of(path)}, as the file")
+    return model
+
+
+def all_models() -> list[Model]:
+    """Return the records of all families, by name."""
+    return [load_model(name) for name in model_names()]
+
+
+def charger_of(model: Model) -> ChargerPart:
+    """Return the charger part of a family; a CatalogError names a family that is none."""
+    if model.charger is None:
+        raise CatalogError(f"{model.model.name}: is a {model.model.role}, not a charger")
+    return model.charger
+
+
+def modbus_of(model: Model) -> ModbusPart:
+    """Return the Modbus part of a family; a CatalogError names a family that speaks another protocol."""
+    if model.modbus is None:
+        raise CatalogError(f"{model.model.name}: speaks {model.model.protocol}, not Modbus")
+    return model.modbus
+
+
+def _name_of(path: Path) -> str:
+    return path.stem.replace("_", "-")
+
+
+def _explain(label: str, detail: ErrorDetails) -> str:
+    where = f"{label}:{_dotted(detail['loc'])}"
+    if detail["type"] == "missing":
+        return f"{where}: is missing and required"
+    if detail["type"] == "extra_forbidden":
+        return f"{where}: unknown key; correct or remove it"
+    message = detail["msg"].removeprefix("Value error, ")
+    value = detail["input"]
+    return f"{where}: {message}" if isinstance(value, dict) else f"{where} = {value!r}: {message}"
+
+
+def _dotted(loc: Iterable[int | str]) -> str:
+    text = ""
+    for part in loc:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
