@@ -115,7 +115,7 @@ class SafeOff(Block):
 
 
 class Setup(Block):
-    """List the messages that bring the device into the mode that its role needs, before anything is energised."""
+    """List messages in order: the mode that a role needs before anything is energised, or the energising itself."""
 
     steps: list[Step]
 
@@ -182,6 +182,7 @@ class Protection(Block):
     """Name the device's own limits that are programmed first and read back: quantity names in order."""
 
     limits: list[str] = Field(description="quantities: <what>_limit_v, <what>_limit_a take our hard limits")
+    enable: str = Field(default="", description="boolean quantity that switches it on; empty: always on")
     delay: str = Field(default="", description="quantity of the trip delay")
     delay_s: float = Field(default=0.0, ge=0, description="delay that we program")
 
@@ -201,7 +202,7 @@ class Rating(Block):
     max_a: float = Field(gt=0, description="per output, in its single-phase mode where it has one")
     max_va: float = Field(gt=0)
     phases: list[int]
-    sinks: bool = Field(description="takes power back (a source) ")
+    sinks: bool = Field(description="takes power in")
 
 
 class ScpiPart(Strict):
@@ -213,6 +214,7 @@ class ScpiPart(Strict):
     remote: Remote
     rating: Rating
     setup: dict[str, Setup] = Field(description="by number of phases, e.g. one, three")
+    energise: Setup = Field(description="ordered messages that switch the output or input on")
     safe_off: SafeOff
     watchdog: Watchdog
     clear: Clear
@@ -224,8 +226,8 @@ class ScpiPart(Strict):
 
     @model_validator(mode="after")
     def _names_exist(self) -> "ScpiPart":
-        named = [*self.protection.limits, *([self.protection.delay] if self.protection.delay else [])]
-        missing = [name for name in named if name not in self.quantities]
+        named = [*self.protection.limits, self.protection.delay, self.protection.enable]
+        missing = [name for name in named if name and name not in self.quantities]
         if missing:
             raise ValueError(f"protection names unknown quantities: {', '.join(missing)}")
         if set(self.setup) != set(self.cycle):

@@ -49,10 +49,12 @@ class ScpiServer:
             self._server.close()
             self._server = None
         clients = dict(self._clients)
-        for task, writer in clients.items():
-            writer.transport.abort()
-            task.cancel()
+        for writer in clients.values():
+            writer.transport.abort()  # the tasks see the end of their streams; cancelled ones would be logged
+        stalled = not self._stalled.is_set()
+        self._stalled.set()
         await asyncio.gather(*clients, return_exceptions=True)
+        self.stall(stalled)
 
     async def cut(self) -> None:
         """Cut the link: connections are reset and new ones refused until `restore`."""
