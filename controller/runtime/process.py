@@ -94,3 +94,12 @@ def realtime(priority: int = 40, cpu: int | None = None) -> dict[str, str]:
         except OSError as error:
             report["cpu"] = f"no: {error.strerror}"
     return report
+
+
+def ordinary() -> None:
+    """Give back what `realtime` may have been granted: scheduling class and locked memory."""
+    if not LINUX:
+        return
+    if os.sched_getscheduler(0) != os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    _call("munlockall")
