@@ -122,7 +122,8 @@ def order_obeyed(plan: VerdictPlan, trace: Trace, _: Trace) -> Verdict:
     before_w, after_w = float(load_w[at - 1]), float(load_w[due])
     paused = _paused(trace, at - 1, due)
     head = f"{before_w / 1e3:.1f} kW before, {after_w / 1e3:.1f} kW after {obey_s:.1f} s"
-    text = f"{head}; order {rule.limit_w / 1e3:g} kW; under it after {taken_s:.1f} s; {len(paused)} cars paused"
+    under = f"under it after {taken_s:.1f} s" if np.isfinite(taken_s) else "never under it"
+    text = f"{head}; order {rule.limit_w / 1e3:g} kW; {under}; {len(paused)} cars paused"
     detail = {"before_w": before_w, "after_w": after_w, "paused": paused}
     state = PASSED if taken_s <= obey_s + EPS_S else FAILED
     if before_w <= cap_w:
@@ -178,7 +179,7 @@ def failsafe_seen(plan: VerdictPlan, trace: Trace, _: Trace) -> Verdict:
     name, i = "failsafe_seen", rule.charger
     limit_s = rule.failsafe_s + float(plan.obey_s[i])
     at, due, end = (_first(trace, t_s) for t_s in (rule.at_s, rule.at_s + limit_s, rule.until_s))
-    if due >= len(trace.t_s) or at == 0:
+    if at >= len(trace.t_s) or at == 0:
         return _too_short(name, limit_s, "s", trace, rule.at_s + limit_s)
     amps, top_a = trace.drawn_a[:, i], rule.failsafe_a + plan.tolerance_a
     if not np.isfinite(amps[at - 1 : end]).all():
@@ -186,6 +187,8 @@ def failsafe_seen(plan: VerdictPlan, trace: Trace, _: Trace) -> Verdict:
     above = np.flatnonzero(amps[at:end] > top_a)
     down = at + (int(above[-1]) + 1 if len(above) else 0)
     taken_s = float(trace.t_s[down] - rule.at_s) if down < end else np.inf
+    if due >= len(trace.t_s) and down >= end:  # it may still fall in time
+        return _too_short(name, limit_s, "s", trace, rule.at_s + limit_s)
     label = trace.charger_names[i]
     text = f"{label} drew {amps[at - 1]:.1f} A at the cut, {rule.failsafe_a:g} A or less from {taken_s:.1f} s after it"
     text = (
@@ -250,9 +253,15 @@ def nothing_rose_on_stale(plan: VerdictPlan, trace: Trace, reference: Trace) -> 
     return Verdict(name, state, value, 0.0, "A", text + _unknown(known), detail)
 
 
+def scan_figures(timing: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the scan's own figures from timing.json, where they stand at the top or under `scan`."""
+    inner = timing.get("scan")
+    return inner if isinstance(inner, Mapping) else timing
+
+
 def deadlines(budget: DeadlineBudget, timing: Mapping[str, Any]) -> Verdict:
     """Judge the scan's deadlines; misses with CPU time left, and late wake-ups, are the host's: inconclusive."""
-    figures = timing.get("scan", timing) if isinstance(timing.get("scan"), Mapping) else timing
+    figures = scan_figures(timing)
     due = int(figures["scans"]) + int(figures["skipped"])
     name, limit = "deadlines", budget.missed_ratio
     if due == 0:
