@@ -1,0 +1,208 @@
+"""Step every charger and its car together: N chargers, one record each, one compiled loop.
+
+The fleet knows volts and amps at the chargers' own terminals L1..L3; which grid phase they are is the rig's business.
+Currents are in phase with the voltage (unity power factor). + flows from the grid into the charger.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hil.plant import ev as car
+from hil.plant import evse as charger
+from hil.plant.ev import EvSpec
+from hil.plant.evse import EvseSpec
+from hil.plant.kernel import kernel
+from hil.plant.pilot import Pilot, amps_of_duty, duty_of_amps
+from hil.plant.table import spec_table, state_table
+from hil.plant.view import EvseView
+
+__all__ = ["EvSpec", "EvseSpec", "EvseView", "Fleet", "Pilot", "amps_of_duty", "duty_of_amps"]
+
+PHASES = 3
+WH_PER_WS = 1.0 / 3600.0
+
+
+@kernel
+def account(p: Any, s: Any, watts: float, dt_s: float) -> None:
+    """Add one step's energy to meter, session and battery of one charger."""
+    energy_wh = watts * dt_s * WH_PER_WS
+    s.energy_wh += energy_wh
+    if s.connected:
+        s.session_wh += energy_wh
+    if s.plugged:
+        s.need_wh = max(s.need_wh - energy_wh, 0.0)
+        s.soc = min(s.soc + energy_wh * p.ev_efficiency / p.ev_battery_wh, 1.0)
+
+
+@kernel
+def step_all(
+    specs: Any, states: Any, now_s: float, dt_s: float, volt_v: Any, external_a: Any, drawn_a: Any, seen_v: Any
+) -> None:
+    """Advance every charger and car by one step; `drawn_a` and `seen_v` (N, 3) are written."""
+    for i in range(len(states)):
+        p, s = specs[i], states[i]
+        used = min(p.phases, p.ev_phases)
+        low_v, high_v = math.inf, 0.0
+        for k in range(p.phases):
+            volt = volt_v[i, k]
+            high_v = volt if volt > high_v else high_v
+            if k < used and not volt >= low_v:  # a NaN goes through and counts as no supply
+                low_v = volt
+        alive = charger.control(p, s, now_s, high_v)
+        target_a = car.ask(p, s, now_s, low_v)
+        if alive:
+            charger.switch(p, s, now_s, dt_s)
+        car.draw(p, s, target_a, dt_s)
+        watts, top_a = 0.0, 0.0
+        for k in range(3):
+            volt, amps = volt_v[i, k], external_a[i, k]
+            seen_v[i, k] = volt
+            if math.isnan(amps):
+                amps = s.amp_a if k < used else 0.0
+            drawn_a[i, k] = amps
+            top_a = max(top_a, amps)
+            if volt > 0.0:
+                watts += volt * amps
+        charger.supervise(p, s, now_s, top_a)
+        account(p, s, watts, dt_s)
+
+
+class Fleet:
+    """Hold N chargers with one car each and step them.
+
+    Public arrays are live views: drawn_a (N, 3) A; pwm_a, setpoint_a, applied_a (N,) A; state (N,) Pilot; contactor,
+    power_on, failsafe_active (N,) bool; failsafe_remaining_s (N,) s, +inf never; soc (N,) 0..1; session_wh,
+    energy_wh (N,) Wh; session_no, error_code (N,). A device under test is told through external_a (N, 3), measured
+    amps or NaN for the car model, and external_cp (N,), the pilot state that an adapter asserts (0 A, 1 B, 2 C) or
+    -1; writing error_code injects a fault (0 clears it).
+    """
+
+    __slots__ = (
+        "_specs",
+        "_states",
+        "applied_a",
+        "contactor",
+        "drawn_a",
+        "energy_wh",
+        "error_code",
+        "ev",
+        "evse",
+        "external_a",
+        "external_cp",
+        "failsafe_active",
+        "failsafe_remaining_s",
+        "n",
+        "now_s",
+        "power_on",
+        "pwm_a",
+        "session_no",
+        "session_wh",
+        "setpoint_a",
+        "soc",
+        "state",
+        "volt_v",
+    )
+
+    def __init__(self, evse: Sequence[EvseSpec], ev: Sequence[EvSpec]) -> None:
+        """Build the fleet with every charger supplied, booted into its boot limit, and no car plugged in.
+
+        ValueError where the numbers of chargers and cars differ or are 0.
+        """
+        if not evse or len(evse) != len(ev):
+            raise ValueError(f"fleet: {len(evse)} chargers and {len(ev)} cars: allowed one car a charger, at least one")
+        self.evse, self.ev = tuple(evse), tuple(ev)
+        self.n = len(self.evse)
+        self.now_s = 0.0
+        self._specs, self._states = spec_table(self.evse, self.ev), state_table(self.n)
+        self.drawn_a = np.zeros((self.n, PHASES))
+        self.volt_v = np.full((self.n, PHASES), np.nan)
+        self.external_a = np.full((self.n, PHASES), np.nan)
+        states = self._states
+        self.external_cp: np.ndarray = states["external_cp"]
+        self.pwm_a: np.ndarray = states["pwm_a"]
+        self.state: np.ndarray = states["state"]
+        self.contactor: np.ndarray = states["contactor"]
+        self.setpoint_a: np.ndarray = states["setpoint_a"]
+        self.applied_a: np.ndarray = states["applied_a"]
+        self.soc: np.ndarray = states["soc"]
+        self.session_wh: np.ndarray = states["session_wh"]
+        self.energy_wh: np.ndarray = states["energy_wh"]
+        self.session_no: np.ndarray = states["session_no"]
+        self.failsafe_active: np.ndarray = states["failsafe_active"]
+        self.failsafe_remaining_s: np.ndarray = states["failsafe_remaining_s"]
+        self.power_on: np.ndarray = states["power_on"]
+        self.error_code: np.ndarray = states["error_code"]
+        for spec, state in zip(self._specs, states, strict=True):
+            charger.boot(spec, state, math.nan)
+
+    def plug_in(self, i: int, now_s: float, soc: float, need_wh: float) -> None:
+        """Plug a car with state of charge `soc` (0..1) into charger i; it takes `need_wh` at most (+inf: until full).
+
+        A car that was still there is taken as gone. The charger sees it, and counts a session, at the next step.
+        """
+        if not 0.0 <= soc <= 1.0:
+            raise ValueError(f"{self.evse[i].name}: soc {soc!r}: allowed 0..1")
+        if not need_wh >= 0.0:
+            raise ValueError(f"{self.evse[i].name}: need_wh {need_wh!r} Wh: allowed 0 or more, +inf until full")
+        self.unplug(i, now_s)
+        s = self._states[i]
+        s.plugged = True
+        s.soc = soc
+        s.need_wh = need_wh
+        s.sleeping = False
+        s.retry_at_s = -math.inf
+
+    def unplug(self, i: int, now_s: float) -> None:
+        """Take the car away from charger i; its current is gone at once."""
+        s = self._states[i]
+        if s.pwm_a != 0.0:
+            s.pwm_a = 0.0
+            s.pwm_at_s = now_s
+        s.plugged = s.connected = s.held = s.s2 = False
+        s.amp_a = s.seen_a = 0.0
+        s.notice_at_s = math.nan
+
+    def step(self, now_s: float, dt_s: float, volt_v: np.ndarray) -> np.ndarray:
+        """Advance all by `dt_s` to `now_s` under `volt_v` (N, 3) at the terminals; return amps drawn (N, 3).
+
+        The result is `drawn_a`, a buffer that the next step overwrites. NaN volts: terminal without supply.
+        """
+        step_all(self._specs, self._states, now_s, dt_s, volt_v, self.external_a, self.drawn_a, self.volt_v)
+        self.now_s = now_s
+        return self.drawn_a
+
+    def view(self, i: int) -> EvseView:
+        """Return what the registers of charger i are made of."""
+        return EvseView(self.evse[i], self.ev[i], self._states[i], self.drawn_a[i], self.volt_v[i], i)
+
+    def duty(self, i: int) -> float:
+        """Return the duty cycle (share 0..1) on the control pilot of charger i: 1 steady +, 0 no supply or fault."""
+        s = self._states[i]
+        if s.state in (Pilot.E, Pilot.F):
+            return 0.0
+        return duty_of_amps(float(s.pwm_a))
+
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """Return copies of everything that changes, by name."""
+        copies = {name: np.array(self._states[name]) for name in self._states.dtype.names}
+        copies |= {name: getattr(self, name).copy() for name in ("drawn_a", "volt_v", "external_a")}
+        copies["now_s"] = np.array(self.now_s)
+        return copies
+
+    def restore(self, snapshot: dict[str, np.ndarray], shift_s: float = 0.0) -> None:
+        """Put a snapshot back, all its moments moved by `shift_s` seconds. ValueError for one of another fleet."""
+        known = {*self._states.dtype.names, "drawn_a", "volt_v", "external_a", "now_s"}
+        if known != set(snapshot):
+            raise ValueError(
+                f"snapshot: names differ by {sorted(known ^ set(snapshot))}: allowed one of Fleet.snapshot"
+            )
+        if len(snapshot["soc"]) != self.n:
+            raise ValueError(f"snapshot: {len(snapshot['soc'])} chargers: allowed {self.n}, those of this fleet")
+        for name in self._states.dtype.names:
+            self._states[name] = snapshot[name] + shift_s if name.endswith("_at_s") else snapshot[name]
+        for name in ("drawn_a", "volt_v", "external_a"):
+            getattr(self, name)[...] = snapshot[name]
+        self.now_s = float(snapshot["now_s"]) + shift_s
