@@ -27,6 +27,7 @@ from controller.runtime.store import Store
 POLL_S = 0.05
 HEARTBEAT_S = 1.0
 SUPERVISOR_S = 5.0
+STOPPING_S = 20.0  # a planned stop waits for the charger's contactor before it opens the source
 ATTEMPTS = 3
 ANSWER_BYTES = 4096
 
@@ -67,14 +68,14 @@ class Limits:
     supervisor_s: float = SUPERVISOR_S
 
 
-def trip_cause(limits: Limits, parent_gone: bool, scan_s: float, bench_s: float, supervisor_s: float) -> str | None:
+def trip_cause(allowed: Limits, parent_gone: bool, scan_s: float, bench_s: float, supervisor_s: float) -> str | None:
     """Return why to trip, or None; the ages are in s, NaN where a heartbeat has not begun yet."""
     if parent_gone:
         return "the supervisor is gone"
     for name, age_s, limit_s in (
-        ("scan", scan_s, limits.scan_s),
-        ("bench", bench_s, limits.bench_s),
-        ("supervisor", supervisor_s, limits.supervisor_s),
+        ("scan", scan_s, allowed.scan_s),
+        ("bench", bench_s, allowed.bench_s),
+        ("supervisor", supervisor_s, allowed.supervisor_s),
     ):
         if age_s > limit_s:
             return f"heartbeat of the {name} is {age_s:.2f} s old, allowed are {limit_s:.2f} s"
@@ -203,20 +204,28 @@ def _target(port: InstrumentPort) -> Target:
     )
 
 
+def limits(site: Site, stopping: bool) -> Limits:
+    """Return the oldest heartbeats allowed; the bench gets more time while a planned stop is under way."""
+    period_s = site.bench.period_s if site.bench else site.period_s
+    bench_s = STOPPING_S if stopping else max(HEARTBEAT_S, 5 * period_s)
+    return Limits(max(HEARTBEAT_S, 5 * site.period_s), bench_s)
+
+
 def watch(site: Site, ended: list[int], beat: Store) -> str | None:
     """Wait until a heartbeat stops, the supervisor goes or `ended` is filled; return the cause, None where ended."""
     parent = int(os.environ.get(PARENT_ENV, os.getppid()))
     scan = stores.Heartbeat(site.store("output.img"))
     bench = stores.Heartbeat(site.store("bench_meas.img"))
     supervisor = stores.Heartbeat(site.store(stores.BEAT))
-    period_s = site.bench.period_s if site.bench else site.period_s
-    limits = Limits(max(HEARTBEAT_S, 5 * site.period_s), max(HEARTBEAT_S, 5 * period_s))
-    nothing = np.zeros(stores.BEAT_BYTES, dtype=np.uint8)
+    told = Store.attach(site.store(stores.BEAT), stores.BEAT_BYTES)
+    nothing, said = np.zeros(stores.BEAT_BYTES, dtype=np.uint8), np.zeros(stores.BEAT_BYTES, dtype=np.uint8)
     while not ended:
         now_ns = time.monotonic_ns()
         beat.write(nothing, now_ns)
+        told.read(said)
+        allowed = limits(site, stopping=bool(said[stores.STOPPING]))
         gone = os.getppid() != parent
-        cause = trip_cause(limits, gone, scan.age_s(now_ns), bench.age_s(now_ns), supervisor.age_s(now_ns))
+        cause = trip_cause(allowed, gone, scan.age_s(now_ns), bench.age_s(now_ns), supervisor.age_s(now_ns))
         if cause and not ended:
             return cause
         time.sleep(POLL_S)

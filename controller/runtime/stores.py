@@ -18,6 +18,7 @@ IMAGES = {"input.img": "input", "latched.img": "input", "output.img": "output", 
 ORDERS = "orders.box"
 BEAT = "supervisor.img"
 BEAT_BYTES = 64
+STOPPING = 0  # byte of the supervisor's heartbeat: 1 while a planned stop is under way
 GUARD = "guard.img"
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from controller.runtime.events import Events
 from controller.runtime.process import BLAS_ENV, PARENT_ENV
 from controller.runtime.store import Store
-from controller.runtime.stores import BEAT_BYTES, Heartbeat
+from controller.runtime.stores import BEAT_BYTES, STOPPING, Heartbeat
 
 EXIT_DONE = 0
 EXIT_FAULT = 3
@@ -86,6 +86,7 @@ class Supervisor:
     interrupted: int = 0
     outcome: Outcome | None = None
     _beat: Store | None = None
+    _said: np.ndarray = field(default_factory=lambda: np.zeros(BEAT_BYTES, dtype=np.uint8))
     _handlers: dict[int, object] = field(default_factory=dict)
 
     def __enter__(self) -> "Supervisor":
@@ -162,6 +163,8 @@ class Supervisor:
     def stop(self, fault: bool | None = None) -> None:
         """End every child in order; `fault` None takes it from the outcome."""
         fault = fault or (self.outcome is not None and self.outcome.exit_code == EXIT_FAULT)
+        self._said[STOPPING] = not fault
+        self._write_beat()
         running = [child for child in self.children if self._alive(child)]
         if running:
             self.events.write("stop", fault=fault, running=[child.spec.name for child in running])
@@ -209,7 +212,7 @@ class Supervisor:
 
     def _write_beat(self) -> None:
         if self._beat is not None:
-            self._beat.write(np.zeros(BEAT_BYTES, dtype=np.uint8), time.monotonic_ns())
+            self._beat.write(self._said, time.monotonic_ns())
 
     def _end(self, exit_code: int, who: str | None, text: str) -> Outcome:
         self.outcome = Outcome(exit_code, who, text)

@@ -1,5 +1,8 @@
 """Build a small site with its shared files, and a law of a few lines whose decisions are easy to foresee."""
 
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,15 @@ def allow_override(inp: Any, plan: Any, state: Any, out: Any) -> None:
     out.now_ns[0] = inp.now_ns[0]
     out.allowed_a[:] = inp.override_a.clip(0.0, 16.0)
     out.reason_a[:] = inp.random_u + state.last_ns[0]
+
+
+def wait_for(true: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Poll a condition; the bound is there only so that a broken test ends, no verdict hangs on it."""
+    until_s = time.monotonic() + seconds
+    pause = threading.Event()
+    while not true():
+        assert time.monotonic() < until_s, "waited in vain"
+        pause.wait(0.005)
 
 
 @pytest.fixture

@@ -1,0 +1,70 @@
+"""List the controller's processes of a site, in the order in which they are stopped. The rig adds plant and desk."""
+
+import sys
+from pathlib import Path
+
+from controller.runtime import stores, wires_status
+from controller.runtime.site import Site
+from controller.runtime.stores import Heartbeat
+from controller.runtime.supervisor import ProcessSpec
+
+# groups of a planned stop, from the first to the last; the plant's twins must outlive the bench and the guard
+STOP_BENCH, STOP_GUARD, STOP_SCAN, STOP_LEDGER, STOP_PLANT = range(5)
+WARM_S = 90.0  # numba compiles the law anew after an edit: the first scan waits for it
+SILENT_S = 3.0
+
+
+def controller_processes(site_json: Path, site: Site) -> list[ProcessSpec]:
+    """Return the specs of ledger, wires, bench and guard (where the site has a bench) and scan; start them together.
+
+    The shared files must have been made (`stores.prepare`); `plan.bin` and the bench's images too.
+    """
+    scan, wires = Heartbeat(site.store("output.img")), Heartbeat(site.store("input.img"))
+    bench, guard = Heartbeat(site.store("bench_meas.img")), Heartbeat(site.store(stores.GUARD))
+
+    def argv(module: str) -> list[str]:
+        return [sys.executable, "-m", f"controller.runtime.{module}", str(site_json)]
+
+    specs = [
+        ProcessSpec("ledger", argv("ledger"), STOP_LEDGER),
+        ProcessSpec(
+            "wires",
+            argv("wires"),
+            STOP_SCAN,
+            ready=lambda: bool(wires_status.read_wires(site)["ready"]),
+            heartbeat=wires.path,
+            heartbeat_s=SILENT_S,
+        ),
+        ProcessSpec(
+            "scan",
+            argv("scan"),
+            STOP_SCAN,
+            ready=lambda: scan.written_ns() > 0,
+            ready_timeout_s=WARM_S,
+            heartbeat=scan.path,
+            heartbeat_s=max(SILENT_S, 10 * site.period_s),
+        ),
+    ]
+    if site.bench is not None:
+        specs += [
+            ProcessSpec(
+                "bench",
+                argv("bench"),
+                STOP_BENCH,
+                at_once=True,
+                ready=lambda: bench.written_ns() > 0,
+                stop_timeout_s=20.0,
+                heartbeat=bench.path,
+                heartbeat_s=SILENT_S,
+            ),
+            ProcessSpec(
+                "guard",
+                argv("guard"),
+                STOP_GUARD,
+                at_once=True,
+                ready=lambda: guard.written_ns() > 0,
+                heartbeat=guard.path,
+                heartbeat_s=SILENT_S,
+            ),
+        ]
+    return specs
