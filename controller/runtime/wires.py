@@ -181,10 +181,10 @@ async def _all(steps: Any) -> None:
 
 def build_ports(site: Site) -> tuple[list[Any], Any | None]:
     """Return the charger clients and the substation client (or None) that a site file names."""
-    from instruments.modbus_charger import ModbusCharger
     from instruments.opcua_substation import SubstationClient
 
     from instruments.catalog import load_model
+    from instruments.modbus_charger import ModbusCharger
 
     clock = SiteClock(site.utc_minus_mono_ns)
     chargers = [
