@@ -1,0 +1,283 @@
+"""Put a rig together: the only place where files become a feeder, chargers, a plan and a scenario.
+
+Everything random is drawn here, from the rig's seed, so that fast mode, the real-time run and its uncontrolled
+twin see the same street.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from controller.law import image
+from controller.law.names import VoltSource
+from controller.runtime.plan import ChargerSpec, DroopSpec, NodeSpec, SiteSpec, WindowSpec, build_plan
+from hil.plant.fleet import EvseSpec, EvSpec
+from hil.rig.network import Network, build_network
+from hil.rig.rigfile import LoadedRig
+from hil.rig.schema import ChargerPart, Rig
+from instruments import catalog
+from profiles.feeder import Feeder
+from profiles.household import Households, load_households
+from profiles.session import draw_sessions
+from profiles.vehicle import Vehicle
+
+CONNECTION_NODE = 2  # nodes 0 and 1 are the transformer and the feeder's head
+COARSE_V = 0.5  # a meter that resolves less than this bars droop: 1 V is 8.7 % of a 5 % band
+WEEK_S = 7 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEvent:
+    """Plug a car in (need_wh > 0) or out (0) at a charger, at scenario time `at_s`."""
+
+    at_s: float
+    charger: int
+    soc: float
+    need_wh: float
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """Hold a rig put together, ready to be stepped (world), served (plant process) and decided upon (plan)."""
+
+    rig: Rig
+    network: Network
+    households: Households
+    customer_names: list[str]
+    customer_of: np.ndarray  # (N,) index of each charger's customer
+    charger_names: list[str]
+    models: list[catalog.Model]  # (N,)
+    evse: list[EvseSpec]
+    ev: list[EvSpec]
+    nodes: list[str]
+    dims: image.Dims
+    plan_bytes: np.ndarray
+    site: SiteSpec
+    sessions: list[SessionEvent]
+    start_utc_s: float
+    utc_offset_s: float
+    week_s: float  # seconds since Monday 00:00 local at the start
+    dut: int  # index of the charger on the bench; -1 none
+
+    def plan(self) -> Any:
+        """Return views on the PLAN image."""
+        return image.views("plan", self.dims, self.plan_bytes)
+
+
+def assemble(loaded: LoadedRig, seed: int | None = None, horizon_s: float | None = None) -> Assembly:
+    """Build the network, the plant's parts, the plan and the sessions of a checked rig.
+
+    `seed` replaces the rig's; `horizon_s` is how far sessions are drawn. NetworkError where the two load-flow
+    solutions do not agree.
+    """
+    rig = loaded.rig
+    seed = rig.rig.seed if seed is None else seed
+    horizon_s = rig.scenario.for_s if horizon_s is None else horizon_s
+    feeder = loaded.feeder
+    network = build_network(feeder, source_pu=rig.feeder.source_pu)
+    customer_names = list(feeder.loads.name)
+    models = [loaded.models[charger.model] for charger in rig.charger]
+    cars = [loaded.vehicles[charger.vehicle] for charger in rig.charger]
+    customer_of = np.array([charger.customer - 1 for charger in rig.charger])
+    site = _site_spec(loaded, models, cars, feeder, customer_of)
+    dims, plan_bytes, _ = build_plan(site)
+    zone = ZoneInfo(rig.rig.timezone)
+    start = rig.scenario.start
+    local = start.replace(tzinfo=zone) if start.tzinfo is None else start.astimezone(zone)
+    offset = local.utcoffset()
+    midnight_s = local.hour * 3600 + local.minute * 60 + local.second
+    return Assembly(
+        rig=rig,
+        network=network,
+        households=load_households(rig.feeder.households, len(customer_names), seed),
+        customer_names=customer_names,
+        customer_of=customer_of,
+        charger_names=[charger.name for charger in rig.charger],
+        models=models,
+        evse=[_evse(charger, model) for charger, model in zip(rig.charger, models, strict=True)],
+        ev=[_ev(charger, car) for charger, car in zip(rig.charger, cars, strict=True)],
+        nodes=[node.name for node in site.nodes],
+        dims=dims,
+        plan_bytes=plan_bytes,
+        site=site,
+        sessions=_sessions(rig, cars, seed, horizon_s),
+        start_utc_s=local.astimezone(UTC).timestamp(),
+        utc_offset_s=offset.total_seconds() if offset is not None else 0.0,
+        week_s=local.weekday() * 86400.0 + midnight_s,
+        dut=-1 if rig.bench is None else [c.name for c in rig.charger].index(rig.bench.charger),
+    )
+
+
+def local_text(utc_s: float, offset_s: float) -> str:
+    """Write a UTC epoch time as the site's local HH:MM:SS."""
+    return datetime.fromtimestamp(utc_s + offset_s, UTC).strftime("%H:%M:%S")
+
+
+def _hard_max_a(charger: ChargerPart, model: catalog.Model) -> float:
+    top = catalog.charger_of(model).max_a
+    return top if charger.hard_max_a is None else charger.hard_max_a
+
+
+def _evse(charger: ChargerPart, model: catalog.Model) -> EvseSpec:
+    part = catalog.charger_of(model)
+    return EvseSpec(
+        name=charger.name,
+        phases=1,  # every customer of this feeder has one phase
+        hard_max_a=_hard_max_a(charger, model),
+        watchdog=part.watchdog.kind,
+        failsafe_a=charger.failsafe_a,
+        failsafe_s=charger.failsafe_s,
+        min_setpoint_a=part.min_a,
+        meter_v_step_v=part.voltage_step_v,
+        meter_a_step_a=part.current_step_a,
+        boot_limit_a=charger.failsafe_a,
+    )
+
+
+def _ev(charger: ChargerPart, car: Vehicle) -> EvSpec:
+    return EvSpec(
+        name=f"{charger.name}:{car.name}",
+        phases=1,
+        max_a=car.max_a,
+        floor_a=car.floor_1p_a,
+        battery_wh=car.battery_wh,
+        taper_soc=car.taper_soc,
+        dead_time_s=car.dead_time_s,
+        fall_a_per_s=car.fall_a_per_s,
+        rise_a_per_s=car.rise_a_per_s,
+    )
+
+
+def _site_spec(
+    loaded: LoadedRig, models: list[catalog.Model], cars: list[Vehicle], feeder: Feeder, customer_of: np.ndarray
+) -> SiteSpec:
+    """Declare nodes, chargers and windows for the plan."""
+    rig, law = loaded.rig, loaded.rig.law
+    droop = DroopSpec(
+        points=tuple((volts, share) for volts, share in law.droop.points),
+        tau_s=law.droop.filter_s,
+        deadband_pu=law.droop.deadband_pu,
+        hysteresis_pu=law.droop.hysteresis_pu,
+        pause_pu=law.droop.pause_pu,
+        resume_pu=law.droop.resume_pu,
+    )
+    chargers = []
+    for i, (charger, model, car) in enumerate(zip(rig.charger, models, cars, strict=True)):
+        part = catalog.charger_of(model)
+        phase = int(feeder.loads.phase[customer_of[i]])
+        coarse = part.voltage_step_v > COARSE_V
+        chargers.append(
+            ChargerSpec(
+                name=charger.name,
+                node=CONNECTION_NODE + i,
+                phase_map=(phase, -1, -1),
+                hard_max_a=_hard_max_a(charger, model),
+                obey_s=part.obey_s,
+                max_age_s=part.max_age_s,
+                failsafe_a=charger.failsafe_a,
+                failsafe_s=charger.failsafe_s,
+                step_a=part.step_a,
+                floor_a=max(part.min_a, car.floor_1p_a),
+                weight=charger.weight,
+                priority=charger.priority,
+                no_pause=not charger.may_pause,
+                ramp_up_a_per_s=law.ramp_up_a_per_s,
+                random_delay_s=law.random_delay_s,
+                volt_source=VoltSource.NODE if coarse else VoltSource.OWN,
+                droop=droop,
+            )
+        )
+    return SiteSpec(
+        nodes=tuple(_nodes(rig)),
+        chargers=tuple(chargers),
+        windows=tuple(_windows(loaded, max(c.obey_s for c in chargers))),
+        period_s=rig.rig.scan_period_s,
+        rotation_s=law.rotation_s,
+        min_on_s=law.min_on_s,
+        min_off_s=law.min_off_s,
+        grace_s=law.grace_s,
+        brake_pu=law.brake_pu,
+        brake_over=law.brake_over,
+        brake_delay_s=law.brake_delay_s,
+        brake_release_s=law.brake_release_s,
+    )
+
+
+def _nodes(rig: Rig) -> list[NodeSpec]:
+    """Declare transformer, feeder head and one connection a charger."""
+    sub, law = rig.substation, rig.law
+    failsafe_w = float("inf") if sub.failsafe_w is None else sub.failsafe_w
+
+    def metered(name: str, parent: int, limit_a: float, design_a: float) -> NodeSpec:
+        return NodeSpec(
+            name=name,
+            parent=parent,
+            limit_a=limit_a,
+            metered=True,
+            design_a=design_a,
+            growth_a_per_s=law.growth_a_per_s,
+            tau_s=law.filter_s,
+            max_age_s=sub.max_age_s,
+            hold_s=sub.hold_s,
+            failsafe_w=failsafe_w if parent == 0 else float("inf"),
+            beat_timeout_s=sub.heartbeat_timeout_s,
+        )
+
+    nodes = [
+        metered("transformer", -1, rig.feeder.transformer_a, law.design_a),
+        metered("head", 0, rig.feeder.head_a, law.design_a),
+    ]
+    share = law.design_a / max(len(rig.charger), 1)
+    nodes += [metered(f"poc_{charger.name}", 1, rig.feeder.connection_a, share) for charger in rig.charger]
+    return nodes
+
+
+def _windows(loaded: LoadedRig, worst_obey_s: float) -> list[WindowSpec]:
+    """Declare a window for every charger that a contract names."""
+    names = [charger.name for charger in loaded.rig.charger]
+    specs = []
+    for part, contract in zip(loaded.rig.contract, loaded.contracts, strict=True):
+        lead_s = worst_obey_s if part.lead_s is None else part.lead_s
+        for name in part.chargers:
+            for window in contract.windows:
+                specs.append(
+                    WindowSpec(
+                        from_s=window.from_s,
+                        to_s=window.to_s,
+                        charger=names.index(name),
+                        limit_a=window.limit_a,
+                        days=window.days,
+                        lead_s=lead_s,
+                    )
+                )
+    return specs
+
+
+def _sessions(rig: Rig, cars: list[Vehicle], seed: int, horizon_s: float) -> list[SessionEvent]:
+    """Plug every charger's first car in before the start; draw what comes after it, up to the horizon."""
+    soc = rig.scenario.arrival_soc
+    events = []
+    days = int(horizon_s // 86400) + 2
+    drawn = draw_sessions(seed, len(cars), days)
+    midnight_s = rig.scenario.start.hour * 3600 + rig.scenario.start.minute * 60 + rig.scenario.start.second
+    for i, car in enumerate(cars):
+        need_wh = (1 - soc) * car.battery_wh
+        events.append(SessionEvent(-rig.scenario.settle_s, i, soc, need_wh))
+        mine = np.flatnonzero(drawn.charger == i)
+        arrive = drawn.arrive_s[mine] - midnight_s
+        leave = drawn.leave_s[mine] - midnight_s
+        present = mine[(arrive <= 0) & (leave > 0)]
+        stay_s = float(drawn.leave_s[present[0]] - midnight_s) if len(present) else 8 * 3600.0
+        events.append(SessionEvent(max(stay_s, rig.scenario.for_s + 1.0), i, 0.0, 0.0))
+        gone = max(stay_s, rig.scenario.for_s + 1.0)
+        for k, (begin, end) in enumerate(zip(arrive, leave, strict=True)):
+            if begin <= gone or begin > horizon_s:
+                continue
+            wanted = float(min(drawn.need_wh[mine[k]], 0.95 * car.battery_wh))
+            events.append(SessionEvent(float(begin), i, max(0.05, 1 - wanted / car.battery_wh), wanted))
+            events.append(SessionEvent(float(end), i, 0.0, 0.0))
+            gone = float(end)
+    return sorted(events, key=lambda event: event.at_s)

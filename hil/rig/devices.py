@@ -1,0 +1,223 @@
+"""Serve a rig's emulated devices on real sockets, and couple them to the world once a plant step.
+
+A device with a real address has no twin here; nothing else about the rig changes by that.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from controller.runtime.bench import BENCH_MEAS, BENCH_SET
+from controller.runtime.site import Site
+from controller.runtime.store import Store
+from hil.plant.bench import flow
+from hil.rig.assembler import Assembly
+from hil.rig.rigfile import devices as listed_devices
+from hil.rig.world import World
+from hil.twins.modbus_adapter import ModbusAdapterTwin
+from hil.twins.modbus_charger import ModbusChargerTwin
+from hil.twins.scpi_load import AcLoadTwin
+from hil.twins.scpi_server import ScpiServer
+from hil.twins.scpi_source import AcSourceTwin
+from hil.twins.substation import SubstationTwin
+from instruments.catalog import load_model
+from instruments.scpi_catalog import ScpiPart
+
+HOST = "127.0.0.1"
+NS = 1_000_000_000
+BEAT_S = 1.0
+STALE_BENCH_NS = 2 * NS
+CP_B = 1
+
+
+class Devices:
+    """Hold the twins of a rig: `start` them, call `before` and `after` around each world step, `stop` them."""
+
+    def __init__(self, assembly: Assembly, world: World, clock_s: Callable[[], float]) -> None:
+        self.assembly = assembly
+        self.world = world
+        rig = assembly.rig
+        self.chargers = {
+            i: ModbusChargerTwin(assembly.models[i], world.fleet.view(i), clock_s)
+            for i, part in enumerate(rig.charger)
+            if part.twin
+        }
+        groups = {"transformer": 1, "head": 1, "poc": len(rig.charger)}
+        self.substation = SubstationTwin(groups) if rig.substation.twin else None
+        self.bench = BenchTwins(assembly, world, clock_s) if rig.bench is not None else None
+        self._cut = np.zeros(len(rig.charger), dtype=bool)
+        self._frozen: set[tuple[str, str]] = set()
+        self._order_told = False
+        self._beat_s = self._publish_s = -np.inf
+
+    async def start(self) -> dict[str, dict[str, Any]]:
+        """Open every socket and return {device: {model, role, address, unit}}."""
+        rig = self.assembly.rig
+        found: dict[str, dict[str, Any]] = {}
+        ports: dict[str, tuple[str, int | None]] = {}
+        for i, twin in self.chargers.items():
+            part = rig.charger[i]
+            ports[part.name] = (f"modbus+tcp://{HOST}:{await twin.start(HOST, part.port)}", twin.unit_id)
+        if self.substation is not None:
+            port = await self.substation.start(rig.substation.port)
+            ports[rig.substation.name] = (f"opc.tcp://{HOST}:{port}", None)
+        if self.bench is not None:
+            ports |= await self.bench.start()
+        for _, name, role, part in listed_devices(rig):
+            if part.real is not None:
+                continue
+            address, unit = ports[name]
+            found[name] = {"model": part.model, "role": role, "address": address, "unit": unit}  # type: ignore[attr-defined]
+        return found
+
+    async def stop(self) -> None:
+        """Close every socket."""
+        for twin in self.chargers.values():
+            await twin.stop()
+        if self.bench is not None:
+            await self.bench.stop()
+        if self.substation is not None:
+            await self.substation.stop()
+
+    def before(self, t_s: float, dt_s: float, site: Site | None) -> None:
+        """Let the bench's instruments act on the device under test before the world steps."""
+        if self.bench is not None:
+            self.bench.step(t_s, dt_s, site)
+
+    async def after(self, t_s: float, site: Site | None) -> None:
+        """Publish the substation's values and carry out what the scenario did to the links."""
+        if self.bench is not None:
+            self.bench.publish(site)
+        for i in np.flatnonzero(self.world.link_cut & ~self._cut):
+            self._cut[i] = True
+            if int(i) in self.chargers:
+                await self.chargers[int(i)].cut()
+        if self.substation is not None:
+            await self._substation(self.substation, t_s)
+
+    async def _substation(self, twin: SubstationTwin, t_s: float) -> None:
+        for name, quantity in self.world.frozen - self._frozen:
+            twin.freeze(name, quantity)
+        self._frozen |= self.world.frozen
+        order = self.world.order
+        if order is not None and not self._order_told:
+            self._order_told = True
+            await twin.set_order("head" if order.node else "transformer", 0, order.limit_w, order.from_s, order.to_s)
+        if t_s - self._beat_s >= BEAT_S:
+            self._beat_s = t_s
+            await twin.beat()
+        if t_s - self._publish_s >= self.assembly.rig.substation.publish_period_s - 1e-3:
+            self._publish_s = t_s
+            volts, amps, watts = self.world.node_values()
+            stamp_ns = round((self.assembly.start_utc_s + t_s) * NS)
+            for name, rows in (("transformer", slice(0, 1)), ("head", slice(1, 2)), ("poc", slice(2, None))):
+                await twin.publish(name, volts[rows], amps[rows], watts[rows], stamp_ns)
+            await twin.set_temperature(self.world.temperature_c, stamp_ns)
+
+    def outputs(self) -> dict[str, bool]:
+        """Say which energising twin still has its output on."""
+        return {} if self.bench is None else self.bench.outputs()
+
+
+class BenchTwins:
+    """Hold source, load and pilot adapter around the device under test, and the wire between them."""
+
+    def __init__(self, assembly: Assembly, world: World, clock_s: Callable[[], float]) -> None:
+        bench = assembly.rig.bench
+        if bench is None:
+            raise ValueError("this rig has no bench")
+        self.rig = bench
+        self.world = world
+        self.dut = assembly.dut
+        source, load = _scpi(bench.source.model), _scpi(bench.load.model)
+        self.source = AcSourceTwin(source, clock_s)
+        self.load = AcLoadTwin(load, clock_s)
+        self.adapter = ModbusAdapterTwin(load_model(bench.adapter.model), self._duty, self._assert_cp)
+        self._source_server = ScpiServer(self.source.answer, source.transport)
+        self._load_server = ScpiServer(self.load.answer, load.transport)
+        self._set = np.zeros(1, dtype=BENCH_SET)
+        self._meas = np.zeros(1, dtype=BENCH_MEAS)
+        self._set_store: Store | None = None
+        self._meas_store: Store | None = None
+        self._cp = CP_B
+
+    async def start(self) -> dict[str, tuple[str, int | None]]:
+        """Open the sockets of source, load and adapter."""
+        source = await self._source_server.start(HOST, self.rig.source.port)
+        load = await self._load_server.start(HOST, self.rig.load.port)
+        adapter = await self.adapter.start(HOST, self.rig.adapter.port)
+        return {
+            self.rig.source.name: (f"TCPIP::{HOST}::{source}::SOCKET", None),
+            self.rig.load.name: (f"TCPIP::{HOST}::{load}::SOCKET", None),
+            self.rig.adapter.name: (f"modbus+tcp://{HOST}:{adapter}", self.adapter.unit_id),
+        }
+
+    async def stop(self) -> None:
+        """Close the sockets."""
+        await self._source_server.stop()
+        await self._load_server.stop()
+        await self.adapter.stop()
+
+    def _duty(self) -> float:
+        return self.world.fleet.duty(self.dut)
+
+    def _assert_cp(self, state: int) -> None:
+        self._cp = state
+
+    def step(self, t_s: float, dt_s: float, site: Site | None) -> None:
+        """Step the instruments and hand volts and amps to the device under test."""
+        if site is None or not self._measured(site):
+            return  # nobody drives the bench yet: the car model stands in, so that the street keeps its load
+        fleet = self.world.fleet
+        self.source.step(t_s, dt_s)
+        self.load.step(t_s, dt_s)
+        now = flow(
+            self.source.actual_v,
+            source_on=self.source.output_on,
+            contactor=bool(fleet.contactor[self.dut]),
+            load_on=self.load.input_on,
+            load_set_a=self.load.set_a,
+            phases=1,
+        )
+        self.source.set_measured(now.amp_a)
+        self.load.set_measured(float(now.load_v[0]), float(now.amp_a[0]))
+        fleet.external_cp[self.dut] = self._cp
+        fleet.external_a[self.dut] = now.amp_a
+        self.world.bench_terminal_v = float(self.source.actual_v[0])
+        measured = self._meas[0]
+        self.world.bench_feeder_a = float(np.nan_to_num(measured["amp_a"][0])) if measured["fault"] == 0 else 0.0
+
+    def _measured(self, site: Site) -> bool:
+        """Read what the bench process measured last; False until it has switched the source on once."""
+        if self._meas_store is None:
+            path = site.store("bench_meas.img")
+            if not path.exists():
+                return False
+            self._meas_store = Store.attach(path, BENCH_MEAS.itemsize)
+        self._meas_store.read(self._meas.view(np.uint8))
+        return self.source.output_on or bool(np.isfinite(self.world.bench_terminal_v))
+
+    def publish(self, site: Site | None) -> None:
+        """Write the volts that the source shall play: those of the device's node in the feeder."""
+        if site is None:
+            return
+        if self._set_store is None:
+            path = site.store("bench_set.img")
+            if not path.exists():
+                return
+            self._set_store = Store.attach(path, BENCH_SET.itemsize)
+        customer = int(self.world.customer_of[self.dut])
+        fill_set(self._set, float(self.world.customer_v[customer]), plugged=True)
+        self._set_store.write(self._set.view(np.uint8), int(self._set[0]["stamp_ns"]))
+
+    def outputs(self) -> dict[str, bool]:
+        """Say which of the two is still on."""
+        return {self.rig.source.name: self.source.output_on, self.rig.load.name: self.load.input_on}
+
+
+def _scpi(name: str) -> ScpiPart:
+    part = load_model(name).scpi
+    if part is None:
+        raise ValueError(f"{name}: speaks no SCPI")
+    return part

@@ -1,0 +1,130 @@
+"""Serve all twins of a rig on real sockets and step the physics behind them.
+
+`python -m hil.rig.plant_process SEED`, started by the supervisor. Until the site file appears the plant idles in
+the settled state; then its clock is the scenario's. Ended last, so that no device vanishes before it was made safe.
+"""
+
+import asyncio
+import json
+import pickle
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from controller.runtime.events import NAME as EVENTS
+from controller.runtime.events import Events
+from controller.runtime.process import die_with_parent, ignore_sigint, on_sigterm
+from controller.runtime.site import Site, read_site
+from controller.runtime.store import Store
+from hil.rig.devices import Devices
+from hil.rig.realtime import ADDRESSES, SITE, TRUTH, PlantSeed
+from hil.rig.truth import fill, truth_dtype
+from hil.rig.world import World
+
+NS = 1_000_000_000
+LATE_S = 0.5  # a step later than this restarts the deadlines instead of running after them
+
+
+class Plant:
+    """Hold the world and its devices, and step both on absolute deadlines."""
+
+    def __init__(self, seed: PlantSeed) -> None:
+        self.assembly = seed.assembly
+        self.store_dir = Path(seed.store_dir)
+        self.events = Events(Path(seed.run_dir) / EVENTS, "plant")
+        self.world = World(seed.assembly, seed.snapshot_s)
+        self.world.drop_sessions_until(seed.snapshot_s)
+        self.world.fleet.restore(seed.snapshot)
+        self.world.step(seed.snapshot_s, 0.0)
+        self.started_ns = time.monotonic_ns()
+        self.idle_s = seed.snapshot_s
+        self.site: Site | None = None
+        self.ending = False
+        self.devices = Devices(self.assembly, self.world, self.clock_s)
+        self._truth = np.zeros((), dtype=truth_dtype(len(self.assembly.evse), len(self.assembly.customer_names)))
+        self._bytes = self._truth.reshape(1).view(np.uint8)
+        self._store = Store.create(self.store_dir / TRUTH, self._bytes.size)
+        self._told = 0
+
+    def clock_s(self) -> float:
+        """Return the scenario time now, s; while no site file is there, time since the settled state."""
+        now_ns = time.monotonic_ns()
+        if self.site is None:
+            return self.idle_s + (now_ns - self.started_ns) / NS
+        return (now_ns + self.site.utc_minus_mono_ns) / NS - self.assembly.start_utc_s
+
+    def _look_for_site(self) -> None:
+        """Take the scenario's clock over once the site file is complete, shifting every running timer with it."""
+        path = self.store_dir / SITE
+        if self.site is not None or not path.exists():
+            return
+        try:
+            site = read_site(path)
+        except ValueError:
+            return  # still being written: the next step looks again
+        before_s = self.clock_s()
+        self.site = site
+        shift_s = self.clock_s() - before_s
+        self.world.fleet.restore(self.world.fleet.snapshot(), shift_s)
+        self.events.write("plant_clock", t_s=round(self.clock_s(), 3))
+
+    async def step(self, late_ns: int, dt_s: float) -> None:
+        """Step devices and world once and publish the truth."""
+        begin_ns = time.monotonic_ns()
+        self._look_for_site()
+        t_s = self.clock_s()
+        self.devices.before(t_s, dt_s, self.site)
+        self.world.step(t_s, dt_s)
+        await self.devices.after(t_s, self.site)
+        fill(self._truth, t_s, self.world)
+        self._truth["late_ns"] = late_ns
+        self._truth["busy_ns"] = time.monotonic_ns() - begin_ns
+        self._store.write(self._bytes, time.monotonic_ns())
+        for entry in self.world.log[self._told :]:
+            self.events.write("scenario", **entry)
+        self._told = len(self.world.log)
+
+    async def run(self) -> None:
+        """Serve until SIGTERM; then close every socket."""
+        addresses = await self.devices.start()
+        temporary = self.store_dir / (ADDRESSES + ".part")
+        temporary.write_text(json.dumps(addresses))
+        temporary.rename(self.store_dir / ADDRESSES)
+        period_ns = int(self.assembly.rig.rig.plant_period_s * NS)
+        last_ns = time.monotonic_ns()
+        deadline_ns = last_ns + period_ns
+        try:
+            while not self.ending:
+                await asyncio.sleep(max(0.0, (deadline_ns - time.monotonic_ns()) / NS))
+                now_ns = time.monotonic_ns()
+                late_ns = now_ns - deadline_ns
+                await self.step(late_ns, (now_ns - last_ns) / NS)
+                last_ns = now_ns
+                deadline_ns += period_ns
+                if late_ns > LATE_S * NS:
+                    deadline_ns = now_ns + period_ns
+        finally:
+            await self.devices.stop()
+            self.events.write("plant_ended", devices=self.devices.outputs())
+
+
+def main(argv: list[str]) -> int:
+    """Load the seed and serve."""
+    ignore_sigint()
+    die_with_parent()
+    seed: Any = pickle.loads(Path(argv[0]).read_bytes())
+    plant = Plant(seed)
+
+    def end() -> None:
+        plant.ending = True
+
+    on_sigterm(end)
+    asyncio.run(plant.run())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,150 @@
+"""Lay a real-time run out: its folders, its site file and the processes that make it up, in their stop order."""
+
+import json
+import pickle
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from controller.runtime import stores
+from controller.runtime.site import BenchPort, ChargerPort, InstrumentPort, Site, SubstationPort
+from controller.runtime.processes import STOP_BENCH, STOP_PLANT
+from controller.runtime.supervisor import ProcessSpec
+from hil.rig.assembler import CONNECTION_NODE, Assembly
+from hil.rig.schema import ChargerPart, InstrumentPart, Twin
+
+ADDRESSES = "addresses.json"
+SITE = "site.json"
+PLAN = "plan.bin"
+TRUTH = "plant.img"
+SEED = "plant.pickle"
+TMPFS = Path("/dev/shm")
+
+
+def make_store_dir() -> Path:
+    """Make the folder of the shared images, on a tmpfs where there is one."""
+    return Path(tempfile.mkdtemp(prefix="voltbench-", dir=TMPFS if TMPFS.is_dir() else None))
+
+
+@dataclass(frozen=True)
+class PlantSeed:
+    """Hand the plant process what it starts from."""
+
+    assembly: Assembly
+    snapshot: dict[str, np.ndarray]  # of the fleet, settled in virtual time
+    snapshot_s: float  # scenario time of the snapshot
+    store_dir: str
+    run_dir: str
+
+
+def write_seed(seed: PlantSeed) -> Path:
+    """Write the plant's start into the store folder and return its path."""
+    path = Path(seed.store_dir) / SEED
+    path.write_bytes(pickle.dumps(seed))
+    return path
+
+
+def plant_spec(seed_path: Path) -> ProcessSpec:
+    """Return the process that serves all twins; it is ready once their addresses are written."""
+    folder = seed_path.parent
+    return ProcessSpec(
+        name="plant",
+        argv=[sys.executable, "-m", "hil.rig.plant_process", str(seed_path)],
+        stop_order=STOP_PLANT,
+        ready=(folder / ADDRESSES).exists,
+        heartbeat=folder / TRUTH,
+        heartbeat_s=5.0,
+    )
+
+
+def read_addresses(store_dir: Path) -> dict[str, dict[str, Any]]:
+    """Return {device: {model, role, address, unit}} of the twins that listen."""
+    found: dict[str, dict[str, Any]] = json.loads((store_dir / ADDRESSES).read_text())
+    return found
+
+
+def write_site(
+    assembly: Assembly, addresses: dict[str, dict[str, Any]], store_dir: Path, run_dir: Path, utc_minus_mono_ns: int
+) -> Site:
+    """Write site file and plan, make every shared image, and return the site."""
+    rig = assembly.rig
+
+    def address(part: Twin, name: str) -> str:
+        return part.real if part.real is not None else str(addresses[name]["address"])
+
+    site = Site(
+        name=rig.rig.name,
+        stage="bench",
+        period_s=rig.rig.scan_period_s,
+        utc_minus_mono_ns=utc_minus_mono_ns,
+        utc_offset_s=assembly.utc_offset_s,
+        store_dir=str(store_dir),
+        run_dir=str(run_dir),
+        seed=rig.rig.seed,
+        dims=tuple(assembly.dims),
+        charger_names=assembly.charger_names,
+        node_names=assembly.nodes,
+        chargers=[_charger_port(part, address(part, part.name)) for part in rig.charger],
+        substation=SubstationPort(
+            name=rig.substation.name,
+            model=rig.substation.model,
+            address=address(rig.substation, rig.substation.name),
+            points={
+                "transformer": [0],
+                "head": [1],
+                "poc": list(range(CONNECTION_NODE, CONNECTION_NODE + len(rig.charger))),
+            },
+        ),
+        bench=_bench_port(assembly, address),
+    )
+    stores.prepare(site)
+    assembly.plan_bytes.tofile(site.store(PLAN))
+    for folder in (store_dir, run_dir):
+        (folder / SITE).write_text(site.model_dump_json(indent=1))
+    shutil.copy(site.store(PLAN), run_dir / PLAN)
+    return site
+
+
+def _charger_port(part: ChargerPart, address: str) -> ChargerPort:
+    return ChargerPort(
+        name=part.name, model=part.model, address=address, failsafe_a=part.failsafe_a, failsafe_s=part.failsafe_s
+    )
+
+
+def _bench_port(assembly: Assembly, address: Callable[[Twin, str], str]) -> BenchPort | None:
+    bench = assembly.rig.bench
+    if bench is None:
+        return None
+
+    def port(part: InstrumentPart, role: str) -> InstrumentPort:
+        nan = float("nan")
+        return InstrumentPort(
+            name=part.name,
+            model=part.model,
+            role=role,
+            address=address(part, part.name),
+            hard_max_v=part.hard_max_v if part.hard_max_v is not None else nan,
+            hard_max_a=part.hard_max_a if part.hard_max_a is not None else nan,
+            slew_v_per_s=part.slew_v_per_s,
+        )
+
+    return BenchPort(
+        charger=assembly.dut,
+        source=port(bench.source, "ac_source"),
+        load=port(bench.load, "ac_load"),
+        adapter=port(bench.adapter, "ev_adapter"),
+        period_s=bench.bench_period_s,
+        car_max_a=min(assembly.ev[assembly.dut].max_a, assembly.evse[assembly.dut].hard_max_a),
+    )
+
+
+def desk_spec(site: Site) -> ProcessSpec:
+    """Return the operator's desk on this terminal; it may die freely."""
+    argv = [sys.executable, "-m", "controller.desk", str(site.store(SITE))]
+    return ProcessSpec("desk", argv, stop_order=STOP_BENCH, critical=False, new_session=False)

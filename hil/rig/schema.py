@@ -1,0 +1,205 @@
+"""Declare the rig file: one TOML with feeder, chargers, instruments, substation, contracts, scenario and limits.
+
+Every key carries its unit; an unknown key is refused. A device says `twin = true` or `real = "address"`, so that
+switching it between emulated and real changes one word.
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Amps = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Watts = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Pu = Annotated[float, Field(gt=0.5, lt=1.5)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Strict(BaseModel):
+    """Refuse unknown keys, numbers in quotes and non-finite values: a typing error must stop the run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Head(Strict):
+    """Name the rig and its clocks."""
+
+    name: str
+    title: str = ""
+    seed: Annotated[int, Field(ge=0)] = 1
+    timezone: str = "Europe/Amsterdam"
+    scan_period_s: Annotated[float, Field(ge=0.001, le=60)] = 0.1
+    plant_period_s: Annotated[float, Field(ge=0.01, le=60)] = 0.1
+
+
+class FeederPart(Strict):
+    """Choose the network and the capacities that are not in its data."""
+
+    name: str
+    source_pu: Pu = 1.0
+    transformer_a: Amps = Field(description="A per phase on the low-voltage side")
+    head_a: Amps = Field(description="A per phase of the feeder cable's head")
+    connection_a: Amps = Field(description="A per phase of a customer's connection")
+    households: str
+    power_factor: Annotated[float, Field(gt=0, le=1)] = 0.95
+    ambient_c: float = 10.0
+
+
+class Twin(Strict):
+    """Say whether a device is emulated (`twin = true`) or where the real one answers (`real = "address"`)."""
+
+    twin: bool = False
+    real: str | None = None
+
+    @model_validator(mode="after")
+    def one_of_both(self) -> "Twin":
+        """Refuse a device that is both or neither."""
+        if self.twin == (self.real is not None):
+            raise ValueError('say either twin = true or real = "address"')
+        return self
+
+
+class ChargerPart(Twin):
+    """Place one charger: at which customer, of which model, with which car."""
+
+    name: str
+    customer: Annotated[int, Field(ge=1, description="number of the customer on the feeder, from 1")]
+    model: str
+    vehicle: str
+    hard_max_a: Amps | None = None
+    failsafe_a: Amps = 0.0
+    failsafe_s: Seconds = 10.0
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    priority: int = 0
+    may_pause: bool = True
+    port: Annotated[int, Field(ge=0, le=65535, description="TCP port of the twin; 0 a free one")] = 0
+
+
+class InstrumentPart(Twin):
+    """Name one instrument of the bench with its hard limits."""
+
+    name: str
+    model: str
+    hard_max_v: Annotated[float, Field(gt=0)] | None = None
+    hard_max_a: Annotated[float, Field(gt=0)] | None = None
+    slew_v_per_s: Annotated[float, Field(gt=0)] = 200.0
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+
+
+class BenchPart(Strict):
+    """Put one of the chargers between a source and a load."""
+
+    charger: str
+    source: InstrumentPart
+    load: InstrumentPart
+    adapter: InstrumentPart
+    max_loop_gain: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    bench_period_s: Annotated[float, Field(ge=0.01, le=5)] = 0.1
+
+
+class SubstationPart(Twin):
+    """Name the substation that measures transformer, feeder head and connections, and carries DSO orders."""
+
+    name: str
+    model: str
+    publish_period_s: Annotated[float, Field(ge=0.05, le=60)] = 0.2
+    max_age_s: Seconds = 2.0
+    hold_s: Seconds = 30.0
+    heartbeat_timeout_s: Seconds = 60.0
+    failsafe_w: Watts | None = None
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+
+
+class ContractPart(Strict):
+    """Apply a contract file to some chargers."""
+
+    file: str
+    chargers: Annotated[list[str], Field(min_length=1)]
+    lead_s: Seconds | None = Field(default=None, description="issue early by this time; default the worst obey time")
+
+
+class DroopPart(Strict):
+    """Shape the voltage droop of the chargers: [pu of 230 V, share of the ceiling] points, rising volts."""
+
+    points: Annotated[list[tuple[Pu, Share]], Field(min_length=2, max_length=8)]
+    filter_s: Seconds = 10.0
+    deadband_pu: Annotated[float, Field(ge=0, lt=0.1)] = 0.001
+    hysteresis_pu: Annotated[float, Field(ge=0, lt=0.1)] = 0.02
+    pause_pu: Annotated[float, Field(ge=0, lt=1.2)] = 0.0
+    resume_pu: Annotated[float, Field(ge=0, lt=1.2)] = 0.0
+    required_margin_db: float = 6.0
+
+
+class LawPart(Strict):
+    """Set the site-wide parameters of the law."""
+
+    droop: DroopPart
+    ramp_up_a_per_s: Annotated[float, Field(gt=0)] = 0.1
+    random_delay_s: Seconds = 0.0
+    rotation_s: Annotated[float, Field(gt=0)] = 900.0
+    min_on_s: Seconds = 300.0
+    min_off_s: Seconds = 300.0
+    grace_s: Seconds = 210.0
+    growth_a_per_s: Amps = 0.2
+    design_a: Amps = Field(default=30.0, description="uncontrolled load per phase once a meter is lost, A")
+    filter_s: Seconds = 2.0
+    brake_pu: Annotated[float, Field(ge=0, lt=1)] = 0.85
+    brake_over: Annotated[float, Field(gt=1)] = 1.3
+    brake_delay_s: Seconds = 5.0
+    brake_release_s: Seconds = 60.0
+
+
+class Event(Strict):
+    """Let something happen in the scenario."""
+
+    at_s: Seconds
+    kind: Literal["order", "cut_link", "freeze"]
+    node: Literal["transformer", "head"] = "head"
+    limit_w: Watts | None = None
+    for_s: Seconds = 3600.0
+    chargers: list[str] = Field(default=[], description="cut_link: the first of these that still charges")
+    quantity: Literal["PhV", "A"] = "A"
+
+    @model_validator(mode="after")
+    def complete(self) -> "Event":
+        """Refuse an event that lacks what its kind needs."""
+        if self.kind == "order" and self.limit_w is None:
+            raise ValueError("an order needs limit_w (W; 0 means 0 W)")
+        if self.kind == "cut_link" and not self.chargers:
+            raise ValueError("cut_link needs chargers, a list of names")
+        return self
+
+
+class ScenarioPart(Strict):
+    """Say when the scenario starts (local time of the site), how long it lasts and what happens in it."""
+
+    start: datetime
+    for_s: Annotated[float, Field(gt=0)] = 60.0
+    settle_s: Annotated[float, Field(ge=0, le=7200)] = 900.0
+    arrival_soc: Share = 0.4
+    events: list[Event] = []
+
+
+class VerdictPart(Strict):
+    """Set the bounds that the run is judged by."""
+
+    voltage_min_pu: Pu
+    tolerance_a: Amps = 0.5
+    tolerance_w: Watts = 500.0
+    missed_max_share: Share = 0.02
+    wake_p99_max_share: Annotated[float, Field(gt=0)] = 0.5
+
+
+class Rig(Strict):
+    """Hold a whole rig file."""
+
+    rig: Head
+    feeder: FeederPart
+    scenario: ScenarioPart
+    law: LawPart
+    charger: Annotated[list[ChargerPart], Field(min_length=1)]
+    substation: SubstationPart
+    bench: BenchPart | None = None
+    contract: list[ContractPart] = []
+    verdict: VerdictPart

@@ -1,0 +1,161 @@
+"""Step the emulated street: households, cars and chargers on the feeder. No sockets, no clock: time is an argument.
+
+The same world runs in virtual time (`lockstep`) and behind real sockets (`plant_process`); what differs is who
+writes the set-points and where the device under test draws its current.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hil.plant.feeder import FeederSolver
+from hil.plant.fleet import Fleet
+from hil.plant.household import HouseholdSeries
+from hil.plant.transformer import Transformer
+from hil.rig.assembler import Assembly
+
+PHASES = 3
+
+
+@dataclass(slots=True)
+class ActiveOrder:
+    """Hold the DSO order in force: node index, watts, and its validity in UTC epoch seconds."""
+
+    node: int
+    limit_w: float
+    from_s: float
+    to_s: float
+
+
+class World:
+    """Hold the physics of one rig and step it.
+
+    Arrays after a step: `customer_v` (C,) volts, `customer_a` (C,) amps of household and car together, `head_a` (3,)
+    amps, `bus_v` (3,) volts at the low-voltage busbar, `head_w` watts, `drawn_a` (N,) the largest phase amps of a
+    charger, `terminal_v` (N, 3) volts at the chargers' terminals.
+    """
+
+    def __init__(self, assembly: Assembly, t_s: float) -> None:
+        self.assembly = assembly
+        network = assembly.network
+        self.n = len(assembly.evse)
+        self.customers = len(assembly.customer_names)
+        self.customer_of = assembly.customer_of
+        self.fleet = Fleet(assembly.evse, assembly.ev)
+        self.fleet.now_s = t_s
+        self.solver = FeederSolver(network.z_ohm, network.v0_v, network.phase)
+        self.households = HouseholdSeries(assembly.households)
+        self.transformer = Transformer()
+        self._phase = network.phase
+        self._ev_a = np.zeros(len(network.phase))
+        self._load_va = np.zeros(len(network.phase), dtype=complex)
+        self.customer_v = np.abs(network.v0_v[: self.customers]).astype(float)
+        self.customer_a = np.zeros(self.customers)
+        self.bus_v = np.abs(network.v0_v[self.customers :]).astype(float)
+        self.head_a = np.zeros(PHASES)
+        self.head_w = 0.0
+        self.temperature_c = assembly.rig.feeder.ambient_c
+        self.drawn_a = np.zeros(self.n)
+        self.terminal_v = np.full((self.n, PHASES), np.nan)
+        self.terminal_v[:, 0] = self.customer_v[self.customer_of]
+        self.converged = True
+        self.bench_terminal_v = float("nan")  # volts of the programmable source at the device under test
+        self.bench_feeder_a = float("nan")  # its amps as read back over SCPI
+        self.order: ActiveOrder | None = None
+        self.link_cut = np.zeros(self.n, dtype=bool)
+        self.frozen: set[tuple[str, str]] = set()
+        self.log: list[dict[str, Any]] = []
+        self._events = sorted(assembly.rig.scenario.events, key=lambda event: event.at_s)
+        self._sessions = list(assembly.sessions)
+        self.wanted_wh = np.zeros(self.n)
+
+    def step(self, t_s: float, dt_s: float) -> None:
+        """Advance the world by `dt_s` to scenario time `t_s` (0 = start of the scenario)."""
+        self._sessions_until(t_s)
+        self.terminal_v[:, 0] = self.customer_v[self.customer_of]
+        dut = self.assembly.dut
+        if dut >= 0 and np.isfinite(self.bench_terminal_v):
+            self.terminal_v[dut, 0] = self.bench_terminal_v
+        amps = self.fleet.step(t_s, dt_s, self.terminal_v)
+        np.max(amps, axis=1, out=self.drawn_a)
+        self._ev_a[self.customer_of] = self.drawn_a
+        if dut >= 0 and np.isfinite(self.bench_feeder_a):
+            self._ev_a[self.customer_of[dut]] = self.bench_feeder_a
+        self._load_va[: self.customers] = self.households.at(self.assembly.week_s + t_s)
+        solution = self.solver.solve(self._load_va, self._ev_a)
+        self.converged = solution.converged
+        volts = solution.v_v
+        np.abs(volts[: self.customers], out=self.customer_v)
+        np.abs(volts[self.customers :], out=self.bus_v)
+        head = self.solver.head_a()
+        np.abs(head, out=self.head_a)
+        self.head_w = float(np.sum((volts[self.customers :] * np.conj(head)).real))
+        np.abs(self.solver.current_a[: self.customers], out=self.customer_a)
+        load_pu = float(np.max(self.head_a)) / self.assembly.rig.feeder.transformer_a
+        self.temperature_c = self.transformer.step(load_pu, self.assembly.rig.feeder.ambient_c, dt_s)
+        self._events_until(t_s)
+
+    def node_values(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return volts (M, 3), amps (M, 3) and watts (M,) at the nodes of the plan; phases without customer NaN."""
+        m = len(self.assembly.nodes)
+        volts = np.full((m, PHASES), np.nan)
+        amps = np.full((m, PHASES), np.nan)
+        watts = np.full(m, np.nan)
+        volts[:2] = self.bus_v
+        amps[:2] = self.head_a
+        watts[:2] = self.head_w
+        rows = np.arange(self.n) + 2
+        phase = self._phase[self.customer_of]
+        volts[rows, phase] = self.customer_v[self.customer_of]
+        amps[rows, phase] = self.customer_a[self.customer_of]
+        watts[rows] = self.customer_v[self.customer_of] * self.customer_a[self.customer_of]
+        return volts, amps, watts
+
+    def drop_sessions_until(self, t_s: float) -> None:
+        """Forget the sessions up to `t_s`: the fleet's snapshot holds them already."""
+        while self._sessions and self._sessions[0].at_s <= t_s:
+            session = self._sessions.pop(0)
+            self.wanted_wh[session.charger] += session.need_wh
+
+    def _sessions_until(self, t_s: float) -> None:
+        """Plug cars in and out whose time has come."""
+        while self._sessions and self._sessions[0].at_s <= t_s:
+            session = self._sessions.pop(0)
+            if session.need_wh > 0:
+                self.fleet.plug_in(session.charger, t_s, session.soc, session.need_wh)
+                self.wanted_wh[session.charger] += session.need_wh
+            else:
+                self.fleet.unplug(session.charger, t_s)
+
+    def _events_until(self, t_s: float) -> None:
+        """Let the scenario's events happen whose time has come."""
+        while self._events and self._events[0].at_s <= t_s:
+            event = self._events.pop(0)
+            utc_s = self.assembly.start_utc_s + t_s
+            if event.kind == "order" and event.limit_w is not None:
+                node = 0 if event.node == "transformer" else 1
+                self.order = ActiveOrder(node, event.limit_w, utc_s, utc_s + event.for_s)
+                self.log.append(
+                    {"t_s": t_s, "event": "order", "limit_w": event.limit_w, "node": node, "measured_w": self.head_w}
+                )
+            elif event.kind == "cut_link":
+                self._cut(t_s, event.chargers)
+            else:
+                self.frozen.add((event.node, event.quantity))
+                self.log.append({"t_s": t_s, "event": "freeze", "node": event.node, "quantity": event.quantity})
+
+    def _cut(self, t_s: float, names: list[str]) -> None:
+        """Cut the link of the first of the named chargers that still charges, or of the first of all."""
+        indices = [self.assembly.charger_names.index(name) for name in names]
+        charging = [i for i in indices if self.drawn_a[i] > 1.0]
+        chosen = charging[0] if charging else indices[0]
+        self.link_cut[chosen] = True
+        self.log.append(
+            {
+                "t_s": t_s,
+                "event": "cut_link",
+                "charger": self.assembly.charger_names[chosen],
+                "drawn_a": float(self.drawn_a[chosen]),
+            }
+        )

@@ -1,0 +1,165 @@
+"""Carry out the commands of the command line: one function a command, errors turned into exit codes in one place."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+
+from controller.runtime.ledger_format import LedgerError
+from controller.runtime.replay import ReplayResult
+from controller.runtime.store import StoreError
+from hil.runs.exits import DEVICE, FAILED, INTERRUPTED, OK, USAGE
+from hil.rig.network import NetworkError
+from hil.rig.rigfile import RigError, load_rig
+from instruments.catalog import CatalogError, all_models, load_model
+from instruments.faults import PortFault
+from profiles.errors import ProfileError
+
+
+def dispatch(arguments: argparse.Namespace) -> int:
+    """Run the command that the arguments name and return its exit code."""
+    try:
+        return COMMANDS[arguments.command](arguments)
+    except RigError as error:
+        count = len(error.problems)
+        print(f"voltbench: {count} problem{'s' if count > 1 else ''}, nothing was started", file=sys.stderr)
+        for problem in error.problems:
+            print(f"  {problem}", file=sys.stderr)
+        return USAGE
+    except (ProfileError, CatalogError, LedgerError, StoreError) as error:
+        print(f"voltbench: {error}", file=sys.stderr)
+        return USAGE
+    except (PortFault, NetworkError) as error:
+        print(f"voltbench: {error}", file=sys.stderr)
+        return DEVICE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run a rig, judge it and write its run folder."""
+    from hil.runs.main_job import run_rig
+
+    return run_rig(arguments)
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Read a rig, reach and identify every device, compute margins; change nothing."""
+    from hil.runs.checking import check_rig
+
+    return check_rig(load_rig(arguments.rig))
+
+
+def emulate(arguments: argparse.Namespace) -> int:
+    """Serve the twins of a rig until interrupted."""
+    from hil.runs.emulating import emulate_rig
+
+    return emulate_rig(load_rig(arguments.rig), as_json=arguments.json, for_s=arguments.for_s)
+
+
+def desk(arguments: argparse.Namespace) -> int:
+    """Attach the desk to a run that goes on."""
+    import subprocess
+
+    from hil.rig.realtime import SITE
+    from hil.runs.folder import find_run_dir
+
+    run_dir = find_run_dir(arguments.run)
+    argv = [sys.executable, "-m", "controller.desk", str(run_dir / SITE)]
+    return subprocess.call(argv + (["--read-only"] if arguments.read_only else []))
+
+
+def replay(arguments: argparse.Namespace) -> int:
+    """Decide a run again from its ledger and compare every OUTPUT bit."""
+    from controller.runtime.replay import replay as replay_run  # compiles the law
+    from hil.runs.folder import find_run_dir
+
+    run_dir = find_run_dir(arguments.run)
+    result = replay_run(run_dir)
+    if arguments.json:
+        first = result.first_difference
+        summary = {"run": str(run_dir), "scans": result.scans, "identical": result.identical}
+        print(json.dumps(summary | {"first_difference": None if first is None else str(first)}))
+    else:
+        print(f"{run_dir}: {result.scans} scans decided again, {result.different} differ")
+        for line in replay_remarks(result):
+            print(f"  {line}")
+    return OK if result.identical else FAILED
+
+
+def replay_remarks(result: ReplayResult) -> list[str]:
+    """Say in lines what a replay met besides equal bits."""
+    lines = list(result.notes)
+    if result.first_difference is not None:
+        found = result.first_difference
+        lines.append(
+            f"first difference: scan {found.scan}, {found.field}[{found.index}]: was {found.was!r}, now {found.now!r}"
+        )
+    if result.gaps:
+        lines.append(f"{result.gaps} gaps in the ledger; {result.skipped} scans behind them could not be decided again")
+    if result.left_bytes:
+        lines.append(f"{result.left_bytes} bytes of a torn tail were left unread")
+    return lines
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Write the report of a finished run anew."""
+    from hil.runs.folder import find_run_dir
+    from hil.runs.main_job import rewrite_report
+
+    print(rewrite_report(find_run_dir(arguments.run)))
+    return OK
+
+
+def latency(arguments: argparse.Namespace) -> int:
+    """Measure what this machine can promise."""
+    from controller.runtime.latency import measure
+    from hil.runs.summary import finite
+
+    figures = measure()
+    if arguments.json:
+        print(json.dumps(finite(figures)))
+        return OK
+    for title in ("decide", "copy"):
+        for n, found in figures[title].items():
+            print(f"{title:6} {n:>7} chargers  p50 {found['p50_us']:10.1f} us  p99 {found['p99_us']:10.1f} us")
+    wake = figures["wake"]
+    print(
+        f"wake-up late  p50 {wake['p50_us']:.0f}  p99 {wake['p99_us']:.0f}  p99.9 {wake['p999_us']:.0f}"
+        f"  max {wake['max_us']:.0f} us"
+    )
+    print(f"honest scan period: {figures['honest_period_ms']} ms")
+    return OK
+
+
+def catalog(arguments: argparse.Namespace) -> int:
+    """List the device models, or show one whole."""
+    if arguments.model is not None:
+        print(load_model(arguments.model).model_dump_json(indent=1, exclude_defaults=True))
+        return OK
+    for model in all_models():
+        head = model.model
+        print(f"{head.name:22} {head.role:11} {head.protocol:7} {head.verified}  {head.vendor} {head.family}")
+    print("verified: V vendor document, D public driver, S second-hand, R recall, P our own parameter", file=sys.stderr)
+    return OK
+
+
+def schema(_: argparse.Namespace) -> int:
+    """Print the JSON Schema of a rig file."""
+    from hil.rig.schema import Rig
+
+    print(json.dumps(Rig.model_json_schema(), indent=1))
+    return OK
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "run": run,
+    "check": check,
+    "emulate": emulate,
+    "desk": desk,
+    "replay": replay,
+    "report": report,
+    "latency": latency,
+    "catalog": catalog,
+    "schema": schema,
+}

@@ -1,0 +1,69 @@
+"""Make and find run folders, and write what identifies a run: manifest.json."""
+
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from controller.law.kernel import law_hash
+from hil.rig.assembler import Assembly
+from hil.rig.rigfile import LoadedRig, Problem, RigError
+
+RUNS = Path("runs")
+PACKAGES = ("numpy", "scipy", "numba", "pyvisa", "pyvisa-py", "pymodbus", "asyncua", "power-grid-model", "textual")
+
+
+def make_run_dir(out: str | None, name: str) -> Path:
+    """Make the run folder; `out` is the folder itself and must be new or empty (RigError otherwise)."""
+    if out is not None:
+        path = Path(out)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            text = "is not empty; a run folder is written once, give another"
+            raise RigError([Problem("--out", out, text)])
+    else:
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+        path = RUNS / f"{stamp}-{name}"
+        while path.exists():
+            path = path.with_name(path.name + "x")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def find_run_dir(given: str | None) -> Path:
+    """Return a run folder: the given one, or the newest below runs/; RigError where there is none."""
+    if given is not None:
+        path = Path(given)
+        if (path / "manifest.json").is_file():
+            return path
+        raise RigError([Problem("RUN", given, "no run folder (it has no manifest.json)")])
+    found = sorted(RUNS.glob("*/manifest.json"), key=lambda p: p.stat().st_mtime)
+    if not found:
+        raise RigError([Problem("RUN", "", f"no run below {RUNS}/; `voltbench run street` makes one")])
+    return found[-1].parent
+
+
+def write_manifest(run_dir: Path, loaded: LoadedRig, assembly: Assembly, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Write manifest.json: file hashes, versions, seed, machine, and the facts of this run."""
+    manifest = {
+        "rig": assembly.rig.rig.name,
+        "rig_file": loaded.path.name,
+        "sha256": {loaded.path.name: hashlib.sha256(loaded.path.read_bytes()).hexdigest()},
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "voltbench": version("voltbench"),
+        "python": sys.version.split()[0],
+        "packages": {name: version(name) for name in PACKAGES},
+        "law": law_hash(),
+        "machine": {"platform": platform.platform(), "cpus": os.cpu_count()},
+        "seed": assembly.rig.rig.seed,
+        "feeder_agreement_pu": assembly.network.agreement_pu,
+        **facts,
+    }
+    (run_dir / "manifest.json").write_text(json.dumps(manifest, indent=1, default=str) + "\n")
+    (run_dir / loaded.path.name).write_bytes(loaded.path.read_bytes())
+    return manifest

@@ -1,0 +1,58 @@
+"""Make the promises of a scenario out of its rig and of what happened in the run."""
+
+from typing import Any
+
+import numpy as np
+
+from hil.rig.assembler import Assembly
+from hil.runs.promises import CutRule, DeadlineBudget, OrderRule, StaleRule, VerdictPlan, WindowRule
+
+REACT_S = 1.0  # from an order's arrival to the first lower limit: publishing, subscription and one scan
+
+
+def verdict_plan(assembly: Assembly, log: list[dict[str, Any]], for_s: float) -> VerdictPlan:
+    """Return what this run must keep: windows from the contracts, the rest from the events that took place.
+
+    `log` is what the plant wrote down (which charger was cut, what was measured at the order).
+    """
+    rig = assembly.rig
+    plan = assembly.plan()
+    site_obey_s = np.array([charger.obey_s for charger in assembly.site.chargers]) + REACT_S
+    bounds = rig.verdict
+    order = cut = stale = None
+    for entry in log:
+        if entry["event"] == "order" and order is None:
+            event = next(e for e in rig.scenario.events if e.kind == "order")
+            order = OrderRule(entry["t_s"], entry["limit_w"], entry["t_s"] + event.for_s)
+        elif entry["event"] == "cut_link" and cut is None:
+            i = assembly.charger_names.index(entry["charger"])
+            cut = CutRule(i, entry["t_s"], float(plan.failsafe_s[i]), float(plan.failsafe_a[i]))
+        elif entry["event"] == "freeze" and stale is None:
+            stale = StaleRule(entry["t_s"], for_s)
+    return VerdictPlan(
+        obey_s=site_obey_s,
+        voltage_min_pu=bounds.voltage_min_pu,
+        window=_window(assembly, for_s),
+        order=order,
+        cut=cut,
+        stale=stale,
+        deadlines=DeadlineBudget(bounds.missed_max_share, bounds.wake_p99_max_share),
+        tolerance_a=bounds.tolerance_a,
+        tolerance_w=bounds.tolerance_w,
+    )
+
+
+def _window(assembly: Assembly, for_s: float) -> WindowRule | None:
+    """Return the first contract window that begins within the run and lowers the limit."""
+    start_s = (assembly.start_utc_s + assembly.utc_offset_s) % 86400.0
+    found: dict[tuple[float, float, float], list[int]] = {}
+    for window in assembly.site.windows:
+        begin_s = (window.from_s - start_s) % 86400.0
+        ceiling_a = max(c.hard_max_a for c in assembly.site.chargers)
+        if begin_s <= for_s and window.limit_a < ceiling_a and window.charger >= 0:
+            length_s = (window.to_s - window.from_s) % 86400.0
+            found.setdefault((begin_s, window.limit_a, begin_s + length_s), []).append(window.charger)
+    if not found:
+        return None
+    (begin_s, limit_a, until_s), chargers = min(found.items())
+    return WindowRule(tuple(chargers), begin_s, limit_a, until_s)

@@ -1,0 +1,141 @@
+"""Run a rig in real time: start the processes, keep the traces, end everything in order."""
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from controller.law import image
+from controller.runtime import stores
+from controller.runtime.events import NAME as EVENTS
+from controller.runtime.events import Events, read_events
+from controller.runtime.figures import write_timing
+from controller.runtime.processes import controller_processes
+from controller.runtime.site import Site
+from controller.runtime.store import Store
+from controller.runtime.supervisor import Outcome, Supervisor
+from hil.rig import realtime
+from hil.rig.assembler import Assembly, local_text
+from hil.rig.truth import truth_dtype
+from hil.runs.fast import PREROLL_S, settle
+from hil.runs.recorder import TraceRecorder
+from hil.runs.trace import CONTROLLED, Trace
+
+NS = 1_000_000_000
+BOOT_S = 14.0  # from the site file to the start of the scenario: connect, read every charger once, settle
+SAMPLES_PER_S = 25
+
+
+@dataclass(frozen=True)
+class LiveRun:
+    """Hold a run in real time: how it ended, its trace, its timing and what the plant wrote down."""
+
+    outcome: Outcome
+    trace: Trace | None
+    timing: dict[str, Any] | None
+    log: list[dict[str, Any]]
+
+
+class Sampler:
+    """Copy the plant's truth and the scan's images whenever the plant has published a new step."""
+
+    def __init__(self, assembly: Assembly, site: Site, recorder: TraceRecorder) -> None:
+        dtype = truth_dtype(len(assembly.evse), len(assembly.customer_names))
+        self.truth = np.zeros(1, dtype=dtype)
+        self._bytes = self.truth.view(np.uint8)
+        self._store = Store.attach(site.store(realtime.TRUTH), dtype.itemsize)
+        self._latched = stores.attach(site, "latched.img")
+        self._output = stores.attach(site, "output.img")
+        self._in_bytes, self.inp = image.allocate("input", assembly.dims)
+        self._out_bytes, self.out = image.allocate("output", assembly.dims)
+        self._recorder = recorder
+        self._seen = 0
+
+    def sample(self) -> None:
+        """Take a sample where there is a new one; only what lies in the pre-roll or the scenario is kept."""
+        sequence = self._store.read(self._bytes)
+        if sequence == self._seen:
+            return
+        self._seen = sequence
+        if not self._latched.read(self._in_bytes) or not self._output.read(self._out_bytes):
+            return
+        if self.truth[0]["t_s"] >= -PREROLL_S:
+            self._recorder.add(self.truth[0], self.inp, self.out)
+
+    @property
+    def t_s(self) -> float:
+        """Return the scenario time of the last sample, s."""
+        return float(self.truth[0]["t_s"])
+
+
+def run_live(
+    assembly: Assembly, run_dir: Path, for_s: float, *, desk: bool, say: Callable[[str], None], bar: Callable[..., None]
+) -> LiveRun:
+    """Run the scenario for `for_s` seconds of real time and return what happened.
+
+    `say` gets a line of narration, `bar(t_s, for_s, text)` the progress.
+    """
+    say("settling the street in virtual time")
+    warm = settle(assembly)
+    store_dir = realtime.make_store_dir()
+    events = Events(run_dir / EVENTS, "supervisor")
+    seed = realtime.PlantSeed(assembly, warm.world.fleet.snapshot(), warm.t_s, str(store_dir), str(run_dir))
+    try:
+        with Supervisor(run_dir, events) as supervisor:
+            return _supervised(supervisor, assembly, seed, run_dir, for_s, desk, say, bar)
+    finally:
+        events.close()
+        shutil.rmtree(store_dir, ignore_errors=True)
+
+
+def _supervised(
+    supervisor: Supervisor,
+    assembly: Assembly,
+    seed: realtime.PlantSeed,
+    run_dir: Path,
+    for_s: float,
+    desk: bool,
+    say: Callable[[str], None],
+    bar: Callable[..., None],
+) -> LiveRun:
+    """Start plant and controller one after the other, watch them, and stop them in order."""
+    store_dir = Path(seed.store_dir)
+    say("starting the twins: every device on a socket of its own")
+    failed = supervisor.start([realtime.plant_spec(realtime.write_seed(seed))])
+    if failed is not None:
+        return LiveRun(failed, None, None, [])
+    start_utc_ns = round(assembly.start_utc_s * NS)
+    clock_ns = start_utc_ns - time.monotonic_ns() - round(BOOT_S * NS)
+    site = realtime.write_site(assembly, realtime.read_addresses(store_dir), store_dir, run_dir, clock_ns)
+    supervisor.beat_on(site.store(stores.BEAT))
+    say(f"starting scan, wires, bench, guard and ledger; the scenario begins in {BOOT_S:.0f} s")
+    failed = supervisor.start(controller_processes(site.store(realtime.SITE), site))
+    if failed is not None:
+        supervisor.stop()
+        return LiveRun(failed, None, None, plant_log(run_dir))
+    if desk:
+        supervisor.start([realtime.desk_spec(site)])
+    recorder = TraceRecorder(assembly, CONTROLLED, int((for_s + PREROLL_S) * SAMPLES_PER_S) + 10)
+    sampler = Sampler(assembly, site, recorder)
+
+    def tick() -> None:
+        sampler.sample()
+        clock = local_text(assembly.start_utc_s + sampler.t_s, assembly.utc_offset_s)
+        truth = sampler.truth[0]
+        low_v = float(np.min(truth["customer_v"])) if truth["t_s"] else float("nan")
+        bar(sampler.t_s, for_s, f"{clock}  head {float(truth['head_w']) / 1e3:5.1f} kW  lowest {low_v:5.1f} V")
+
+    outcome = supervisor.watch(lambda: sampler.t_s >= for_s, tick)
+    supervisor.stop()
+    timing = write_timing(site)
+    trace = recorder.trace() if recorder.count else None
+    return LiveRun(outcome, trace, timing, plant_log(run_dir))
+
+
+def plant_log(run_dir: Path) -> list[dict[str, Any]]:
+    """Return what the plant wrote down of the scenario, from the run's events."""
+    return [event for event in read_events(run_dir / EVENTS) if event.get("kind") == "scenario"]
