@@ -88,7 +88,7 @@ def wish_a(p: Any, s: Any) -> float:
 def ask(p: Any, s: Any, now_s: float, volt_min_v: float) -> float:
     """Close or open S2 of one car and return its wish, A; `volt_min_v` is the lowest of its phases, NaN no supply."""
     read_pilot(p, s, now_s)
-    if s.s2 and not volt_min_v >= p.ev_trip_pu * U_NOM_V:
+    if s.s2 and s.contactor and not volt_min_v >= p.ev_trip_pu * U_NOM_V:
         s.retry_at_s = now_s + p.ev_retry_s
         s.amp_a = 0.0
     target_a: float = wish_a(p, s) if now_s >= s.retry_at_s - EPS_S else 0.0

@@ -176,12 +176,10 @@ def see_vehicle(s: Any) -> None:
 
 @kernel
 def supervise(p: Any, s: Any, now_s: float, amp_max_a: float) -> None:
-    """Trip one charger whose car draws more than the pilot allows for longer than overcurrent_s."""
+    """Trip one charger whose car draws more than the pilot allows for overcurrent_s (a lowered pilot included)."""
     over = s.contactor and amp_max_a > OVER_FACTOR * s.pwm_a + OVER_MARGIN_A
     if not over:
         s.over_at_s = math.nan
-    elif now_s - s.pwm_at_s < p.overcurrent_s - EPS_S:
-        s.over_at_s = math.nan  # the car still has time to follow the last change
     elif math.isnan(s.over_at_s):
         s.over_at_s = now_s
     elif now_s - s.over_at_s >= p.overcurrent_s - EPS_S:

@@ -169,7 +169,13 @@ class Fleet:
         """Advance all by `dt_s` to `now_s` under `volt_v` (N, 3) at the terminals; return amps drawn (N, 3).
 
         The result is `drawn_a`, a buffer that the next step overwrites. NaN volts: terminal without supply.
+        ValueError for another shape or a time that is not finite.
         """
+        if volt_v.shape != (self.n, PHASES) or not (math.isfinite(now_s) and 0.0 <= dt_s < math.inf):
+            raise ValueError(
+                f"fleet step: volts {volt_v.shape}, now {now_s!r} s, step {dt_s!r} s: "
+                f"allowed volts ({self.n}, {PHASES}), finite times, step 0 or more"
+            )
         step_all(self._specs, self._states, now_s, dt_s, volt_v, self.external_a, self.drawn_a, self.volt_v)
         self.now_s = now_s
         return self.drawn_a

@@ -7,7 +7,7 @@ standard itself was not. Duty cycles are shares 0..1 of the 1 kHz period.
 from enum import IntEnum
 
 MIN_PILOT_A = 6.0  # the table has no smaller current
-KNEE_A = 51.0  # 0.6 A per % up to here, 2.5 A per % above
+KNEE_A, GAP_A = 51.0, 52.5  # 0.6 A per % up to the knee (85 %), 2.5 A per % above; between them the table jumps
 MAX_PILOT_A = 80.0
 
 
@@ -44,10 +44,11 @@ def amps_of_duty(duty: float) -> float:
 def duty_of_amps(amps: float) -> float:
     """Return the duty cycle (share 0..1) that advertises `amps` per phase; 1.0 (no PWM) for 0 A.
 
-    ValueError for what no duty cycle can say: other than 0 or 6..80 A.
+    No duty cycle says 51 < amps <= 52.5; the answer there is 85 % (51 A), never more than asked. ValueError for other
+    than 0 or 6..80 A.
     """
     if amps == 0.0:
         return 1.0
     if not MIN_PILOT_A <= amps <= MAX_PILOT_A:
         raise ValueError(f"pilot current {amps!r} A: allowed 0 (no PWM) or {MIN_PILOT_A:g}..{MAX_PILOT_A:g} A")
-    return amps / 60.0 if amps <= KNEE_A else amps / 250.0 + 0.64
+    return min(amps, KNEE_A) / 60.0 if amps <= GAP_A else amps / 250.0 + 0.64
