@@ -45,14 +45,15 @@ class PlayedCar:
     `amp_a` is the current that the load has to draw now, `cp` the control-pilot state that the adapter has to show.
     """
 
-    __slots__ = ("_noticed_s", "_retry_s", "_seen_a", "_target_a", "_then_s", "amp_a", "plugged", "spec")
+    __slots__ = ("_noticed_s", "_retry_s", "_target_a", "_then_s", "amp_a", "plugged", "spec")
 
     def __init__(self, spec: CarSpec) -> None:
         self.spec = spec
         self.plugged = False
         self.amp_a = 0.0
-        self._seen_a = self._target_a = 0.0
-        self._noticed_s = self._then_s = self._retry_s = -math.inf
+        self._target_a = 0.0
+        self._noticed_s = math.inf  # when the first change was seen that is not followed yet
+        self._then_s = self._retry_s = -math.inf
 
     @property
     def cp(self) -> int:
@@ -66,13 +67,12 @@ class PlayedCar:
         dt_s = max(now_s - self._then_s, 0.0) if math.isfinite(self._then_s) else 0.0
         self._then_s = now_s
         wanted_a = self._wanted(duty) if now_s >= self._retry_s else 0.0
-        if wanted_a != self._seen_a:
-            self._seen_a, self._noticed_s = wanted_a, now_s
+        self._noticed_s = math.inf if wanted_a == self._target_a else min(self._noticed_s, now_s)
         if now_s - self._noticed_s >= self.spec.dead_time_s:
-            self._target_a = self._seen_a
+            self._target_a, self._noticed_s = wanted_a, math.inf
         if self.amp_a > 0.0 and LIVE_V < volt_v < self.spec.trip_v:
             self._retry_s = now_s + self.spec.retry_s
-            self._seen_a = self._target_a = self.amp_a = 0.0
+            self._target_a = self.amp_a = 0.0
         if not volt_v > LIVE_V:
             self.amp_a = 0.0  # the contactor is open (or its volts unknown): nothing to draw from
         elif self._target_a < self.amp_a:
@@ -84,7 +84,7 @@ class PlayedCar:
     def unplug(self) -> None:
         """Stop drawing and leave at once."""
         self.plugged = False
-        self.amp_a = self._seen_a = self._target_a = 0.0
+        self.amp_a = self._target_a = 0.0
 
     def _wanted(self, duty: float) -> float:
         """Return what the car takes of what the pilot allows; below its floor nothing."""

@@ -47,8 +47,8 @@ def refusal(gain: float, allowed: float, device: str) -> str | None:
     if math.isfinite(gain) and gain <= allowed:
         return None
     return (
-        f"{device}: loop gain |Zs/Zh| = {gain:.3g}, allowed {allowed:g}: the bench would not settle; move the charger to a"
-        " stronger node, lower its current, or filter the amps read back"
+        f"{device}: loop gain |Zs/Zh| = {gain:.3g}, allowed {allowed:g}: the bench would not settle; move the charger"
+        " to a stronger node, lower its current, or filter the amps read back"
     )
 
 
