@@ -3,7 +3,8 @@
 Each image is one contiguous buffer that holds the arrays of its table one after the other, every array on a
 64-byte boundary. The law sees a named tuple of views on such a buffer; windows, ledger, desk and documents read
 the same table. Shape letters: 1 a scalar, N chargers, M nodes, P the three phases, W contract windows,
-K points of a droop curve, S steps of the chain, R buckets of the reservation history.
+K points of a droop curve, S steps of the chain, R buckets of the reservation history, Q the three phases in amps and
+their sum in watts.
 
 Numbers (DESIGN: one meaning everywhere): NaN unknown, +inf no limit, 0 is zero; + flows from the grid into the
 charger; ``_ns`` are integer nanoseconds of the monotonic clock unless the name says ``utc``; ``_s`` of a calendar
@@ -21,6 +22,7 @@ from controller.law.names import Step
 PHASES = 3
 STEPS = len(Step)
 BUCKETS = 16
+COLUMNS = 4  # amps of the phases a, b, c; watts of all
 ALIGN = 64
 
 
@@ -120,6 +122,9 @@ PLAN_FIELDS: tuple[Field, ...] = (
     Field("failsafe_s", "f8", "N", "s", INF, "time-out of the charger's own fail-safe; +inf none"),
     Field("ramp_up_a_per_s", "f8", "N", "A/s", INF, "fastest raise"),
     Field("random_delay_s", "f8", "N", "s", 0, "largest random delay before a raise after a pause"),
+    Field("raise_band_a", "f8", "N", "A", 0.25, "smaller raises are skipped (no hunting)"),
+    Field("car_margin_a", "f8", "N", "A", 3, "margin over what the car was seen to take"),
+    Field("car_shrink_s", "f8", "N", "s", 60, "how long it must take less before the rest goes to others"),
     # voltage droop: piecewise linear share of hard_max over volts
     Field("volt_source", "u1", "N", "1", 2, "names.VoltSource"),
     Field("droop_pu", "f8", "NK", "pu", 0, "volts of the curve's points, rising"),
@@ -144,6 +149,7 @@ PLAN_FIELDS: tuple[Field, ...] = (
     Field("min_off_s", "f8", "1", "s", 300, "shortest time off"),
     Field("grace_s", "f8", "1", "s", 210, "time after plug-in in which a car is not paused for rotation"),
     # emergency brake
+    Field("alarm_pu", "f8", "1", "pu", 0.9, "volts below which the alarm is raised (EN 50160, -10 %)"),
     Field("brake_pu", "f8", "1", "pu", 0, "volts below which the brake acts"),
     Field("brake_over", "f8", "1", "1", INF, "multiple of a node's limit above which the brake acts"),
     Field("brake_delay_s", "f8", "1", "s", 5, "how long either must last"),
@@ -151,8 +157,95 @@ PLAN_FIELDS: tuple[Field, ...] = (
 )
 
 STATE_FIELDS: tuple[Field, ...] = (
+    # clock
     Field("started", "u1", "1", "1", 0, "1 after the first scan"),
     Field("last_ns", "i8", "1", "ns", 0, "monotonic clock of the last scan"),
+    Field("last_utc_ns", "i8", "1", "ns", 0, "UTC clock of the last scan"),
+    Field("dt_s", "f8", "1", "s", 0, "time since the last scan; 0 in the first one"),
+    Field("clock_ok", "u1", "1", "1", 1, "0 in a scan whose clocks stepped: nothing is raised in it"),
+    # what was believed of a charger; columns of NP here are the grid's phases
+    Field("uses", "u1", "NP", "1", 0, "1 where the charger is connected to the grid's phase"),
+    Field("known", "u1", "N", "1", 0, "1 once a reading was believed"),
+    Field("seen_a", "f8", "NP", "A", 0, "last believed amps"),
+    Field("seen_w", "f8", "N", "W", 0, "last believed watts"),
+    Field("seen_ns", "i8", "N", "ns", 0, "monotonic time of that reading"),
+    Field("seen_state", "i1", "N", "1", -1, "last believed control-pilot state"),
+    Field("volts_v", "f8", "N", "V", 0, "sum of the volts on its phases, for watts; the high side where unknown"),
+    Field("linked", "u1", "N", "1", 0, "1 where the link answered in the last scan"),
+    Field("contact_ns", "i8", "N", "ns", 0, "last time at which the charger can have heard us"),
+    Field("sent_a", "f8", "N", "A", 0, "last allowed amps that can have reached it"),
+    Field("lost_a", "f8", "N", "A", 0, "amps reserved when its link was lost"),
+    Field("no_raise", "u1", "N", "1", 0, "1 where an input of it is not believed: it may not rise"),
+    # timers of a session
+    Field("session_seen", "i4", "N", "1", -1, "number of the present session"),
+    Field("session_ns", "i8", "N", "ns", 0, "monotonic time of its plug-in; 0 not seen"),
+    Field("on_ns", "i8", "N", "ns", 0, "monotonic time at which it was last switched on; 0 not seen"),
+    Field("off_ns", "i8", "N", "ns", 0, "monotonic time at which it was last paused; 0 not paused"),
+    Field("want_ns", "i8", "N", "ns", 0, "since when a paused charger could resume; 0 it cannot"),
+    Field("delay_s", "f8", "N", "s", 0, "random delay drawn at the pause"),
+    Field("car_a", "f8", "N", "A", INF, "what the car was seen to take, plus a margin"),
+    Field("car_ns", "i8", "N", "ns", 0, "since when it takes clearly less than it may; 0 it does not"),
+    # voltage droop
+    Field("volt_f_pu", "f8", "NP", "pu", NAN, "filtered volts per phase"),
+    Field("volt_used_pu", "f8", "N", "pu", NAN, "volts on the curve: lowest phase, behind the dead band"),
+    Field("volt_ns", "i8", "N", "ns", 0, "monotonic time at which all its volts were last believed"),
+    Field("droop_a", "f8", "N", "A", NAN, "cap of the droop, behind the hysteresis"),
+    Field("droop_paused", "u1", "N", "1", 0, "1 between the pause and the resume volts"),
+    # what was allowed: break before make
+    Field("last_a", "f8", "N", "A", 0, "amps allowed in the last scan"),
+    Field("hist_hi_a", "f8", "NR", "A", 0, "highest amps allowed in each bucket of time"),
+    Field("hist_lo_a", "f8", "NR", "A", 0, "lowest amps allowed in each bucket of time"),
+    Field("hist_slot", "i8", "N", "1", -1, "number of the present bucket"),
+    Field("obey_hi_a", "f8", "N", "A", 0, "highest amps allowed within the obey time"),
+    Field("swing_a", "f8", "N", "A", 0, "highest minus lowest amps allowed until readings must show them"),
+    Field("ramp_a", "f8", "N", "A", 0, "position of the ramp"),
+    # nodes; columns of MQ are the phases a, b, c in amps and all phases in watts
+    Field("node_uses", "u1", "MP", "1", 0, "1 where a charger below uses the phase"),
+    Field("node_v_ok", "u1", "M", "1", 0, "1 where the node's volts are believed"),
+    Field("node_a_seen_ns", "i8", "M", "ns", 0, "monotonic time of the last believed amps"),
+    Field("node_known", "u1", "M", "1", 0, "1 once its amps were believed"),
+    Field("node_hold", "u1", "M", "1", 0, "1 where it, or a node above, is metered and not believed"),
+    Field("node_other", "f8", "MQ", "A|W", NAN, "filtered uncontrolled load"),
+    Field("node_head_seen", "f8", "MQ", "A|W", INF, "headroom when its amps were last believed"),
+    Field("node_cap", "f8", "MQ", "A|W", INF, "limit in force: capacity, window, order"),
+    Field("node_cap_why", "u1", "MQ", "1", 9, "names.Reason of that limit"),
+    Field("order_held_w", "f8", "M", "W", INF, "last believed DSO order"),
+    Field("order_held_from_s", "f8", "M", "s", NAN, "UTC epoch time from which it holds"),
+    Field("order_held_to_s", "f8", "M", "s", NAN, "UTC epoch time until which it holds"),
+    Field("order_lost", "u1", "M", "1", 1, "1 while its heartbeat is lost"),
+    # admission
+    Field("rotation_no", "i8", "1", "1", -1, "number of the clock-aligned rotation slot"),
+    Field("rank", "i4", "N", "1", 0, "place in the rotation"),
+    Field("waiting", "u1", "N", "1", 0, "1 where it is paused for others"),
+    # emergency brake
+    Field("brake_level", "u1", "N", "1", 0, "0 free, 1 down to the floor, 2 paused"),
+    Field("brake_ns", "i8", "N", "ns", 0, "since when its own condition lasts; 0 it does not"),
+    Field("brake_clear_ns", "i8", "N", "ns", 0, "since when a braked charger's conditions are gone; 0 not gone"),
+    Field("node_brake_level", "u1", "M", "1", 0, "0 free, 1 down to the floor, 2 paused"),
+    Field("node_brake_ns", "i8", "M", "ns", 0, "since when its condition lasts; 0 it does not"),
+    # scratch: written before it is read in every scan
+    Field("cap_a", "f8", "N", "A", 0, "running cap"),
+    Field("why", "u1", "N", "1", 0, "names.Reason of the running cap"),
+    Field("why_a", "f8", "N", "A", 0, "value of that limit"),
+    Field("why_node", "i4", "N", "1", -1, "node or window of that limit"),
+    Field("base_a", "f8", "N", "A", 0, "lower bound in the filling: the floor on the device's grid"),
+    Field("target_a", "f8", "N", "A", 0, "share"),
+    Field("floor_q_a", "f8", "N", "A", 0, "floor on the device's grid"),
+    Field("spare_a", "f8", "N", "A", 0, "scratch per charger"),
+    Field("ask_a", "f8", "N", "A", 0, "raise asked for beyond what is reserved"),
+    Field("grant_a", "f8", "N", "A", 0, "raise granted beyond what is reserved"),
+    Field("member", "u1", "N", "1", 0, "1 where it takes part in the filling"),
+    Field("active", "i4", "N", "1", 0, "chargers still growing in the filling"),
+    Field("queue", "i4", "N", "1", 0, "chargers in the order of admission"),
+    Field("key", "f8", "NP", "1", 0, "sort key of that order"),
+    Field("tight_node", "i4", "N", "1", -1, "node that stopped it in the filling"),
+    Field("tight_col", "i1", "N", "1", -1, "column of that node"),
+    Field("room", "f8", "MQ", "A|W", 0, "headroom minus what is reserved for good"),
+    Field("free", "f8", "MQ", "A|W", 0, "room minus every reservation"),
+    Field("load", "f8", "MQ", "A|W", 0, "scratch per node: sum below"),
+    Field("load_hi", "f8", "MQ", "A|W", 0, "scratch per node: upper sum below"),
+    Field("slope", "f8", "MQ", "A|W", 0, "scratch per node: growth per unit of level"),
+    Field("tight", "i4", "MQ", "1", -1, "scratch per node: node that is tight at or above it"),
 )
 
 OUTPUT_FIELDS: tuple[Field, ...] = (
@@ -192,7 +285,7 @@ CLASSES: dict[str, Callable[..., Any]] = {"input": Input, "plan": Plan, "state":
 
 def shape_of(field: Field, dims: Dims) -> tuple[int, ...]:
     """Return the shape of a field's array for the given sizes."""
-    size = {"1": 1, "N": dims.n, "M": dims.m, "P": PHASES, "W": dims.w, "K": dims.k, "S": STEPS, "R": BUCKETS}
+    size = {"1": 1, "N": dims.n, "M": dims.m, "P": PHASES, "W": dims.w, "K": dims.k, "S": STEPS, "R": BUCKETS, "Q": COLUMNS}
     return tuple(size[letter] for letter in field.shape)
 
 

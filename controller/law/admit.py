@@ -1,0 +1,230 @@
+"""Step 7, admit: who runs at all. A charger gets nothing or at least its floor (6 A; 9.2 A for some cars).
+
+Where the floors of all candidates fit, all run. Otherwise they are admitted in this order, each if its floor still
+fits at every node and phase above it: cars that must not be paused, guaranteed energy, priority class, grace after
+plug-in and minimum on-time, least laxity, place in the rotation. The rotation moves those who wait to the front at
+clock-aligned times, so nobody waits longer than the slots that the others need. Node limits and orders are in `room`
+and beat every comfort rule. Source: facts E1-E3; with equal floors on a tree the greedy choice is optimal (laminar
+matroid), with mixed one- and three-phase cars it is a heuristic.
+"""
+
+import math
+
+from controller.law.kernel import Array, Stage, kernel
+from controller.law.names import Reason
+from controller.law.start import floor_to
+
+HEADROOM, ADMIT, FLOOR = int(Reason.HEADROOM), int(Reason.ADMIT), int(Reason.FLOOR)
+UNTRUSTED, LINK_LOST, DWELL = int(Reason.UNTRUSTED), int(Reason.LINK_LOST), int(Reason.DWELL)
+WISH, QUANTISE = int(Reason.WISH), int(Reason.QUANTISE)
+NO_LAXITY = 1e15
+COMFORT = -1e15
+WATTS = 3
+HAIR = 1e-9
+
+
+@kernel
+def before(i: int, j: int, key: Array, rank: Array) -> bool:
+    """Say whether charger i is admitted before charger j; the rank is unique, so the order is total."""
+    for k in range(3):
+        if key[i, k] != key[j, k]:
+            return key[i, k] < key[j, k]
+    return rank[i] < rank[j]
+
+
+@kernel
+def sort(queue: Array, count: int, key: Array, rank: Array) -> None:
+    """Sort the first `count` chargers of the queue in place (heap sort: no allocation, no worst case)."""
+    for end in range(count + count // 2 - 1, 0, -1):
+        top = end - count
+        size = count
+        if top < 0:  # the heap stands: take its last off
+            queue[0], queue[end] = queue[end], queue[0]
+            top, size = 0, end
+        while True:
+            child = 2 * top + 1
+            if child >= size:
+                break
+            if child + 1 < size and before(queue[child], queue[child + 1], key, rank):
+                child += 1
+            if not before(queue[top], queue[child], key, rank):
+                break
+            queue[top], queue[child] = queue[child], queue[top]
+            top = child
+
+
+@Stage
+def candidates(
+    now_ns: Array,
+    step_a: Array,
+    no_pause: Array,
+    min_off_s: Array,
+    failsafe_a: Array,
+    failsafe_s: Array,
+    obey_s: Array,
+    linked: Array,
+    contact_ns: Array,
+    off_ns: Array,
+    last_a: Array,
+    no_raise: Array,
+    floor_q_a: Array,
+    base_a: Array,
+    member: Array,
+    cap_a: Array,
+    why: Array,
+    why_a: Array,
+    why_node: Array,
+    reserved_a: Array,
+) -> None:
+    """Apply what forbids a raise, round the cap to the device's step, and take out who cannot run."""
+    for i in range(cap_a.shape[0]):
+        member[i] = 0
+        base_a[i] = 0.0
+        limit, code = cap_a[i], int(why[i])
+        if no_raise[i] == 1 and last_a[i] < limit:
+            limit, code = last_a[i], UNTRUSTED
+        if linked[i] == 0:
+            fallen = (now_ns[0] - contact_ns[i]) * 1e-9 > failsafe_s[i] + obey_s[i]
+            limit, code = min(limit, failsafe_a[i] if fallen else limit), LINK_LOST
+        elif last_a[i] == 0.0 and off_ns[i] > 0 and no_pause[i] == 0:
+            off_s = (now_ns[0] - off_ns[i]) * 1e-9
+            if 0.0 <= off_s < min_off_s[0] and limit >= floor_q_a[i]:
+                limit, code = 0.0, DWELL
+        if code != why[i]:
+            cap_a[i] = limit
+            why[i] = code
+            why_a[i] = reserved_a[i] if code == LINK_LOST else limit
+            why_node[i] = -1
+        cap = floor_to(cap_a[i], step_a[i])
+        if cap < cap_a[i] and why[i] == WISH:
+            why[i] = QUANTISE
+        cap_a[i] = cap
+        if cap_a[i] < floor_q_a[i] or cap_a[i] <= 0.0:
+            cap_a[i] = 0.0
+        elif linked[i] == 1:
+            member[i] = 1
+            base_a[i] = floor_q_a[i]
+
+
+@Stage
+def rotate(utc_ns: Array, rotation_s: Array, rotation_no: Array, rank: Array, waiting: Array, last_a: Array,
+           queue: Array) -> None:
+    """Move those who wait to the front when a new clock-aligned slot begins."""
+    number = utc_ns[0] // max(int(rotation_s[0] * 1e9), 1)
+    if number == rotation_no[0]:
+        return
+    first = rotation_no[0] == -1
+    rotation_no[0] = number
+    count = rank.shape[0]
+    for i in range(count):
+        queue[rank[i]] = i
+    place = 0
+    for front in range(1, -1, -1):
+        for r in range(count):
+            i = queue[r]
+            ahead = last_a[i] > 0.0 if first else waiting[i] == 1
+            if ahead == (front == 1):
+                rank[i] = place
+                place += 1
+
+
+@Stage
+def admit(
+    now_ns: Array,
+    utc_ns: Array,
+    departure_s: Array,
+    need_wh: Array,
+    parent: Array,
+    charger_node: Array,
+    priority: Array,
+    no_pause: Array,
+    rotation_s: Array,
+    min_on_s: Array,
+    grace_s: Array,
+    uses: Array,
+    volts_v: Array,
+    session_ns: Array,
+    on_ns: Array,
+    last_a: Array,
+    rank: Array,
+    waiting: Array,
+    base_a: Array,
+    member: Array,
+    queue: Array,
+    key: Array,
+    node_cap_why: Array,
+    room: Array,
+    load: Array,
+    cap_a: Array,
+    why: Array,
+    why_a: Array,
+    why_node: Array,
+    admitted: Array,
+) -> None:
+    """Admit every candidate whose floor fits, in the order of the module's text where not all do."""
+    nodes = parent.shape[0]
+    load[:] = 0.0
+    count = 0
+    for i in range(cap_a.shape[0]):
+        admitted[i] = member[i]
+        waiting[i] = 0
+        if member[i] == 1:
+            queue[count] = i
+            count += 1
+            m = charger_node[i]
+            for p in range(3):
+                load[m, p] += base_a[i] * uses[i, p]
+            load[m, WATTS] += base_a[i] * volts_v[i]
+    fits = True
+    for m in range(nodes - 1, -1, -1):
+        for c in range(4):
+            if load[m, c] > 0.0 and load[m, c] > room[m, c] + HAIR * (1.0 + abs(room[m, c])):
+                fits = False
+            if parent[m] >= 0:
+                load[parent[m], c] += load[m, c]
+    if fits:
+        return
+    for k in range(count):
+        i = queue[k]
+        running = last_a[i] > 0.0
+        kept = no_pause[i] == 1 and running
+        key[i, 0] = (0.0 if kept else 2.0) + (0.0 if need_wh[i] > 0.0 else 1.0)
+        key[i, 1] = -float(priority[i])
+        key[i, 2] = NO_LAXITY
+        slack_s = departure_s[i] - utc_ns[0] * 1e-9 - need_wh[i] * 3600.0 / (cap_a[i] * volts_v[i])
+        if slack_s < 2.0 * rotation_s[0]:  # false on NaN; more slack than two slots is no hurry
+            key[i, 2] = max(slack_s, COMFORT)
+        grace = session_ns[i] > 0 and (now_ns[0] - session_ns[i]) * 1e-9 < grace_s[0]
+        dwell = running and on_ns[i] > 0 and (now_ns[0] - on_ns[i]) * 1e-9 < min_on_s[0]
+        if grace or dwell:
+            key[i, 2] = COMFORT
+    sort(queue, count, key, rank)
+    load[:] = 0.0
+    for k in range(count):
+        i = queue[k]
+        short, code, m = -1, ADMIT, charger_node[i]
+        while m >= 0:
+            for c in range(4):
+                need = base_a[i] * (volts_v[i] if c == WATTS else float(uses[i, c]))
+                limit = room[m, c] + HAIR * (1.0 + abs(room[m, c]))
+                if need > 0.0 and load[m, c] + need > limit:
+                    short = m
+                    if need > limit:
+                        code = int(node_cap_why[m, c]) if node_cap_why[m, c] != HEADROOM else FLOOR
+            m = parent[m]
+        if short >= 0:
+            member[i] = 0
+            admitted[i] = 0
+            waiting[i] = 1
+            why[i] = code
+            why_a[i] = base_a[i]
+            why_node[i] = short
+            cap_a[i] = 0.0
+            base_a[i] = 0.0
+            continue
+        m = charger_node[i]
+        while m >= 0:
+            for p in range(3):
+                load[m, p] += base_a[i] * uses[i, p]
+            load[m, WATTS] += base_a[i] * volts_v[i]
+            m = parent[m]

@@ -1,0 +1,90 @@
+"""Step 3, envelope: the ceiling of one charger: hardware and cable, the car, an operator's override.
+
+Amps that a car was seen not to take go to others: where it draws less than it may for `car_shrink_s`, its ceiling
+becomes what it draws plus `car_margin_a`; once it draws more than half of that margin over, the ceiling is lifted
+(Tinkerforge WARP charge manager: 60 s and 3 A, facts E2). An override may only lower; an unknown one (NaN) keeps what
+is allowed now.
+"""
+
+import math
+
+from controller.law.kernel import Array, Stage
+from controller.law.names import Cp, Reason, Step, Trust
+
+BELIEVED = int(Trust.BELIEVED)
+HARDWARE, CAR, OVERRIDE, NO_CAR = int(Reason.HARDWARE), int(Reason.CAR), int(Reason.OVERRIDE), int(Reason.NO_CAR)
+ENVELOPE = int(Step.ENVELOPE)
+CP_A, CP_C, CP_D, CP_E, CP_F = int(Cp.A), int(Cp.C), int(Cp.D), int(Cp.E), int(Cp.F)
+
+
+@Stage
+def car(
+    now_ns: Array,
+    charger_state: Array,
+    floor_q_a: Array,
+    car_margin_a: Array,
+    car_shrink_s: Array,
+    seen_a: Array,
+    last_a: Array,
+    swing_a: Array,
+    car_a: Array,
+    car_ns: Array,
+    charger_trust: Array,
+) -> None:
+    """Learn what the car takes, while its limit rests and its reading is believed."""
+    now = now_ns[0]
+    for i in range(last_a.shape[0]):
+        if charger_trust[i] != BELIEVED or last_a[i] <= 0.0:
+            car_ns[i] = 0
+            continue
+        drawn = max(seen_a[i, 0], seen_a[i, 1], seen_a[i, 2])
+        margin = car_margin_a[i]
+        charging = charger_state[i] == CP_C or charger_state[i] == CP_D
+        if drawn > car_a[i] - 0.5 * margin:
+            car_a[i] = math.inf
+        ceiling = drawn + margin if charging else 0.0
+        ceiling = max(ceiling, floor_q_a[i])
+        if swing_a[i] > 0.0 or ceiling >= min(last_a[i], car_a[i]):
+            car_ns[i] = 0
+        elif car_ns[i] == 0:
+            car_ns[i] = now
+        elif (now - car_ns[i]) * 1e-9 >= car_shrink_s[i]:
+            car_a[i] = ceiling
+            car_ns[i] = 0
+
+
+@Stage
+def ceiling(
+    utc_ns: Array,
+    hard_max_a: Array,
+    override_a: Array,
+    override_until_s: Array,
+    seen_state: Array,
+    last_a: Array,
+    car_a: Array,
+    cap_a: Array,
+    why: Array,
+    why_a: Array,
+    chain: Array,
+) -> None:
+    """Lower the running cap to hardware, car and override; no car, or a faulted one, is allowed nothing."""
+    utc_s = utc_ns[0] * 1e-9
+    for i in range(cap_a.shape[0]):
+        cap, code = cap_a[i], int(why[i])
+        if hard_max_a[i] < cap:
+            cap, code = hard_max_a[i], HARDWARE
+        if car_a[i] < cap:
+            cap, code = car_a[i], CAR
+        ended = override_until_s[i] < utc_s  # false on NaN: it never ends
+        if not ended:
+            override = last_a[i] if math.isnan(override_a[i]) else max(override_a[i], 0.0)
+            if override < cap:
+                cap, code = override, OVERRIDE
+        state = seen_state[i]
+        if state == CP_A or state == CP_E or state == CP_F:
+            cap, code = 0.0, NO_CAR
+        if cap < cap_a[i]:
+            cap_a[i] = cap
+            why[i] = code
+            why_a[i] = cap
+        chain[i, ENVELOPE] = cap

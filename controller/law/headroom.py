@@ -1,0 +1,236 @@
+"""Step 6, headroom: what is left at each node for the chargers below it, and what they already hold of it.
+
+headroom = limit in force - uncontrolled load, per phase in amps and over all phases in watts.
+
+The uncontrolled load is what the node's meter sees minus what the believed chargers below say they draw; a charger
+that is not believed subtracts 0. While a charger's limit moves, its reading may be off by the swing of its limit
+within the obey time, so the load is only known to lie in an interval: the estimate rests while it is inside, else
+moves towards the nearer edge through the node's filter. Hence a car on its way up or down is not taken for a household.
+
+Break before make: a charger reserves max(allowed now, any limit within its obey time, drawn); with its link lost also
+its fail-safe, until it must have fallen to that. `ramp.pay` grants raises from unreserved amps only.
+"""
+
+import math
+
+from controller.law.kernel import Array, Stage
+from controller.law.names import Alarm, Trust
+
+BELIEVED, HELD, DESIGN = int(Trust.BELIEVED), int(Trust.HELD), int(Trust.DESIGN)
+ALARM_OVER = int(Alarm.NODE_OVER)
+WATTS = 3
+HIGH_PU = 1.1
+OVER = 1.001  # a meter's last digit is no overload
+
+
+@Stage
+def reserve(
+    now_ns: Array,
+    failsafe_a: Array,
+    failsafe_s: Array,
+    obey_s: Array,
+    max_age_s: Array,
+    uses: Array,
+    seen_a: Array,
+    linked: Array,
+    contact_ns: Array,
+    lost_a: Array,
+    last_a: Array,
+    hist_hi_a: Array,
+    hist_lo_a: Array,
+    hist_slot: Array,
+    obey_hi_a: Array,
+    swing_a: Array,
+    charger_trust: Array,
+    reserved_a: Array,
+) -> None:
+    """Keep the history of limits in buckets of time, and reserve what each charger may still draw.
+
+    The buckets cover the obey time and the age of a reading; one bucket more is looked at than would be needed, so
+    that a limit is never forgotten early.
+    """
+    buckets = hist_hi_a.shape[1]
+    for i in range(last_a.shape[0]):
+        span_s = max(obey_s[i] + max_age_s[i], 0.001)
+        width_ns = int(span_s * 1e9 / (buckets - 1)) + 1
+        slot = now_ns[0] // width_ns
+        passed = slot - hist_slot[i]
+        if hist_slot[i] < 0 or passed < 0 or passed >= buckets:
+            for b in range(buckets):
+                hist_hi_a[i, b] = last_a[i]
+                hist_lo_a[i, b] = last_a[i]
+        else:
+            for k in range(1, passed + 1):
+                hist_hi_a[i, (hist_slot[i] + k) % buckets] = last_a[i]
+                hist_lo_a[i, (hist_slot[i] + k) % buckets] = last_a[i]
+        hist_slot[i] = slot
+        near = int(obey_s[i] * 1e9 / width_ns) + 2
+        high, low, top = last_a[i], last_a[i], last_a[i]
+        for k in range(buckets):
+            b = (slot - k) % buckets
+            high = max(high, hist_hi_a[i, b])
+            low = min(low, hist_lo_a[i, b])
+            if k < near:
+                top = high
+        obey_hi_a[i] = top
+        swing_a[i] = high - low
+        held = top
+        if charger_trust[i] != DESIGN:
+            for p in range(3):
+                if uses[i, p] == 1:
+                    held = max(held, seen_a[i, p])
+        if linked[i] == 1:
+            lost_a[i] = held
+        elif (now_ns[0] - contact_ns[i]) * 1e-9 <= failsafe_s[i] + obey_s[i]:
+            held = max(lost_a[i], failsafe_a[i])
+        else:
+            held = failsafe_a[i]
+        reserved_a[i] = held
+
+
+@Stage
+def uncontrolled(
+    now_ns: Array,
+    node_a: Array,
+    node_v: Array,
+    node_w: Array,
+    u_nom_v: Array,
+    parent: Array,
+    node_metered: Array,
+    node_design_a: Array,
+    node_growth_a_per_s: Array,
+    node_tau_s: Array,
+    node_max_age_s: Array,
+    charger_node: Array,
+    dt_s: Array,
+    uses: Array,
+    seen_a: Array,
+    seen_w: Array,
+    volts_v: Array,
+    swing_a: Array,
+    obey_hi_a: Array,
+    node_uses: Array,
+    node_v_ok: Array,
+    node_a_seen_ns: Array,
+    node_other: Array,
+    load: Array,
+    load_hi: Array,
+    charger_trust: Array,
+    node_trust: Array,
+    node_other_a: Array,
+) -> None:
+    """Estimate each node's uncontrolled load: measured, held with growth, or the declared design load."""
+    nodes = parent.shape[0]
+    load[:] = 0.0
+    load_hi[:] = 0.0
+    for i in range(charger_node.shape[0]):
+        if charger_trust[i] == BELIEVED:
+            m = charger_node[i]
+            for p in range(3):
+                if uses[i, p] == 1:
+                    drawn = seen_a[i, p]
+                    load[m, p] += max(drawn - swing_a[i], min(drawn, 0.0))
+                    load_hi[m, p] += max(drawn, min(drawn + swing_a[i], obey_hi_a[i]))
+            swing_w = swing_a[i] * volts_v[i]
+            drawn = seen_w[i]
+            load[m, WATTS] += max(drawn - swing_w, min(drawn, 0.0))
+            load_hi[m, WATTS] += max(drawn, min(drawn + swing_w, obey_hi_a[i] * volts_v[i]))
+    for m in range(nodes - 1, 0, -1):
+        if parent[m] >= 0:
+            for c in range(4):
+                load[parent[m], c] += load[m, c]
+                load_hi[parent[m], c] += load_hi[m, c]
+    for m in range(nodes):
+        weight = dt_s[0] / (node_tau_s[m] + dt_s[0]) if dt_s[0] > 0.0 else 0.0
+        high_v = HIGH_PU * u_nom_v[0]
+        watts = 0.0
+        design_w = 0.0
+        late_s = (now_ns[0] - node_a_seen_ns[m]) * 1e-9 - node_max_age_s[m]
+        grown_a = node_growth_a_per_s[m] * max(late_s, 0.0)
+        for p in range(3):
+            volt = node_v[m, p] if node_v_ok[m] == 1 and 0.0 < node_v[m, p] < high_v else high_v
+            if math.isfinite(node_a[m, p]):
+                watts += node_a[m, p] * volt
+            design_w += node_design_a[m, p] * high_v
+        for c in range(4):
+            held = node_other[m, c]
+            if node_metered[m] == 0 or node_trust[m] == DESIGN:
+                other = node_design_a[m, c] if c < WATTS else design_w
+            elif node_trust[m] == HELD:
+                other = held + (grown_a if c < WATTS else 3.0 * grown_a * high_v)
+            else:
+                if c < WATTS:
+                    seen = node_a[m, c] if node_uses[m, c] == 1 else 0.0
+                else:
+                    seen = node_w[m] if math.isfinite(node_w[m]) else watts
+                if math.isnan(held):
+                    held = seen - 0.5 * (load[m, c] + load_hi[m, c])
+                edge = min(max(held, seen - load_hi[m, c]), seen - load[m, c])
+                held += weight * (edge - held)
+                node_other[m, c] = held
+                other = held
+            load[m, c] = other
+            if c < WATTS:
+                node_other_a[m, c] = other
+
+
+@Stage
+def capacity(
+    node_a: Array,
+    node_w: Array,
+    parent: Array,
+    node_metered: Array,
+    charger_node: Array,
+    uses: Array,
+    volts_v: Array,
+    linked: Array,
+    node_uses: Array,
+    node_cap: Array,
+    node_head_seen: Array,
+    load: Array,
+    load_hi: Array,
+    room: Array,
+    free: Array,
+    alarm: Array,
+    reserved_a: Array,
+    node_trust: Array,
+    node_reserved_a: Array,
+    node_headroom_a: Array,
+) -> None:
+    """Take the headroom of every node, the room left by chargers out of reach, and what no charger holds.
+
+    A metered node that is not believed has no more headroom than when it last was.
+    """
+    nodes = parent.shape[0]
+    for m in range(nodes):
+        for c in range(4):
+            head = node_cap[m, c] - load[m, c]
+            if node_metered[m] == 1:
+                if node_trust[m] == BELIEVED:
+                    node_head_seen[m, c] = head
+                    seen = node_a[m, c] if c < WATTS else node_w[m]
+                    if (c == WATTS or node_uses[m, c] == 1) and seen > OVER * node_cap[m, c]:
+                        alarm[0] = alarm[0] | ALARM_OVER
+                else:
+                    head = min(head, node_head_seen[m, c])
+            room[m, c] = head
+            if c < WATTS:
+                node_headroom_a[m, c] = head
+    load[:] = 0.0  # reserved by chargers out of reach
+    load_hi[:] = 0.0  # reserved by all
+    for i in range(charger_node.shape[0]):
+        m = charger_node[i]
+        for c in range(4):
+            held = reserved_a[i] * (volts_v[i] if c == WATTS else float(uses[i, c]))
+            load_hi[m, c] += held
+            if linked[i] == 0:
+                load[m, c] += held
+    for m in range(nodes - 1, -1, -1):
+        for c in range(4):
+            if parent[m] >= 0:
+                load[parent[m], c] += load[m, c]
+                load_hi[parent[m], c] += load_hi[m, c]
+            free[m, c] = room[m, c] - load_hi[m, c]
+            room[m, c] -= load[m, c]
+            if c < WATTS:
+                node_reserved_a[m, c] = load_hi[m, c]

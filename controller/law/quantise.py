@@ -1,0 +1,76 @@
+"""Step 9, quantise: down to the device's step, then left-over steps to those who were rounded.
+
+Left-over steps go first to those who already have theirs (so that noise does not pass them around), then in
+argument order, one step each, never past a node or a cap. Steps under 0.1 A are not worth handing out.
+"""
+
+from controller.law.kernel import Array, Stage
+from controller.law.names import Step
+from controller.law.start import floor_to
+
+QUANTISE = int(Step.QUANTISE)
+WATTS = 3
+HAIR = 1e-9
+COARSE_A = 0.1
+
+
+@Stage
+def quantise(
+    parent: Array,
+    charger_node: Array,
+    step_a: Array,
+    uses: Array,
+    volts_v: Array,
+    last_a: Array,
+    target_a: Array,
+    spare_a: Array,
+    member: Array,
+    room: Array,
+    load: Array,
+    chain: Array,
+) -> None:
+    """Round the shares down and hand out the left-over steps."""
+    chargers = target_a.shape[0]
+    left = 0
+    load[:] = 0.0
+    for i in range(chargers):
+        spare_a[i] = 0.0
+        if member[i] == 1:
+            rounded = floor_to(target_a[i], step_a[i])
+            if step_a[i] >= COARSE_A and target_a[i] - rounded > HAIR:
+                spare_a[i] = step_a[i]
+                left += 1
+            target_a[i] = rounded
+            m = charger_node[i]
+            for p in range(3):
+                load[m, p] += rounded * uses[i, p]
+            load[m, WATTS] += rounded * volts_v[i]
+    if left > 0:
+        for m in range(parent.shape[0] - 1, 0, -1):
+            if parent[m] >= 0:
+                for c in range(4):
+                    load[parent[m], c] += load[m, c]
+        for turn in range(2):
+            for i in range(chargers):
+                more = spare_a[i]
+                if more <= 0.0 or (turn == 0 and last_a[i] < target_a[i] + more - HAIR):
+                    continue
+                spare_a[i] = 0.0
+                fits = True
+                m = charger_node[i]
+                while m >= 0:
+                    for c in range(4):
+                        need = more * (volts_v[i] if c == WATTS else float(uses[i, c]))
+                        fits = fits and (need == 0.0 or load[m, c] + need <= room[m, c] + HAIR)
+                    m = parent[m]
+                if not fits:
+                    continue
+                target_a[i] = floor_to(target_a[i] + more, step_a[i])
+                m = charger_node[i]
+                while m >= 0:
+                    for p in range(3):
+                        load[m, p] += more * uses[i, p]
+                    load[m, WATTS] += more * volts_v[i]
+                    m = parent[m]
+    for i in range(chargers):
+        chain[i, QUANTISE] = target_a[i]

@@ -1,0 +1,157 @@
+"""Step 11, ramp: down at once; up slowly, after a random delay, and only from amps that nobody holds.
+
+A paused charger waits the random delay drawn at its pause, starts at its floor and then rises by `ramp_up_a_per_s`.
+A raise smaller than `raise_band_a` is skipped, so that noise moves nothing. At last every raise is paid: the sum over
+each node of max(allowed, reserved) must stay within its headroom (break before make, see `headroom.reserve`).
+"""
+
+import math
+
+from controller.law.fill import fill
+from controller.law.kernel import Array, Stage, kernel
+from controller.law.names import Reason
+from controller.law.start import floor_to
+
+RAMP, RESERVED = int(Reason.RAMP), int(Reason.RESERVED)
+WATTS = 3
+HAIR = 1e-9
+
+
+@Stage
+def rise(
+    now_ns: Array,
+    hard_max_a: Array,
+    step_a: Array,
+    ramp_up_a_per_s: Array,
+    raise_band_a: Array,
+    dt_s: Array,
+    off_ns: Array,
+    want_ns: Array,
+    delay_s: Array,
+    floor_q_a: Array,
+    last_a: Array,
+    ramp_a: Array,
+    target_a: Array,
+    why: Array,
+    why_a: Array,
+    why_node: Array,
+) -> None:
+    """Limit every raise to the ramp, after the random delay."""
+    for i in range(target_a.shape[0]):
+        target, last = target_a[i], last_a[i]
+        if target <= 0.0:
+            want_ns[i] = 0
+        if target <= last:
+            ramp_a[i] = target
+            continue
+        if last == 0.0:
+            if want_ns[i] == 0:
+                want_ns[i] = now_ns[0]
+            waited_s = (now_ns[0] - want_ns[i]) * 1e-9
+            if off_ns[i] > 0 and waited_s < delay_s[i]:
+                new = 0.0
+            else:
+                new = target if math.isinf(ramp_up_a_per_s[i]) else floor_q_a[i]
+            ramp_a[i] = new
+        elif target - last < raise_band_a[i] and target < hard_max_a[i] - step_a[i]:
+            target_a[i] = last
+            continue
+        elif math.isinf(ramp_up_a_per_s[i]):
+            new = target
+            ramp_a[i] = target
+        else:
+            stride = ramp_up_a_per_s[i] * dt_s[0]
+            position = min(max(ramp_a[i], last) + stride, last + max(stride, step_a[i]))
+            ramp_a[i] = min(target, position)
+            new = max(floor_to(ramp_a[i], step_a[i]), last)
+        if new < target:
+            target_a[i] = new
+            why[i] = RAMP
+            why_a[i] = new
+            why_node[i] = -1
+
+
+@kernel
+def short_of(
+    i: int, extra: float, m: int, parent: Array, uses: Array, volts_v: Array, free: Array
+) -> int:
+    """Return the first node from the charger upwards that cannot pay `extra` amps; -1 where all can."""
+    while m >= 0:
+        for c in range(4):
+            each = volts_v[i] if c == WATTS else float(uses[i, c])
+            if each > 0.0 and free[m, c] - extra * each < -HAIR * (1.0 + abs(free[m, c])):
+                return m
+        m = parent[m]
+    return -1
+
+
+@Stage
+def pay(
+    parent: Array,
+    charger_node: Array,
+    step_a: Array,
+    weight: Array,
+    uses: Array,
+    volts_v: Array,
+    floor_q_a: Array,
+    last_a: Array,
+    base_a: Array,
+    target_a: Array,
+    spare_a: Array,
+    ask_a: Array,
+    grant_a: Array,
+    member: Array,
+    active: Array,
+    tight_node: Array,
+    tight_col: Array,
+    load: Array,
+    load_hi: Array,
+    slope: Array,
+    tight: Array,
+    free: Array,
+    why: Array,
+    why_a: Array,
+    why_node: Array,
+    reserved_a: Array,
+) -> None:
+    """Grant raises from what no charger holds; who starts needs its whole floor at once."""
+    count = 0
+    for i in range(target_a.shape[0]):
+        member[i] = 0
+        if target_a[i] <= last_a[i]:
+            continue
+        held = reserved_a[i]
+        start = max(floor_q_a[i] - held, 0.0) if last_a[i] == 0.0 else 0.0
+        m = charger_node[i]
+        short = short_of(i, start, m, parent, uses, volts_v, free)
+        if short >= 0:
+            target_a[i] = last_a[i]
+            why[i] = RESERVED
+            why_a[i] = last_a[i]
+            why_node[i] = short
+            continue
+        while m >= 0 and start > 0.0:
+            for p in range(3):
+                free[m, p] -= start * uses[i, p]
+            free[m, WATTS] -= start * volts_v[i]
+            m = parent[m]
+        spare_a[i] = held + start
+        ask_a[i] = max(target_a[i] - spare_a[i], 0.0)
+        grant_a[i] = 0.0
+        base_a[i] = 0.0
+        member[i] = 2
+        active[count] = i
+        count += 1
+    if count == 0:
+        return
+    fill(active, count, member, charger_node, parent, uses, volts_v, weight, base_a, ask_a, free, grant_a,
+         load_hi, load, slope, tight, tight_node, tight_col)  # fmt: skip
+    for i in range(target_a.shape[0]):
+        if member[i] == 1:
+            new = floor_to(min(target_a[i], spare_a[i] + grant_a[i]), step_a[i])
+            new = max(new, last_a[i])
+            if new < target_a[i] - HAIR:
+                why[i] = RESERVED
+                why_a[i] = new
+                why_node[i] = tight_node[i]
+            target_a[i] = min(new, target_a[i])

@@ -1,0 +1,86 @@
+"""Adopt what the chargers report: a restart of the controller must not move a single amp.
+
+The first believed reading of a charger gives the amps allowed now. What was never heard of is allowed nothing, and
+its fail-safe current is reserved.
+"""
+
+import math
+
+from controller.law.kernel import Array, Stage, kernel
+from controller.law.names import Trust
+
+BELIEVED = int(Trust.BELIEVED)
+
+
+@kernel
+def floor_to(value: float, step: float) -> float:
+    """Round down to a multiple of the device's step; a hair's breadth under a multiple counts as that multiple."""
+    if step <= 0.0:
+        return value
+    return math.floor(value / step + 1e-9) * step
+
+
+@Stage
+def adopt(
+    now_ns: Array,
+    charger_limit_a: Array,
+    charger_link: Array,
+    session_no: Array,
+    hard_max_a: Array,
+    floor_a: Array,
+    step_a: Array,
+    failsafe_a: Array,
+    started: Array,
+    known: Array,
+    session_seen: Array,
+    session_ns: Array,
+    on_ns: Array,
+    off_ns: Array,
+    car_a: Array,
+    car_ns: Array,
+    floor_q_a: Array,
+    last_a: Array,
+    hist_hi_a: Array,
+    hist_lo_a: Array,
+    hist_slot: Array,
+    linked: Array,
+    contact_ns: Array,
+    sent_a: Array,
+    lost_a: Array,
+    ramp_a: Array,
+    rank: Array,
+    charger_trust: Array,
+) -> None:
+    """Adopt the reported limit of a charger heard for the first time; begin a new session's timers."""
+    now = now_ns[0]
+    for i in range(last_a.shape[0]):
+        floor_q_a[i] = -floor_to(-floor_a[i] + 2e-9 * step_a[i], step_a[i]) if step_a[i] > 0.0 else floor_a[i]
+        if started[0] == 0:
+            contact_ns[i] = now
+            lost_a[i] = failsafe_a[i]
+            rank[i] = i
+        if charger_trust[i] == BELIEVED:
+            if known[i] == 0:
+                known[i] = 1
+                session_seen[i] = session_no[i]
+                limit = charger_limit_a[i]
+                if limit > 0.0:  # false on NaN
+                    limit = floor_to(min(limit, hard_max_a[i]), step_a[i])
+                    if limit >= floor_q_a[i] and limit > last_a[i]:
+                        last_a[i] = limit
+                        on_ns[i] = now
+                        ramp_a[i] = limit
+                        hist_slot[i] = -1  # the history starts here
+            elif session_no[i] != session_seen[i]:
+                session_seen[i] = session_no[i]
+                session_ns[i] = now
+                off_ns[i] = 0
+                car_a[i] = math.inf
+                car_ns[i] = 0
+        if charger_link[i] == 1:
+            contact_ns[i] = now
+            if linked[i] == 0 and hist_slot[i] >= 0:
+                # its fail-safe ends with the first telegram: it goes back to the set-point it last heard
+                column = hist_slot[i] % hist_hi_a.shape[1]
+                hist_hi_a[i, column] = max(hist_hi_a[i, column], sent_a[i])
+        linked[i] = 1 if charger_link[i] == 1 else 0

@@ -1,0 +1,190 @@
+"""Step 1, trust: which inputs may be believed, and what stands in for those that may not.
+
+An input is believed while its quality is Good, its value finite and plausible, and its age within the device's
+`max_age`. The age counts from the last change of its source stamp, on our own monotonic clock; a stamp from the
+future is Bad. After that the last value is held for `hold_s`, then the declared design load stands in. Nothing is
+raised on an input that is not believed.
+"""
+
+import math
+
+from controller.law.kernel import Array, Stage
+from controller.law.names import Alarm, Quality, Trust
+
+GOOD = int(Quality.GOOD)
+BELIEVED, HELD, DESIGN = int(Trust.BELIEVED), int(Trust.HELD), int(Trust.DESIGN)
+CLOCK_STEP, CHARGER_UNTRUSTED = int(Alarm.CLOCK_STEP), int(Alarm.CHARGER_UNTRUSTED)
+NODE_UNTRUSTED, LINK_LOST = int(Alarm.NODE_UNTRUSTED), int(Alarm.LINK_LOST)
+
+FUTURE_NS = 2_000_000_000  # margin for the substation's clock; NTP-kept clocks differ by milliseconds
+EARLY_NS = -100_000_000  # a reading may be latched a moment after the clock of the scan was read
+UTC_STEP_S = 2.0
+PLAUSIBLE = 2.0  # a meter that says more than twice the ceiling would hide uncontrolled load
+LOW_PU, HIGH_PU = 0.8, 1.1  # range of volts that converts watts; outside it the volts are a fault, not a basis
+
+
+@Stage
+def clock(
+    now_ns: Array,
+    utc_ns: Array,
+    started: Array,
+    last_ns: Array,
+    last_utc_ns: Array,
+    dt_s: Array,
+    clock_ok: Array,
+    alarm: Array,
+) -> None:
+    """Take the time since the last scan; a clock that stepped is an alarm and forbids raises in this scan."""
+    alarm[0] = 0
+    dt_s[0] = 0.0
+    clock_ok[0] = 1
+    if started[0] == 0:
+        return
+    passed_s = (now_ns[0] - last_ns[0]) * 1e-9
+    drift_s = (utc_ns[0] - last_utc_ns[0]) * 1e-9 - passed_s
+    if passed_s < 0.0 or drift_s > UTC_STEP_S or drift_s < -UTC_STEP_S:
+        clock_ok[0] = 0
+        alarm[0] = CLOCK_STEP
+    if passed_s > 0.0:
+        dt_s[0] = passed_s
+
+
+@Stage
+def chargers(
+    now_ns: Array,
+    charger_a: Array,
+    charger_v: Array,
+    charger_w: Array,
+    charger_state: Array,
+    charger_quality: Array,
+    charger_change_ns: Array,
+    charger_link: Array,
+    phase_map: Array,
+    hard_max_a: Array,
+    max_age_s: Array,
+    hold_s: Array,
+    u_nom_v: Array,
+    uses: Array,
+    known: Array,
+    seen_a: Array,
+    seen_w: Array,
+    seen_ns: Array,
+    seen_state: Array,
+    volts_v: Array,
+    no_raise: Array,
+    clock_ok: Array,
+    alarm: Array,
+    charger_trust: Array,
+) -> None:
+    """Believe a charger's reading, or hold the last one."""
+    now = now_ns[0]
+    for i in range(uses.shape[0]):
+        age_ns = now - charger_change_ns[i]
+        good = charger_quality[i] == GOOD and charger_link[i] == 1
+        good = good and age_ns >= EARLY_NS and age_ns * 1e-9 <= max_age_s[i]
+        limit_a = PLAUSIBLE * hard_max_a[i]
+        for p in range(3):
+            uses[i, p] = 0
+        for t in range(3):
+            p = int(phase_map[i, t])
+            if p >= 0:
+                uses[i, p] = 1
+                good = good and -limit_a <= charger_a[i, t] <= limit_a  # false on NaN
+        volts = 0.0
+        watts = 0.0
+        metered = True
+        for t in range(3):
+            p = int(phase_map[i, t])
+            if p >= 0:
+                volt = charger_v[i, t]
+                if not (good and LOW_PU * u_nom_v[0] <= volt <= HIGH_PU * u_nom_v[0]):
+                    volt = HIGH_PU * u_nom_v[0]
+                    metered = False
+                volts += volt
+                if good:
+                    seen_a[i, p] = charger_a[i, t]
+                    watts += volt * charger_a[i, t]
+        volts_v[i] = volts
+        if good:
+            if math.isfinite(charger_w[i]) and charger_w[i] <= limit_a * volts:
+                seen_w[i] = charger_w[i]
+            else:
+                seen_w[i] = watts if metered else 0.0  # what is not known must not hide uncontrolled load
+            seen_ns[i] = charger_change_ns[i]
+            seen_state[i] = charger_state[i]
+            charger_trust[i] = BELIEVED
+        elif known[i] == 1 and 0 <= now - seen_ns[i] and (now - seen_ns[i]) * 1e-9 <= max_age_s[i] + hold_s[i]:
+            charger_trust[i] = HELD
+        else:
+            charger_trust[i] = DESIGN
+        no_raise[i] = 0 if good and clock_ok[0] == 1 else 1
+        if not good:
+            alarm[0] = alarm[0] | CHARGER_UNTRUSTED
+        if charger_link[i] != 1:
+            alarm[0] = alarm[0] | LINK_LOST
+
+
+@Stage
+def nodes(
+    now_ns: Array,
+    utc_ns: Array,
+    node_v_quality: Array,
+    node_v_change_ns: Array,
+    node_v_stamp_utc_ns: Array,
+    node_a: Array,
+    node_a_quality: Array,
+    node_a_change_ns: Array,
+    node_a_stamp_utc_ns: Array,
+    parent: Array,
+    node_metered: Array,
+    node_max_age_s: Array,
+    node_hold_s: Array,
+    charger_node: Array,
+    uses: Array,
+    node_uses: Array,
+    node_v_ok: Array,
+    node_a_seen_ns: Array,
+    node_known: Array,
+    node_hold: Array,
+    no_raise: Array,
+    alarm: Array,
+    node_trust: Array,
+) -> None:
+    """Believe a node's amps and volts; no charger below a metered node that is not believed may rise."""
+    now = now_ns[0]
+    utc = utc_ns[0]
+    last = parent.shape[0] - 1
+    node_uses[:] = 0
+    for i in range(charger_node.shape[0]):
+        for p in range(3):
+            node_uses[charger_node[i], p] |= uses[i, p]
+    for m in range(last, 0, -1):
+        up = parent[m]
+        if up >= 0:
+            for p in range(3):
+                node_uses[up, p] |= node_uses[m, p]
+    for m in range(last + 1):
+        age_ns = now - node_v_change_ns[m]
+        good = node_v_quality[m] == GOOD and node_v_stamp_utc_ns[m] <= utc + FUTURE_NS
+        good = good and age_ns >= EARLY_NS and age_ns * 1e-9 <= node_max_age_s[m]
+        node_v_ok[m] = 1 if good else 0
+        age_ns = now - node_a_change_ns[m]
+        good = node_metered[m] == 1 and node_a_quality[m] == GOOD and node_a_stamp_utc_ns[m] <= utc + FUTURE_NS
+        good = good and age_ns >= EARLY_NS and age_ns * 1e-9 <= node_max_age_s[m]
+        for p in range(3):
+            good = good and (node_uses[m, p] == 0 or math.isfinite(node_a[m, p]))
+        node_hold[m] = node_hold[parent[m]] if parent[m] >= 0 else 0
+        if good:
+            node_trust[m] = BELIEVED
+            node_a_seen_ns[m] = node_a_change_ns[m]
+            node_known[m] = 1
+            continue
+        held_ns = now - node_a_seen_ns[m]
+        held = node_known[m] == 1 and held_ns >= 0 and held_ns * 1e-9 <= node_max_age_s[m] + node_hold_s[m]
+        node_trust[m] = HELD if held else DESIGN
+        if node_metered[m] == 1:
+            node_hold[m] = 1
+            alarm[0] = alarm[0] | NODE_UNTRUSTED
+    for i in range(charger_node.shape[0]):
+        if node_hold[charger_node[i]] == 1:
+            no_raise[i] = 1

@@ -1,0 +1,144 @@
+"""Step 4, voltage: a cap from the filtered volts, as a share of the charger's ceiling.
+
+The volts of each phase pass a first-order filter (`droop_tau_s`); the lowest used phase, behind a dead band, enters
+a piecewise-linear curve. On the way up the volts must first recover by the hysteresis: the cap c is kept within
+curve(u - h) <= c <= curve(u) (a play operator), so that it rests anywhere in between. Below `droop_pause_pu` the
+charger is paused until `droop_resume_pu`; in between the curve leaves at least the floor.
+
+Volts that are not believed raise nothing: the cap rests for `hold_s`, then falls to the floor.
+Source: facts A3-A5 (IEEE 1547-2018 volt-watt, AS/NZS 4777.2 charging curve, Jahangiri/Aliprantis filtered update).
+"""
+
+import math
+
+from controller.law.kernel import Array, Stage, kernel
+from controller.law.names import Alarm, Reason, Step, Trust, VoltSource
+
+BELIEVED = int(Trust.BELIEVED)
+OWN, NONE = int(VoltSource.OWN), int(VoltSource.NONE)
+LOW = int(Reason.VOLTAGE)
+HYSTERESIS = int(Reason.HYSTERESIS)
+VOLTAGE = int(Step.VOLTAGE)
+ALARM_LOW = int(Alarm.VOLTAGE_LOW)
+IMPLAUSIBLE_PU = 1.5
+NAN = math.nan
+
+
+@kernel
+def share_at(volt_pu: float, curve_pu: Array, curve_share: Array) -> float:
+    """Return the share of the ceiling at `volt_pu` on a curve of rising points, level outside them."""
+    last = curve_pu.shape[0] - 1
+    if last < 0 or volt_pu >= curve_pu[last]:
+        return curve_share[last] if last >= 0 else 1.0
+    if volt_pu <= curve_pu[0]:
+        return curve_share[0]
+    k = 1
+    while volt_pu > curve_pu[k]:
+        k += 1
+    width = curve_pu[k] - curve_pu[k - 1]
+    return curve_share[k - 1] + (curve_share[k] - curve_share[k - 1]) * (volt_pu - curve_pu[k - 1]) / width
+
+
+@Stage
+def volts(
+    now_ns: Array,
+    charger_v: Array,
+    node_v: Array,
+    charger_node: Array,
+    phase_map: Array,
+    u_nom_v: Array,
+    alarm_pu: Array,
+    volt_source: Array,
+    droop_tau_s: Array,
+    droop_deadband_pu: Array,
+    dt_s: Array,
+    node_v_ok: Array,
+    volt_f_pu: Array,
+    volt_used_pu: Array,
+    volt_ns: Array,
+    alarm: Array,
+    charger_trust: Array,
+    volt_pu: Array,
+) -> None:
+    """Filter the volts of the used phases and take the lowest, behind the dead band."""
+    for i in range(volt_used_pu.shape[0]):
+        source = volt_source[i]
+        node = charger_node[i]
+        ok = source != NONE and (charger_trust[i] == BELIEVED if source == OWN else node_v_ok[node] == 1)
+        for t in range(3):
+            p = int(phase_map[i, t])
+            if ok and p >= 0:
+                pu = (charger_v[i, t] if source == OWN else node_v[node, p]) / u_nom_v[0]
+                ok = 0.0 <= pu <= IMPLAUSIBLE_PU  # false on NaN
+        if ok:
+            weight = dt_s[0] / (droop_tau_s[i] + dt_s[0]) if dt_s[0] > 0.0 else 0.0
+            lowest = math.inf
+            for t in range(3):
+                p = int(phase_map[i, t])
+                if p >= 0:
+                    pu = (charger_v[i, t] if source == OWN else node_v[node, p]) / u_nom_v[0]
+                    if pu < alarm_pu[0]:
+                        alarm[0] = alarm[0] | ALARM_LOW
+                    held = volt_f_pu[i, p]
+                    held = pu if math.isnan(held) else held + weight * (pu - held)
+                    volt_f_pu[i, p] = held
+                    lowest = min(lowest, held)
+            volt_ns[i] = now_ns[0]
+            moved = lowest - volt_used_pu[i]
+            if not -droop_deadband_pu[i] < moved < droop_deadband_pu[i]:  # true on NaN: the first value
+                volt_used_pu[i] = lowest
+        volt_pu[i] = volt_used_pu[i]
+
+
+@Stage
+def droop(
+    now_ns: Array,
+    hard_max_a: Array,
+    hold_s: Array,
+    droop_pu: Array,
+    droop_share: Array,
+    droop_hysteresis_pu: Array,
+    droop_pause_pu: Array,
+    droop_resume_pu: Array,
+    volt_source: Array,
+    floor_q_a: Array,
+    last_a: Array,
+    volt_used_pu: Array,
+    volt_ns: Array,
+    droop_a: Array,
+    droop_paused: Array,
+    cap_a: Array,
+    why: Array,
+    why_a: Array,
+    chain: Array,
+) -> None:
+    """Lower the running cap to the curve."""
+    for i in range(cap_a.shape[0]):
+        if volt_source[i] == NONE:
+            chain[i, VOLTAGE] = cap_a[i]
+            continue
+        code = LOW
+        used = volt_used_pu[i]
+        since = now_ns[0] - volt_ns[i]
+        if since == 0 and not math.isnan(used):
+            if used < droop_pause_pu[i]:
+                droop_paused[i] = 1
+            elif used >= droop_resume_pu[i]:
+                droop_paused[i] = 0
+            high = share_at(used, droop_pu[i], droop_share[i]) * hard_max_a[i]
+            low = share_at(used - droop_hysteresis_pu[i], droop_pu[i], droop_share[i]) * hard_max_a[i]
+            if droop_pause_pu[i] > 0.0:
+                high = max(high, floor_q_a[i])
+                low = max(low, floor_q_a[i])
+            held = last_a[i] if math.isnan(droop_a[i]) else droop_a[i]
+            droop_a[i] = min(max(held, low), high)
+            if droop_a[i] < high:
+                code = HYSTERESIS
+        elif math.isnan(droop_a[i]) or since < 0 or since * 1e-9 > hold_s[i]:
+            droop_a[i] = min(floor_q_a[i], floor_q_a[i] if math.isnan(droop_a[i]) else droop_a[i])
+        cap = 0.0 if droop_paused[i] == 1 else droop_a[i]
+        if cap < cap_a[i]:
+            cap_a[i] = cap
+            why[i] = code
+            why_a[i] = cap
+        chain[i, VOLTAGE] = cap_a[i]
