@@ -3,12 +3,13 @@
 A device with a real address has no twin here; nothing else about the rig changes by that.
 """
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from controller.runtime.bench import BENCH_MEAS, BENCH_SET
+from controller.runtime.bench_images import BENCH_SET, MEAS_NAME, SET_NAME, BenchState, MeasuredView
 from controller.runtime.site import Site
 from controller.runtime.store import Store
 from hil.plant.bench import flow
@@ -21,13 +22,12 @@ from hil.twins.scpi_load import AcLoadTwin
 from hil.twins.scpi_server import ScpiServer
 from hil.twins.scpi_source import AcSourceTwin
 from hil.twins.substation import SubstationTwin
-from instruments.catalog import load_model
+from instruments.catalog import Model, charger_of, load_model, modbus_of
 from instruments.scpi_catalog import ScpiPart
 
 HOST = "127.0.0.1"
 NS = 1_000_000_000
 BEAT_S = 1.0
-STALE_BENCH_NS = 2 * NS
 CP_B = 1
 
 
@@ -58,7 +58,8 @@ class Devices:
         ports: dict[str, tuple[str, int | None]] = {}
         for i, twin in self.chargers.items():
             part = rig.charger[i]
-            ports[part.name] = (f"modbus+tcp://{HOST}:{await twin.start(HOST, part.port)}", twin.unit_id)
+            unit = _setpoint_unit(self.assembly.models[i])
+            ports[part.name] = (f"modbus+tcp://{HOST}:{await twin.start(HOST, part.port)}", unit)
         if self.substation is not None:
             port = await self.substation.start(rig.substation.port)
             ports[rig.substation.name] = (f"opc.tcp://{HOST}:{port}", None)
@@ -92,7 +93,7 @@ class Devices:
         for i in np.flatnonzero(self.world.link_cut & ~self._cut):
             self._cut[i] = True
             if int(i) in self.chargers:
-                await self.chargers[int(i)].cut()
+                await self.chargers[int(i)].server.cut()
         if self.substation is not None:
             await self._substation(self.substation, t_s)
 
@@ -137,9 +138,9 @@ class BenchTwins:
         self._source_server = ScpiServer(self.source.answer, source.transport)
         self._load_server = ScpiServer(self.load.answer, load.transport)
         self._set = np.zeros(1, dtype=BENCH_SET)
-        self._meas = np.zeros(1, dtype=BENCH_MEAS)
         self._set_store: Store | None = None
-        self._meas_store: Store | None = None
+        self._view: MeasuredView | None = None
+        self._driven = False
         self._cp = CP_B
 
     async def start(self) -> dict[str, tuple[str, int | None]]:
@@ -166,12 +167,17 @@ class BenchTwins:
         self._cp = state
 
     def step(self, t_s: float, dt_s: float, site: Site | None) -> None:
-        """Step the instruments and hand volts and amps to the device under test."""
-        if site is None or not self._measured(site):
-            return  # nobody drives the bench yet: the car model stands in, so that the street keeps its load
-        fleet = self.world.fleet
+        """Step the instruments and hand volts and amps to the device under test.
+
+        Until the bench has energised the source once, the car model stands in, so that the street keeps its load.
+        """
         self.source.step(t_s, dt_s)
         self.load.step(t_s, dt_s)
+        measured = self._measured(site)
+        self._driven |= measured is not None and measured["state"] == BenchState.RUNNING
+        if not self._driven or measured is None:
+            return
+        fleet = self.world.fleet
         now = flow(
             self.source.actual_v,
             source_on=self.source.output_on,
@@ -185,35 +191,38 @@ class BenchTwins:
         fleet.external_cp[self.dut] = self._cp
         fleet.external_a[self.dut] = now.amp_a
         self.world.bench_terminal_v = float(self.source.actual_v[0])
-        measured = self._meas[0]
-        self.world.bench_feeder_a = float(np.nan_to_num(measured["amp_a"][0])) if measured["fault"] == 0 else 0.0
+        self.world.bench_feeder_a = float(np.nan_to_num(measured["amp_a"][0])) if measured["source_on"] else 0.0
 
-    def _measured(self, site: Site) -> bool:
-        """Read what the bench process measured last; False until it has switched the source on once."""
-        if self._meas_store is None:
-            path = site.store("bench_meas.img")
-            if not path.exists():
-                return False
-            self._meas_store = Store.attach(path, BENCH_MEAS.itemsize)
-        self._meas_store.read(self._meas.view(np.uint8))
-        return self.source.output_on or bool(np.isfinite(self.world.bench_terminal_v))
+    def _measured(self, site: Site | None) -> Any:
+        """Return what the bench process measured last; None while there is nothing."""
+        if self._view is None:
+            if site is None or not site.store(MEAS_NAME).exists():
+                return None
+            self._view = MeasuredView(site.store(MEAS_NAME))
+        return self._view.read()
 
     def publish(self, site: Site | None) -> None:
         """Write the volts that the source shall play: those of the device's node in the feeder."""
         if site is None:
             return
         if self._set_store is None:
-            path = site.store("bench_set.img")
-            if not path.exists():
-                return
-            self._set_store = Store.attach(path, BENCH_SET.itemsize)
-        customer = int(self.world.customer_of[self.dut])
-        fill_set(self._set, float(self.world.customer_v[customer]), plugged=True)
-        self._set_store.write(self._set.view(np.uint8), int(self._set[0]["stamp_ns"]))
+            self._set_store = Store.create(site.store(SET_NAME), BENCH_SET.itemsize)
+        now_ns = time.monotonic_ns()
+        record = self._set[0]
+        record["seq"] += 1
+        record["stamp_ns"] = now_ns
+        record["volt_v"] = (self.world.customer_v[self.world.customer_of[self.dut]], 0.0, 0.0)
+        record["want_plugged"] = 1
+        self._set_store.write(self._set.view(np.uint8), now_ns)
 
     def outputs(self) -> dict[str, bool]:
         """Say which of the two is still on."""
         return {self.rig.source.name: self.source.output_on, self.rig.load.name: self.load.input_on}
+
+
+def _setpoint_unit(model: Model) -> int:
+    """Return the unit id under which a charger takes its set-point."""
+    return modbus_of(model).register(charger_of(model).setpoint.register_name).unit_id
 
 
 def _scpi(name: str) -> ScpiPart:

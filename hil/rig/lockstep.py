@@ -36,9 +36,9 @@ class Wires:
         self.inp_bytes, self.inp = image.allocate("input", assembly.dims)
         parts = [catalog.charger_of(model) for model in assembly.models]
         n = len(parts)
-        self.cycle_s = np.array([part.cycle_s for part in parts])
-        self.write_gap_s = np.array([part.write_gap_s for part in parts])
-        self.keep_alive_s = np.array([part.keep_alive_s for part in parts])
+        self.cycle_s = np.array([cycle_s(model) for model in assembly.models])
+        self.write_gap_s = np.array([part.timing.write_gap_s for part in parts])
+        self.keep_alive_s = np.array([part.watchdog.keep_alive_s or np.inf for part in parts])
         stagger = (np.arange(n) % 7) / 7.0
         self.next_read_s = t_s + stagger * self.cycle_s
         self.next_write_s = np.full(n, -np.inf)
@@ -135,6 +135,14 @@ class Wires:
             self.sent_a[i] = out.allowed_a[i]
             self.written_s[i] = t_s
             self.next_write_s[i] = t_s + self.write_gap_s[i]
+
+
+def cycle_s(model: catalog.Model) -> float:
+    """Return how long a complete fresh reading of a charger takes, s: its core polls and one rare poll."""
+    part = catalog.modbus_of(model)
+    core = sum(poll.rank == "core" for poll in part.polls)
+    rare = any(poll.rank == "rare" for poll in part.polls)
+    return (core + rare) * part.read_gap_s
 
 
 class Lockstep:

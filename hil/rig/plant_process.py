@@ -37,6 +37,8 @@ class Plant:
         self.events = Events(Path(seed.run_dir) / EVENTS, "plant")
         self.world = World(seed.assembly, seed.snapshot_s)
         self.world.drop_sessions_until(seed.snapshot_s)
+        self.world.eventful = False
+        self.snapshot = seed.snapshot
         self.world.fleet.restore(seed.snapshot)
         self.world.step(seed.snapshot_s, 0.0)
         self.started_ns = time.monotonic_ns()
@@ -57,7 +59,7 @@ class Plant:
         return (now_ns + self.site.utc_minus_mono_ns) / NS - self.assembly.start_utc_s
 
     def _look_for_site(self) -> None:
-        """Take the scenario's clock over once the site file is complete, shifting every running timer with it."""
+        """Take the scenario's clock over once the site file is complete, and begin anew in the settled state."""
         path = self.store_dir / SITE
         if self.site is not None or not path.exists():
             return
@@ -65,11 +67,11 @@ class Plant:
             site = read_site(path)
         except ValueError:
             return  # still being written: the next step looks again
-        before_s = self.clock_s()
         self.site = site
-        shift_s = self.clock_s() - before_s
-        self.world.fleet.restore(self.world.fleet.snapshot(), shift_s)
-        self.events.write("plant_clock", t_s=round(self.clock_s(), 3))
+        now_s = self.clock_s()
+        self.world.fleet.restore(self.snapshot, now_s - self.idle_s)
+        self.world.eventful = True
+        self.events.write("plant_clock", t_s=round(now_s, 3))
 
     async def step(self, late_ns: int, dt_s: float) -> None:
         """Step devices and world once and publish the truth."""

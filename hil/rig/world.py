@@ -66,6 +66,7 @@ class World:
         self.link_cut = np.zeros(self.n, dtype=bool)
         self.frozen: set[tuple[str, str]] = set()
         self.log: list[dict[str, Any]] = []
+        self.eventful = True  # False: the scenario's events do not happen (twins served alone)
         self._events = sorted(assembly.rig.scenario.events, key=lambda event: event.at_s)
         self._sessions = list(assembly.sessions)
         self.wanted_wh = np.zeros(self.n)
@@ -130,7 +131,7 @@ class World:
 
     def _events_until(self, t_s: float) -> None:
         """Let the scenario's events happen whose time has come."""
-        while self._events and self._events[0].at_s <= t_s:
+        while self.eventful and self._events and self._events[0].at_s <= t_s:
             event = self._events.pop(0)
             utc_s = self.assembly.start_utc_s + t_s
             if event.kind == "order" and event.limit_w is not None:
