@@ -1,0 +1,144 @@
+"""Decide what a charger client sends next: pure bookkeeping, the clock is handed in.
+
+A set-point that the device would not take now is not queued: at the first allowed moment the newest one goes out.
+"""
+
+import math
+from dataclasses import dataclass
+
+from instruments.modbus_catalog import ChargerPart
+
+NS = 1_000_000_000
+TAKEN_LATE_S = 2.0  # a limit in force is compared with the order this long after pacing and pilot allow
+TAKEN_A = 0.25  # and must not be above it by more than this
+
+
+class PollPlan:
+    """Order the reads: every core request in each round, then one of the rare ones, never closer than the gap."""
+
+    __slots__ = ("_core", "_gap_ns", "_rare", "_rare_turn", "_step", "_then_ns")
+
+    def __init__(self, core: int, rare: int, gap_s: float) -> None:
+        """Plan `core` and `rare` requests, at least `gap_s` seconds apart."""
+        self._core, self._rare = core, rare
+        self._gap_ns = round(gap_s * NS)
+        self._then_ns: int | None = None
+        self._step = 0
+        self._rare_turn = 0
+
+    def next(self, now_ns: int) -> int | None:
+        """Return the request that may go out now: 0..core-1, then core..core+rare-1; None within the gap."""
+        if self._then_ns is not None and now_ns < self._then_ns:
+            return None
+        return self._step if self._step < self._core else self._core + self._rare_turn
+
+    def wait_s(self, now_ns: int) -> float:
+        """Return the time until a request may go out, s."""
+        return 0.0 if self._then_ns is None else max(self._then_ns - now_ns, 0) / NS
+
+    def pace(self, now_ns: int) -> None:
+        """Note that a read of any kind ended now."""
+        self._then_ns = now_ns + self._gap_ns
+
+    def done(self, now_ns: int) -> None:
+        """Count the planned request as answered (or failed) now and go on."""
+        self.pace(now_ns)
+        if self._step >= self._core:
+            self._rare_turn = (self._rare_turn + 1) % self._rare
+        self._step = (self._step + 1) % (self._core + (1 if self._rare else 0))
+
+    def restart(self) -> None:
+        """Begin a new round; the gap to the last read is kept."""
+        self._step = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Name one write: the register and its value in SI units."""
+
+    register: str
+    value: float
+
+
+class WriteGate:
+    """Hold back writes to the device's pacing and choose the next one; refuse values that it does not take.
+
+    Attributes: `sent_a` the last set-point that the device acknowledged, A (NaN unknown, 0 paused).
+    """
+
+    __slots__ = ("_applied_ns", "_enabled", "_gap_ns", "_last_ns", "_part", "_rewrite_ns", "_set_a")
+
+    def __init__(self, part: ChargerPart, rewrite_s: float) -> None:
+        """Take the family's rules; `rewrite_s` is the time after which the same set-point is sent again, 0 never."""
+        self._part = part
+        self._gap_ns = round(part.timing.write_gap_s * NS)
+        self._rewrite_ns = round(rewrite_s * NS)
+        self._last_ns: int | None = None
+        self._applied_ns = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget what the device was told: it may have restarted or fallen to its fail-safe. Pacing is kept."""
+        self._set_a = math.nan
+        self._enabled: bool | None = None if self._part.setpoint.pause_by == "enable" else True
+
+    @property
+    def sent_a(self) -> float:
+        """Return what the device was last told to give, A; NaN unknown, 0 paused."""
+        return 0.0 if self._enabled is False else self._set_a
+
+    def check(self, want_a: float) -> str:
+        """Return why an order may not be sent, or an empty text. Nothing is clipped or rounded here."""
+        part = self._part
+        if not math.isfinite(want_a):
+            return f"{want_a} A; allowed: a finite number"
+        if want_a != 0.0 and not part.min_a <= want_a <= part.max_a:
+            return f"{want_a:g} A; allowed: 0 or {part.min_a:g}..{part.max_a:g} A"
+        steps = want_a / part.step_a
+        if abs(steps - round(steps)) > 1e-3:
+            return f"{want_a:.6g} A; allowed: whole steps of {part.step_a:g} A"
+        return ""
+
+    def wait_s(self, now_ns: int) -> float:
+        """Return the time until the device takes another write, s."""
+        return 0.0 if self._last_ns is None else max(self._last_ns + self._gap_ns - now_ns, 0) / NS
+
+    def next(self, want_a: float, now_ns: int) -> Write | None:
+        """Return the write that is due now for an order that `check` let pass; None: nothing, or not yet."""
+        if self.wait_s(now_ns) > 0.0:
+            return None
+        setpoint = self._part.setpoint
+        if setpoint.pause_by == "enable" and want_a == 0.0:
+            return None if self._enabled is False else Write(setpoint.enable, 0.0)
+        half_a = self._part.step_a / 2
+        if self._enabled is not True and self._set_a <= want_a + half_a:
+            return Write(setpoint.enable, 1.0)  # never before a set-point that is not too high is known to stand
+        same = abs(self._set_a - want_a) < half_a
+        stale = self._rewrite_ns > 0 and now_ns - self._applied_ns >= self._rewrite_ns
+        return None if same and not stale else Write(setpoint.register_name, want_a)
+
+    def pace(self, now_ns: int) -> None:
+        """Note that a write went out, whatever became of it."""
+        self._last_ns = now_ns
+
+    def done(self, write: Write, now_ns: int) -> None:
+        """Note that the device acknowledged a write."""
+        self.pace(now_ns)
+        if write.register == self._part.setpoint.register_name:
+            self._set_a = write.value
+            self._applied_ns = now_ns
+        elif write.register == self._part.setpoint.enable:
+            self._enabled = write.value != 0.0
+
+    def observe(self, limit_a: float, now_ns: int) -> bool:
+        """Compare the limit in force with the order; return True, and send again, where the device took too much.
+
+        A device that acknowledged an order and still applies more was overwritten by another master, or dropped it.
+        """
+        settle_s = self._part.timing.write_gap_s + self._part.timing.pwm_gap_s + TAKEN_LATE_S
+        if self._last_ns is None or now_ns - self._last_ns < settle_s * NS:
+            return False
+        if limit_a > self.sent_a + TAKEN_A:
+            self.forget()
+            return True
+        return False
