@@ -1,5 +1,7 @@
 """The real processes of a small site under the real supervisor: they start, scan, and end in order."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,6 +10,7 @@ from test_scan import SCAN
 
 from controller.runtime import stores
 from controller.runtime.events import Events, read_events
+from controller.runtime.process import PARENT_ENV, ordinary, realtime
 from controller.runtime.processes import STOP_LEDGER, STOP_SCAN, controller_processes
 from controller.runtime.replay import replay
 from controller.runtime.supervisor import ProcessSpec, Supervisor
@@ -63,3 +66,50 @@ def test_a_run_from_start_to_stop_loses_no_scan(site, tmp_path, decide):
     ended = [event["name"] for event in read_events(events.path) if event["kind"] == "ended"]
     assert ended[-1] == "ledger"
     assert sorted(ended) == ["ledger", "scan", "wires"]
+
+
+CHILD = """
+import signal, sys
+from controller.runtime.process import die_with_parent, ignore_sigint, on_sigterm
+end = []
+on_sigterm(lambda: end.append(1))
+ignore_sigint()
+die_with_parent()
+open(sys.argv[1] + ".ready", "w").close()
+while not end:
+    signal.pause()
+open(sys.argv[1], "w").close()
+"""
+PARENT = """
+import os, subprocess, sys
+from controller.runtime.process import PARENT_ENV
+subprocess.Popen([sys.executable, "-c", sys.argv[1], sys.argv[2]], env=os.environ | {PARENT_ENV: str(os.getpid())})
+sys.stdin.read()
+"""
+
+
+def test_a_child_is_told_by_the_kernel_when_its_supervisor_is_killed(tmp_path):
+    told = tmp_path / "told"
+    with subprocess.Popen([sys.executable, "-c", PARENT, CHILD, str(told)], stdin=subprocess.PIPE) as parent:
+        wait_for((tmp_path / "told.ready").exists)
+        assert not told.exists()
+        parent.kill()
+    wait_for(told.exists)
+
+
+def test_a_child_that_starts_after_its_supervisor_is_gone_ends_at_once(tmp_path):
+    told = tmp_path / "told"
+    gone = os.environ | {PARENT_ENV: "999999999"}
+    done = subprocess.run([sys.executable, "-c", CHILD, str(told)], env=gone, timeout=20)
+    assert done.returncode == 0
+    assert told.exists()
+
+
+def test_permissions_are_reported_and_given_back():
+    report = realtime(priority=1)
+    try:
+        assert set(report) == {"sched_fifo", "mlockall", "timer_slack", "cpu"}
+        assert all(text.startswith(("yes", "no: ")) for text in report.values())
+    finally:
+        ordinary()
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
