@@ -10,12 +10,10 @@ from functools import partial
 from typing import Any
 
 from hil.twins import scpi_grammar as grammar
+from hil.twins.scpi_common import Action, common_commands, no_parameter, one_parameter, required_headers
 from hil.twins.scpi_grammar import Node, ScpiError, Unit
-from hil.twins.scpi_status import OPC, ErrorQueue, Status, StatusGroup
+from hil.twins.scpi_status import ErrorQueue, Status
 from instruments.scpi_catalog import Quantity, ScpiPart
-
-INDEFINITE = -1  # marks the action whose answer has no defined end: *IDN? must be the last query of a message
-Action = Callable[[Unit], str | None]
 
 
 class ScpiDevice:
@@ -56,7 +54,7 @@ class ScpiDevice:
         self._path: Node | None = None
         self._deaf_until_s = -math.inf
         self._tree = Node()
-        self._common = self._common_commands()
+        self._common = common_commands(self)
         self._grow_tree()
         self._defaults()
 
@@ -135,7 +133,7 @@ class ScpiDevice:
 
     def _run(self, unit: Unit, action: Action) -> None:
         """Execute one unit and keep its answer; settings before a query have taken effect when it answers."""
-        if unit.query:
+        if unit.query or unit.common:
             self._commit()
         reply = action(unit)
         if reply is not None:
@@ -166,22 +164,8 @@ class ScpiDevice:
         """Make the command tree: the catalog's quantities and what SCPI-99 requires of every device."""
         for name, quantity in self.part.quantities.items():
             self._tree.add(quantity.header, partial(self._quantity, name, quantity))
-        for header, action in (
-            ("SYSTem:ERRor[:NEXT]", self._reader(self.status.errors.pop)),
-            ("SYSTem:ERRor:COUNt", self._reader(lambda: str(len(self.status.errors)))),
-            ("SYSTem:VERSion", self._reader(lambda: "1999.0")),
-            ("SYSTem:REMote", self._event(partial(self._take, True))),
-            ("SYSTem:RWLock", self._event(partial(self._take, True))),
-            ("SYSTem:LOCal", self._event(partial(self._take, False))),
-            ("SYSTem:CLEar", self._event(self.status.errors.clear)),
-            ("STATus:PRESet", self._event(self._preset)),
-        ):
+        for header, action in required_headers(self).items():
             self._tree.add(header, action)
-        for branch, group in (("QUEStionable", self.status.questionable), ("OPERation", self.status.operation)):
-            self._tree.add(f"STATus:{branch}[:EVENt]", self._reader(partial(_taken, group)))
-            self._tree.add(f"STATus:{branch}:CONDition", self._reader(partial(_get, group, "condition")))
-            for header, register in (("ENABle", "enable"), ("PTRansition", "positive"), ("NTRansition", "negative")):
-                self._tree.add(f"STATus:{branch}:{header}", partial(self._register, group, register))
 
     def _quantity(self, name: str, quantity: Quantity, unit: Unit) -> str | None:
         """Set or answer one quantity of the catalog."""
@@ -192,11 +176,11 @@ class ScpiDevice:
         if not self.remote:
             raise ScpiError(-221)
         if quantity.kind == "event":
-            _no_parameter(unit)
+            no_parameter(unit)
             self._commit()
             self.changed(name)
             return None
-        text = _one_parameter(unit)
+        text = one_parameter(unit)
         if quantity.kind == "bool":
             self._commit()
             self._switch(name, grammar.boolean(text))
@@ -236,7 +220,7 @@ class ScpiDevice:
         if "r" not in quantity.access or quantity.kind == "event":
             raise ScpiError(-113)
         if unit.parameters:
-            return self._ask_limit(name, quantity, _one_parameter(unit))
+            return self._ask_limit(name, quantity, one_parameter(unit))
         if "w" not in quantity.access:
             return self._formatted(quantity, self.reading(name))
         value = self.values[name]
@@ -259,86 +243,25 @@ class ScpiDevice:
             return "".join(char for char in value if not char.islower())
         return self.part.parser.number_format.format(value)
 
-    # ------------------------------------------------------------------ common commands and status
-    def _common_commands(self) -> dict[str, Action]:
-        """Return the common commands of IEEE 488.2 chapter 10 by name, queries with their question mark."""
-        status = self.status
-        return {
-            "IDN?": self._reader(lambda: self.part.identity.sample),
-            "TST?": self._reader(lambda: "0"),
-            "OPC?": self._reader(lambda: "1"),
-            "OPC": self._event(self._complete),
-            "WAI": self._event(lambda: None),
-            "CLS": self._event(status.clear),
-            "RST": self._event(self.reset),
-            "ESR?": self._reader(lambda: str(status.take_event())),
-            "ESE?": self._reader(lambda: str(status.event_enable)),
-            "ESE": partial(self._register, status, "event_enable"),
-            "SRE?": self._reader(lambda: str(status.request_enable)),
-            "SRE": partial(self._register, status, "request_enable"),
-            "STB?": self._reader(lambda: str(status.byte(message=bool(self._replies)))),
-            "SAV": self._save,
-            "RCL": self._recall,
-            "TRG": self._event(self._trigger),
-        }
-
-    @staticmethod
-    def _reader(value: Callable[[], str]) -> Action:
-        """Return the action of a query without parameters; the same header as a command is undefined."""
-
-        def action(unit: Unit) -> str:
-            if not unit.query:
-                raise ScpiError(-113)
-            _no_parameter(unit)
-            return value()
-
-        return action
-
-    @staticmethod
-    def _event(act: Callable[[], object]) -> Action:
-        """Return the action of a command without parameters; its query is undefined."""
-
-        def action(unit: Unit) -> None:
-            if unit.query:
-                raise ScpiError(-113)
-            _no_parameter(unit)
-            act()
-
-        return action
-
-    def _register(self, owner: Status | StatusGroup, name: str, unit: Unit) -> str | None:
-        """Set or answer a mask register."""
-        if unit.query:
-            return _get(owner, name)
-        value = grammar.number(_one_parameter(unit), "", with_unit=False)
-        if not 0 <= value <= (255 if isinstance(owner, Status) else 0x7FFFFFFF):
-            raise ScpiError(-222)
-        setattr(owner, name, int(value))
-        return None
-
-    def _complete(self) -> None:
-        self.status.event |= OPC
-
-    def _trigger(self) -> None:
-        raise ScpiError(-211)
-
-    def _preset(self) -> None:
-        self.status.questionable.preset()
-        self.status.operation.preset()
-
-    def _take(self, remote: bool) -> None:
+    def take_remote(self, remote: bool) -> None:
+        """Change between remote and local control; a device that needs none is always remote."""
         self.remote = remote or not self.part.remote.needed
 
-    def _save(self, unit: Unit) -> None:
-        self._commit()
-        self._saved[int(grammar.number(_one_parameter(unit), "", with_unit=False))] = _copied(self.values)
+    def save(self, place: int) -> None:
+        """Keep the settings in a memory of the device."""
+        self._saved[place] = _copied(self.values)
 
-    def _recall(self, unit: Unit) -> None:
-        """Recall settings with the output off."""
-        saved = self._saved.get(int(grammar.number(_one_parameter(unit), "", with_unit=False)))
+    def recall(self, place: int) -> None:
+        """Take the settings of a memory back, the output off; -224 where nothing was kept there."""
+        saved = self._saved.get(place)
         if saved is None:
             raise ScpiError(-224)
         self.values = {**_copied(saved), **({self.ENERGISES: False} if self.ENERGISES else {})}
+
+    @property
+    def has_reply(self) -> bool:
+        """Tell whether the message in hand has already made an answer (the MAV bit)."""
+        return bool(self._replies)
 
     # ------------------------------------------------------------------ reset, trips
     def _defaults(self) -> None:
@@ -377,27 +300,6 @@ class ScpiDevice:
         self.tripped &= self._held_trips
         if not self.tripped and self.ENERGISES and self.part.clear.re_energises:
             self.values[self.ENERGISES] = True
-
-
-def _no_parameter(unit: Unit) -> None:
-    if unit.parameters:
-        raise ScpiError(-108)
-
-
-def _one_parameter(unit: Unit) -> str:
-    if not unit.parameters:
-        raise ScpiError(-109)
-    if len(unit.parameters) > 1:
-        raise ScpiError(-108)
-    return unit.parameters[0]
-
-
-def _get(owner: Status | StatusGroup, name: str) -> str:
-    return str(getattr(owner, name))
-
-
-def _taken(group: StatusGroup) -> str:
-    return str(group.take_event())
 
 
 def _copied(values: dict[str, Any]) -> dict[str, Any]:
