@@ -141,7 +141,7 @@ def _ev(charger: ChargerPart, car: Vehicle) -> EvSpec:
     return EvSpec(
         name=f"{charger.name}:{car.name}",
         phases=1,
-        max_a=car.max_a,
+        max_a=car.ceiling_a(1),
         floor_a=car.floor_1p_a,
         battery_wh=car.battery_wh,
         taper_soc=car.taper_soc,

@@ -97,7 +97,7 @@ class Wires:
         inp.charger_w[i] = np.nansum(volts * fleet.drawn_a[i])
         inp.charger_wh[i] = fleet.session_wh[i]
         inp.charger_state[i] = fleet.state[i]
-        inp.charger_limit_a[i] = fleet.pwm_a[i]
+        inp.charger_limit_a[i] = fleet.applied_a[i]
         inp.session_no[i] = fleet.session_no[i]
         inp.charger_quality[i] = Quality.GOOD
         inp.charger_link[i] = 1

@@ -1,0 +1,64 @@
+"""Load the classes of electric cars: phases, amps, battery, floors and reaction, each with its source."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from profiles.errors import ProfileError
+
+PATH = Path(__file__).parent / "vehicles" / "ev_classes.toml"
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Vehicle(BaseModel):
+    """Describe a class of cars.
+
+    `max_a` holds per phase with all `phases` in use, `max_1p_a` on one phase alone (default the same); the floors are
+    the smallest current at which the car charges on one or three phases; from `taper_soc` on it takes less and less.
+    `dead_time_s` and the slopes say how it follows the control pilot.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: str
+    title: str
+    phases: Literal[1, 2, 3]
+    max_a: Positive
+    max_1p_a: Positive | None = None
+    battery_wh: Positive
+    floor_1p_a: Positive
+    floor_3p_a: Positive
+    taper_soc: Annotated[float, Field(gt=0, le=1)]
+    dead_time_s: Annotated[float, Field(ge=0, le=5)]
+    fall_a_per_s: Positive
+    rise_a_per_s: Positive
+    reaction_source: str
+    source: str
+    verified: str
+
+    def ceiling_a(self, phases: int) -> float:
+        """Return the largest current per phase on so many phases, A."""
+        return self.max_1p_a if phases == 1 and self.max_1p_a is not None else self.max_a
+
+
+def load_vehicles(path: Path = PATH) -> dict[str, Vehicle]:
+    """Return the classes by name; a ProfileError lists all that is wrong with the file."""
+    try:
+        raw: dict[str, Any] = tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ProfileError(f"{path.name}: {error}") from error
+    found: dict[str, Vehicle] = {}
+    problems: list[str] = []
+    for name, entry in raw.get("vehicle", {}).items():
+        try:
+            found[name] = Vehicle.model_validate(raw.get("default", {}) | entry | {"name": name})
+        except ValidationError as error:
+            problems += [
+                f"{path.name}:vehicle.{name}.{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}"
+                for e in error.errors()
+            ]
+    if problems:
+        raise ProfileError("\n".join(problems))
+    return found
