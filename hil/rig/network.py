@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import power_grid_model as pgm
-from power_grid_model.errors import PowerGridError
+from power_grid_model.errors import PowerGridError  # type: ignore[attr-defined]
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
