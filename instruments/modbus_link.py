@@ -6,6 +6,7 @@ answer would be taken for the next one.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +17,8 @@ from pymodbus.pdu import ExceptionResponse, ModbusPDU
 
 from instruments.faults import FaultKind, PortFault
 from instruments.modbus_catalog import ModbusPart
+
+logging.getLogger("pymodbus").addHandler(logging.NullHandler())  # its errors reach the operator as PortFaults
 
 EXCEPTIONS = {
     1: "illegal function",

@@ -1,0 +1,159 @@
+"""Put the values of a charger's registers together to one reading that is dated by its oldest part."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from instruments.modbus_catalog import ModbusPart, Register
+from instruments.modbus_codec import code_of, decode_words
+from instruments.modbus_pacing import NS
+
+GOOD, UNCERTAIN, BAD = 0, 1, 2
+CP_UNKNOWN, CP_A, CP_B, CP_D = -1, 0, 1, 3
+NEW_SESSION_WH = 1.0  # a session meter that falls by more than this was reset
+
+
+def _three_nan() -> np.ndarray:
+    return np.full(3, np.nan)
+
+
+@dataclass(slots=True)
+class ChargerReading:
+    """Hold what is known of one charger now.
+
+    `volt_v`, `amp_a` (3,) per terminal L1..L3, NaN unknown or absent; `power_w` W; `energy_wh` Wh of the meter;
+    `session_wh` Wh of the session; `state` the control-pilot state 0..5 (A..F), -1 unknown; `limit_a` A the limit
+    that the charger says it applies; `quality` 0 good, 1 uncertain, 2 bad; `change_ns` monotonic time of the oldest
+    part of the newest complete set; `link` whether it answers; `session_no` counts plug-ins; `sent_a`, `sent_ns` the
+    last acknowledged set-point; `failsafe_a`, `failsafe_s` as read back from the device (NaN unknown); `valid_s` what
+    is left of the set-point's validity (NaN unknown); `error_code` the maker's; `round_trip_ns` of the last request;
+    `errors` counts faults, `fault` tells the last one.
+    """
+
+    volt_v: np.ndarray = field(default_factory=_three_nan)
+    amp_a: np.ndarray = field(default_factory=_three_nan)
+    power_w: float = math.nan
+    energy_wh: float = math.nan
+    session_wh: float = math.nan
+    state: int = CP_UNKNOWN
+    limit_a: float = math.nan
+    quality: int = BAD
+    change_ns: int = 0
+    link: bool = False
+    session_no: int = 0
+    sent_a: float = math.nan
+    sent_ns: int = 0
+    failsafe_a: float = math.nan
+    failsafe_s: float = math.nan
+    valid_s: float = math.nan
+    error_code: float = math.nan
+    round_trip_ns: int = 0
+    errors: int = 0
+    fault: str = ""
+
+
+class ReadingBuilder:
+    """Fill one `ChargerReading` from answers, request by request."""
+
+    __slots__ = ("_cable", "_core", "_has_session", "_meter_age_ns", "_part", "_pilot", "_polls", "_quality",
+                 "_read_ns", "_session_start_wh", "reading")  # fmt: skip
+
+    def __init__(self, part: ModbusPart) -> None:
+        self.reading = ChargerReading()
+        self._part = part
+        self._polls = [*part.polls.core, *part.polls.rare]
+        self._core = len(part.polls.core)
+        self._has_session = part.find("session_wh") is not None
+        self._read_ns = [0] * self._core  # when each core request was last sent in this connection; 0 never
+        self._meter_age_ns = 0
+        self._quality = GOOD
+        self._pilot = CP_UNKNOWN
+        self._cable: int | None = None  # 1 a car is plugged in, 0 none, None the family does not tell
+        self._session_start_wh = math.nan
+
+    def restart(self) -> None:
+        """Begin anew after a lost link: the old values stay, but they are bad until a complete set is there."""
+        self._read_ns = [0] * self._core
+        self.reading.quality = BAD
+
+    def take(self, poll: int, words: Sequence[int], sent_ns: int) -> None:
+        """Take the answer of one request: `words` registers, `sent_ns` the monotonic time at which it was sent."""
+        names = self._polls[poll]
+        address = self._part.span(names)[1]
+        self._meter_age_ns = 0
+        for register in map(self._part.register, names):
+            start = register.address - address
+            self._value(register, decode_words(self._part, register, words[start : start + register.count]))
+        if poll < self._core:
+            self._read_ns[poll] = sent_ns - self._meter_age_ns
+            self._complete()
+
+    def _value(self, register: Register, value: float | str) -> None:
+        quantity = register.quantity
+        if register.name == "meter_state":
+            code = code_of(register, value)
+            self._quality = BAD if code is None else code
+        elif quantity in ("state", "mode3_state"):
+            code = code_of(register, value)
+            self._pilot = CP_UNKNOWN if code is None else code
+            self._combine()
+        elif quantity == "cable_connected":
+            self._cable = code_of(register, value)
+            self._combine()
+        elif isinstance(value, float):
+            number = value if math.isfinite(value) else math.nan
+            if register.name == "meter_age":
+                self._meter_age_ns = 0 if math.isnan(number) else round(number * NS)
+            else:
+                self._number(quantity, number)
+
+    def _number(self, quantity: str, value: float) -> None:
+        reading = self.reading
+        if quantity.startswith("current_l"):
+            reading.amp_a[int(quantity[9]) - 1] = value
+        elif quantity.startswith("voltage_l"):
+            reading.volt_v[int(quantity[9]) - 1] = value if value > 0.0 else math.nan  # 0 V: no such phase
+        elif quantity == "power_w":
+            reading.power_w = value
+        elif quantity == "limit_a":
+            reading.limit_a = value
+        elif quantity == "session_wh":
+            if value < reading.session_wh - NEW_SESSION_WH:
+                reading.session_no += 1  # the car changed while we could not see it
+            reading.session_wh = value
+        elif quantity == "energy_wh":
+            self._energy(value)
+        elif quantity == "remaining_valid_s":
+            reading.valid_s = value
+        elif quantity == "error_code":
+            reading.error_code = value
+
+    def _energy(self, value: float) -> None:
+        """Make the session's energy from the meter where the family has no session register."""
+        self.reading.energy_wh = value
+        if not self._has_session:
+            if math.isnan(self._session_start_wh):
+                self._session_start_wh = value
+            self.reading.session_wh = value - self._session_start_wh
+
+    def _combine(self) -> None:
+        """Join pilot state and cable into the reading's state and count plug-ins."""
+        state = self._pilot
+        if self._cable == 0 and CP_A <= state <= CP_D:
+            state = CP_A
+        elif self._cable == 1 and state == CP_A:
+            state = CP_B
+        before, self.reading.state = self.reading.state, state
+        if state > CP_A and before <= CP_A and (before == CP_A or self.reading.session_no == 0):
+            self.reading.session_no += 1
+            self.reading.session_wh = self._session_start_wh = math.nan
+
+    def _complete(self) -> None:
+        """Date the reading by its oldest part, once every core request was answered in this connection."""
+        reading = self.reading
+        known = 0 not in self._read_ns and reading.state != CP_UNKNOWN and bool(np.isfinite(reading.amp_a).any())
+        reading.quality = self._quality if known else BAD
+        if reading.quality != BAD:
+            reading.change_ns = max(reading.change_ns, min(self._read_ns))
