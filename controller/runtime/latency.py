@@ -102,7 +102,10 @@ def _input(dims: image.Dims, plan: Any, most: np.ndarray, random: np.random.Gene
 
 
 def loop_decide(decide: Decide, n: int, seconds: float, wake: Histogram) -> tuple[Histogram, Histogram]:
-    """Return the histograms of decide and of one copy of INPUT at `n` chargers, measured in a loop of `seconds`."""
+    """Return the histograms of decide and of one copy of INPUT at `n` chargers, measured in a loop of `seconds`.
+
+    The first scans warm up and are left out, unless the time is over before any other was done.
+    """
     dims, plan, buffers = synthetic(n)
     buffer, inp = image.allocate("input", dims)
     state, out = image.allocate("state", dims)[1], image.allocate("output", dims)[1]
@@ -110,7 +113,7 @@ def loop_decide(decide: Decide, n: int, seconds: float, wake: Histogram) -> tupl
     deadlines = Deadlines(PERIOD_NS, time.monotonic_ns() + PERIOD_NS)
     end_ns = time.monotonic_ns() + round(seconds * NS)
     scan = 0
-    while time.monotonic_ns() < end_ns or scan <= WARM_SCANS:
+    while True:
         sleep_until(deadlines.next_ns)
         awake_ns = time.monotonic_ns()
         started = time.perf_counter_ns()
@@ -122,13 +125,15 @@ def loop_decide(decide: Decide, n: int, seconds: float, wake: Histogram) -> tupl
         started = time.perf_counter_ns()
         decide(inp, plan, state, out)
         decide_ns = time.perf_counter_ns() - started
-        if scan >= WARM_SCANS:
+        over = time.monotonic_ns() >= end_ns
+        if scan >= WARM_SCANS or over:
             decided.add_ns(decide_ns)
             copied.add_ns(copy_ns)
             wake.add_ns(awake_ns - deadlines.next_ns)
+        if over:
+            return decided, copied
         deadlines.advance(time.monotonic_ns())
         scan += 1
-    return decided, copied
 
 
 def tcp_round_trip(seconds: float) -> Histogram:
@@ -156,11 +161,20 @@ def honest_period_ms(wake: Histogram, decided: Histogram, copied: Histogram) -> 
     return next((period for period in PERIODS_MS if need_ms <= period / 2), None)
 
 
+def _affordable(n: int, kept: dict[int, tuple[Histogram, Histogram]], left_s: float) -> bool:
+    """Say whether a scan at `n` fits into the time left, if the law grew with the square of n."""
+    if not kept:
+        return True
+    largest = max(kept)
+    return kept[largest][0].max_s * (n / largest) ** 2 < left_s
+
+
 def measure(seconds: float = 12.0, sizes: tuple[int, ...] = SIZES, decide: Decide | None = None) -> dict[str, Any]:
     """Measure for about `seconds` after the compilation, within 45 s in all, and return the figures.
 
     Keys: `decide` and `copy` per N (p50_us, p99_us, p999_us, max_us, count), `wake`, `tcp`, `honest_period_ms` (at
-    1,000 chargers, or the size nearest to it), `honest_period_ms_by_n`, `compile_s`, `permissions`, `period_ms`.
+    1,000 chargers, or the size nearest to it), `honest_period_ms_by_n`, `compile_s`, `permissions`, `period_ms`. A size
+    whose scans would not fit into the time is left out.
     """
     if not (math.isfinite(seconds) and seconds > 0):
         raise ValueError(f"latency for {seconds} s: give a time above 0 s")
@@ -179,15 +193,16 @@ def measure(seconds: float = 12.0, sizes: tuple[int, ...] = SIZES, decide: Decid
     gc.disable()
     permissions = realtime()
     try:
-        for n in sizes:
-            kept[n] = loop_decide(decide, n, left_s / len(sizes), wake)
+        for n in sorted(sizes):
+            if _affordable(n, kept, TOTAL_S - (time.monotonic() - started_s)):
+                kept[n] = loop_decide(decide, n, left_s / len(sizes), wake)
     finally:
         ordinary()
         gc.enable()
     for n, (decided, copied) in kept.items():
         figures["decide"][str(n)], figures["copy"][str(n)] = decided.to_dict(), copied.to_dict()
     by_n = {str(n): honest_period_ms(wake, *pair) for n, pair in kept.items()}
-    quoted = min(sizes, key=lambda n: abs(math.log(n / SITE_SIZE)))
+    quoted = min(kept, key=lambda n: abs(math.log(n / SITE_SIZE)))
     return figures | {
         "wake": wake.to_dict(),
         "tcp": trips.to_dict(),

@@ -53,6 +53,20 @@ def test_the_figures_are_nested_by_size_and_plain_json(decide):
     assert again["wake"]["count"] == sum(row["count"] for row in again["decide"].values())
 
 
+def test_a_size_that_would_take_too_long_is_left_out(monkeypatch):
+    monkeypatch.setattr(latency, "TOTAL_S", 2.0)
+
+    def slow(inp, plan, state, out):
+        until_ns = latency.time.perf_counter_ns() + 30_000 * inp.override_a.size
+        while latency.time.perf_counter_ns() < until_ns:
+            pass
+
+    figures = latency.measure(0.1, sizes=(100, 10_000), decide=slow)
+    assert list(figures["decide"]) == ["100"]
+    assert figures["decide"]["100"]["p50_us"] >= 3_000
+    assert list(figures["honest_period_ms_by_n"]) == ["100"]
+
+
 def test_a_time_that_is_none_is_refused(decide):
     with pytest.raises(ValueError, match="above 0 s"):
         latency.measure(0.0, decide=decide)
