@@ -23,6 +23,7 @@ from controller.runtime.events import Events
 from controller.runtime.process import PARENT_ENV, ignore_sigint, on_sigterm
 from controller.runtime.site import InstrumentPort, Site, read_site
 from controller.runtime.store import Store
+from instruments.catalog import load_model
 
 POLL_S = 0.05
 HEARTBEAT_S = 1.0
@@ -184,8 +185,6 @@ def targets(site: Site) -> list[Target]:
 
 
 def _target(port: InstrumentPort) -> Target:
-    from instruments.catalog import load_model
-
     scpi = load_model(port.model).scpi
     if scpi is None:
         raise GuardError(f"{port.name}: {port.model} has no SCPI part; the guard cannot switch it off")

@@ -27,7 +27,10 @@ from controller.runtime.histogram import Histogram
 from controller.runtime.process import die_with_parent, ignore_sigint
 from controller.runtime.site import Site, read_site
 from controller.runtime.store import Store
+from instruments.catalog import load_model
 from instruments.faults import PortFault
+from instruments.modbus_charger import ModbusCharger
+from instruments.opcua_substation import SubstationClient
 
 HEARTBEAT_S = 1.0
 PUBLISH_S = 0.04
@@ -181,11 +184,6 @@ async def _all(steps: Any) -> None:
 
 def build_ports(site: Site) -> tuple[list[Any], Any | None]:
     """Return the charger clients and the substation client (or None) that a site file names."""
-    from instruments.opcua_substation import SubstationClient
-
-    from instruments.catalog import load_model
-    from instruments.modbus_charger import ModbusCharger
-
     clock = SiteClock(site.utc_minus_mono_ns)
     chargers = [
         ModbusCharger(
