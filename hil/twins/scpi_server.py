@@ -19,11 +19,23 @@ HISTORY = 256
 class ScpiServer:
     """Listen for one device; `answer` takes a message and returns the reply line or None.
 
-    Faults for tests and scenarios: `cut` and `restore` the link, `stall` the answers, `half_reply` drops the
-    connection in the middle of the next reply. `heard` keeps the last messages as (client number, bytes).
+    Faults for tests and scenarios: `cut` and `restore` the link, `stall` the answers, `lose_reply` swallows the next
+    one, `half_reply` drops the connection in the middle of it. `heard` keeps the last messages as
+    (client number, bytes).
     """
 
-    __slots__ = ("_answer", "_clients", "_half", "_number", "_server", "_stalled", "_transport", "address", "heard")
+    __slots__ = (
+        "_answer",
+        "_clients",
+        "_half",
+        "_lose",
+        "_number",
+        "_server",
+        "_stalled",
+        "_transport",
+        "address",
+        "heard",
+    )
 
     def __init__(self, answer: Callable[[bytes], bytes | None], transport: Transport) -> None:
         self._answer = answer
@@ -31,7 +43,7 @@ class ScpiServer:
         self._server: asyncio.Server | None = None
         self._clients: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._number = 0
-        self._half = False
+        self._half = self._lose = False
         self._stalled = asyncio.Event()
         self._stalled.set()
         self.address: tuple[str, int] = ("", 0)
@@ -70,6 +82,10 @@ class ScpiServer:
             self._stalled.clear()
         else:
             self._stalled.set()
+
+    def lose_reply(self) -> None:
+        """Execute the next message, but lose its reply."""
+        self._lose = True
 
     def half_reply(self) -> None:
         """Send half of the next reply and drop the connection."""
@@ -120,6 +136,9 @@ class ScpiServer:
         self.heard.append((number, line))
         reply = self._answer(line)
         if reply is None:
+            return
+        if self._lose:
+            self._lose = False
             return
         if self._transport.reply_s:
             await asyncio.sleep(self._transport.reply_s)

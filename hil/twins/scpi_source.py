@@ -17,14 +17,13 @@ LOW_RANGE_V = 150.0  # recalled: the low range is half the high one
 class AcSourceTwin(ScpiDevice):
     """Hold one AC source; all arrays are (3,) for the phases a, b, c, single phase uses the first."""
 
-    __slots__ = ("_over_s", "_power_w", "actual_v", "amp_a", "seen_v")
+    __slots__ = ("_over_s", "_power_w", "actual_v", "amp_a")
 
     IMMEDIATE = frozenset({"select", "edit", "couple", "phase_mode"})
     ENERGISES = "output"
 
     def __init__(self, part: ScpiPart, clock_s: Callable[[], float]) -> None:
         self.actual_v = np.zeros(3)
-        self.seen_v = np.zeros(3)
         self.amp_a = np.zeros(3)
         self._power_w = np.zeros(3)
         self._over_s = np.zeros(3)
@@ -43,8 +42,7 @@ class AcSourceTwin(ScpiDevice):
     def set_measured(self, amp_a: Sequence[float] | np.ndarray, power_w: Sequence[float] | None = None) -> None:
         """Take what flows out of each phase, A (3,) and W (3,); without watts the power factor is 1."""
         self.amp_a[:] = amp_a
-        self.seen_v[:] = self.actual_v
-        self._power_w[:] = self.seen_v * self.amp_a if power_w is None else power_w
+        self._power_w[:] = self.actual_v * self.amp_a if power_w is None else power_w
 
     def step(self, now_s: float, dt_s: float) -> None:
         """Move the volts by the slew rate for `dt_s` seconds and watch the protections; `now_s` is the plant's time."""
@@ -56,7 +54,6 @@ class AcSourceTwin(ScpiDevice):
             self.actual_v += np.clip(target - self.actual_v, -reach, reach)
         else:
             self.actual_v[:] = 0.0
-            self.seen_v[:] = 0.0
             self.amp_a[:] = 0.0
             self._power_w[:] = 0.0
         self._protect(dt_s)
@@ -67,7 +64,7 @@ class AcSourceTwin(ScpiDevice):
         self._over_s = np.where(over, self._over_s + dt_s, 0.0)
         if np.any(over & (self._over_s > self.values["current_delay_s"])):
             self.trip("OCP")
-        if float(np.sum(self.seen_v * np.abs(self.amp_a))) > self.part.rating.max_va * 1.05:
+        if float(np.sum(self.actual_v * np.abs(self.amp_a))) > self.part.rating.max_va * 1.05:
             self.trip("OPP")
 
     def phases(self) -> list[int]:
@@ -94,10 +91,10 @@ class AcSourceTwin(ScpiDevice):
         if name == "frequency_seen":
             return float(self.values["frequency_hz"]) if self.output_on else 0.0
         shown = {
-            "volt": self.seen_v[phase] if self.output_on else 0.0,
+            "volt": self.actual_v[phase],
             "amp": self.amp_a[phase],
             "power": self._power_w[phase],
-            "apparent": self.seen_v[phase] * self.amp_a[phase],
+            "apparent": self.actual_v[phase] * self.amp_a[phase],
         }
         return float(shown[name])
 
