@@ -107,8 +107,9 @@ def candidates(
 
 
 @Stage
-def rotate(utc_ns: Array, rotation_s: Array, rotation_no: Array, rank: Array, waiting: Array, last_a: Array,
-           queue: Array) -> None:
+def rotate(
+    utc_ns: Array, rotation_s: Array, rotation_no: Array, rank: Array, waiting: Array, last_a: Array, queue: Array
+) -> None:
     """Move those who wait to the front when a new clock-aligned slot begins."""
     number = utc_ns[0] // max(int(rotation_s[0] * 1e9), 1)
     if number == rotation_no[0]:

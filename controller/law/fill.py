@@ -139,9 +139,7 @@ def measure(
 
 
 @kernel
-def nearest(
-    room: Array, load: Array, slope: Array, parent: Array, tight: Array, level: float
-) -> tuple[float, bool]:
+def nearest(room: Array, load: Array, slope: Array, parent: Array, tight: Array, level: float) -> tuple[float, bool]:
     """Return the step of the level to the nearest bottleneck and whether one is reached; mark what is tight below."""
     step = math.inf
     full = False
@@ -149,6 +147,8 @@ def nearest(
         for c in range(4):
             tight[m, c] = tight[parent[m], c] if parent[m] >= 0 else -1
             slack = room[m, c] - load[m, c]
+            if math.isinf(slack) and slack > 0.0:
+                continue
             if slack <= HAIR * (1.0 + abs(room[m, c])) or (slope[m, c] > 0.0 and slack <= STALL * slope[m, c] * level):
                 tight[m, c] = m
                 full = full or slope[m, c] > 0.0
@@ -158,9 +158,7 @@ def nearest(
 
 
 @kernel
-def blocked(
-    i: int, m: int, uses: Array, watts: Array, tight: Array, tight_node: Array, tight_col: Array
-) -> bool:
+def blocked(i: int, m: int, uses: Array, watts: Array, tight: Array, tight_node: Array, tight_col: Array) -> bool:
     """Say whether a tight node stops charger i, and keep which one."""
     for c in range(4):
         if tight[m, c] >= 0 and (watts[i] > 0.0 if c == WATTS else uses[i, c] == 1):

@@ -19,7 +19,7 @@ from controller.law.names import Alarm, Trust
 BELIEVED, HELD, DESIGN = int(Trust.BELIEVED), int(Trust.HELD), int(Trust.DESIGN)
 ALARM_OVER = int(Alarm.NODE_OVER)
 WATTS = 3
-HIGH_PU = 1.1
+HIGH_PU = 1.1  # volts that are not known count high: no more watts than amps at these volts
 OVER = 1.001  # a meter's last digit is no overload
 
 
@@ -144,6 +144,7 @@ def uncontrolled(
         weight = dt_s[0] / (node_tau_s[m] + dt_s[0]) if dt_s[0] > 0.0 else 0.0
         high_v = HIGH_PU * u_nom_v[0]
         watts = 0.0
+        apparent = 0.0
         design_w = 0.0
         late_s = (now_ns[0] - node_a_seen_ns[m]) * 1e-9 - node_max_age_s[m]
         grown_a = node_growth_a_per_s[m] * max(late_s, 0.0)
@@ -151,6 +152,7 @@ def uncontrolled(
             volt = node_v[m, p] if node_v_ok[m] == 1 and 0.0 < node_v[m, p] < high_v else high_v
             if math.isfinite(node_a[m, p]):
                 watts += node_a[m, p] * volt
+                apparent += abs(node_a[m, p]) * high_v
             design_w += node_design_a[m, p] * high_v
         for c in range(4):
             held = node_other[m, c]
@@ -162,7 +164,7 @@ def uncontrolled(
                 if c < WATTS:
                     seen = node_a[m, c] if node_uses[m, c] == 1 else 0.0
                 else:
-                    seen = node_w[m] if math.isfinite(node_w[m]) else watts
+                    seen = node_w[m] if -apparent <= node_w[m] <= apparent else max(watts, 0.0)  # false on NaN
                 if math.isnan(held):
                     held = seen - 0.5 * (load[m, c] + load_hi[m, c])
                 edge = min(max(held, seen - load_hi[m, c]), seen - load[m, c])

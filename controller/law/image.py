@@ -161,6 +161,7 @@ STATE_FIELDS: tuple[Field, ...] = (
     Field("started", "u1", "1", "1", 0, "1 after the first scan"),
     Field("last_ns", "i8", "1", "ns", 0, "monotonic clock of the last scan"),
     Field("last_utc_ns", "i8", "1", "ns", 0, "UTC clock of the last scan"),
+    Field("start_ns", "i8", "1", "ns", 0, "monotonic clock of the first scan"),
     Field("dt_s", "f8", "1", "s", 0, "time since the last scan; 0 in the first one"),
     Field("clock_ok", "u1", "1", "1", 1, "0 in a scan whose clocks stepped: nothing is raised in it"),
     # what was believed of a charger; columns of NP here are the grid's phases
@@ -285,7 +286,17 @@ CLASSES: dict[str, Callable[..., Any]] = {"input": Input, "plan": Plan, "state":
 
 def shape_of(field: Field, dims: Dims) -> tuple[int, ...]:
     """Return the shape of a field's array for the given sizes."""
-    size = {"1": 1, "N": dims.n, "M": dims.m, "P": PHASES, "W": dims.w, "K": dims.k, "S": STEPS, "R": BUCKETS, "Q": COLUMNS}
+    size = {
+        "1": 1,
+        "N": dims.n,
+        "M": dims.m,
+        "P": PHASES,
+        "W": dims.w,
+        "K": dims.k,
+        "S": STEPS,
+        "R": BUCKETS,
+        "Q": COLUMNS,
+    }
     return tuple(size[letter] for letter in field.shape)
 
 

@@ -72,9 +72,7 @@ def rise(
 
 
 @kernel
-def short_of(
-    i: int, extra: float, m: int, parent: Array, uses: Array, volts_v: Array, free: Array
-) -> int:
+def short_of(i: int, extra: float, m: int, parent: Array, uses: Array, volts_v: Array, free: Array) -> int:
     """Return the first node from the charger upwards that cannot pay `extra` amps; -1 where all can."""
     while m >= 0:
         for c in range(4):
@@ -87,10 +85,13 @@ def short_of(
 
 @Stage
 def pay(
+    now_ns: Array,
     parent: Array,
     charger_node: Array,
     step_a: Array,
     weight: Array,
+    obey_s: Array,
+    start_ns: Array,
     uses: Array,
     volts_v: Array,
     floor_q_a: Array,
@@ -114,7 +115,10 @@ def pay(
     why_node: Array,
     reserved_a: Array,
 ) -> None:
-    """Grant raises from what no charger holds; who starts needs its whole floor at once."""
+    """Grant raises from what no charger holds; who starts needs its whole floor at once.
+
+    After a start of the controller nothing is raised for the obey time: what the one before it sent last is unknown.
+    """
     count = 0
     for i in range(target_a.shape[0]):
         member[i] = 0
@@ -124,7 +128,7 @@ def pay(
         start = max(floor_q_a[i] - held, 0.0) if last_a[i] == 0.0 else 0.0
         m = charger_node[i]
         short = short_of(i, start, m, parent, uses, volts_v, free)
-        if short >= 0:
+        if short >= 0 or (now_ns[0] - start_ns[0]) * 1e-9 < obey_s[i]:
             target_a[i] = last_a[i]
             why[i] = RESERVED
             why_a[i] = last_a[i]

@@ -20,6 +20,7 @@ FUTURE_NS = 2_000_000_000  # margin for the substation's clock; NTP-kept clocks 
 EARLY_NS = -100_000_000  # a reading may be latched a moment after the clock of the scan was read
 UTC_STEP_S = 2.0
 PLAUSIBLE = 2.0  # a meter that says more than twice the ceiling would hide uncontrolled load
+NODE_PLAUSIBLE = 10.0  # times the node's limit: more is a broken meter, and its negative would be headroom
 LOW_PU, HIGH_PU = 0.8, 1.1  # range of volts that converts watts; outside it the volts are a fault, not a basis
 
 
@@ -30,6 +31,7 @@ def clock(
     started: Array,
     last_ns: Array,
     last_utc_ns: Array,
+    start_ns: Array,
     dt_s: Array,
     clock_ok: Array,
     alarm: Array,
@@ -39,6 +41,7 @@ def clock(
     dt_s[0] = 0.0
     clock_ok[0] = 1
     if started[0] == 0:
+        start_ns[0] = now_ns[0]
         return
     passed_s = (now_ns[0] - last_ns[0]) * 1e-9
     drift_s = (utc_ns[0] - last_utc_ns[0]) * 1e-9 - passed_s
@@ -136,6 +139,7 @@ def nodes(
     node_a_change_ns: Array,
     node_a_stamp_utc_ns: Array,
     parent: Array,
+    node_limit_a: Array,
     node_metered: Array,
     node_max_age_s: Array,
     node_hold_s: Array,
@@ -172,7 +176,9 @@ def nodes(
         good = node_metered[m] == 1 and node_a_quality[m] == GOOD and node_a_stamp_utc_ns[m] <= utc + FUTURE_NS
         good = good and age_ns >= EARLY_NS and age_ns * 1e-9 <= node_max_age_s[m]
         for p in range(3):
-            good = good and (node_uses[m, p] == 0 or math.isfinite(node_a[m, p]))
+            limit_a = NODE_PLAUSIBLE * node_limit_a[m, p]
+            fine = math.isfinite(node_a[m, p]) and -limit_a <= node_a[m, p] <= limit_a
+            good = good and (node_uses[m, p] == 0 or fine)
         node_hold[m] = node_hold[parent[m]] if parent[m] >= 0 else 0
         if good:
             node_trust[m] = BELIEVED

@@ -1,0 +1,85 @@
+"""Tell how far a plan's voltage droop is from oscillating, before it is used.
+
+Each charger filters its volts with weight alpha per scan and follows a curve; the feeder answers with its
+sensitivities; `delay` whole scans pass in measuring, sending and obeying. With K = diag(slopes), S the sensitivities
+and lambda an eigenvalue of K S, the loop has the characteristic polynomial
+
+    z^(d+1) - (1 - alpha) z^d + alpha lambda = 0
+
+which leaves the unit circle at the critical lambda: 2 / alpha - 1 without delay. Under lambda < 1 it is stable with
+any delay. Source: facts A5, derived there and checked against its tables; after Farivar, Zhou, Chen and Low (2015)
+and the filtered update of the Jahangiri/Aliprantis volt-VAr chapter, Eq. 3.4.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+HALVINGS = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """Hold the loop gain, the gain at which it would oscillate, and their ratio in dB (+inf: no droop at all)."""
+
+    lambda_max: float
+    critical_lambda: float
+    margin_db: float
+
+
+class MarginError(ValueError):
+    """Report a plan whose margin is under the required one."""
+
+
+def critical_lambda(alpha: float, delay: int) -> float:
+    """Return the eigenvalue at which the loop begins to oscillate, for a filter weight and a delay in scans.
+
+    Without delay the closed form 2 / alpha - 1; otherwise the crossing z = exp(j w) of the unit circle, where the
+    phases d w + arg(z - (1 - alpha)) add up to pi.
+    """
+    if not 0.0 < alpha <= 1.0:
+        raise ValueError(f"alpha: {alpha}; allowed is over 0 to 1 (scan period / filter time constant)")
+    if delay < 0 or delay != int(delay):
+        raise ValueError(f"delay: {delay} scans; allowed is a whole number from 0")
+    if delay == 0:
+        return 2.0 / alpha - 1.0
+    low, high = 0.0, math.pi
+    for _ in range(HALVINGS):
+        middle = 0.5 * (low + high)
+        phase = delay * middle + math.atan2(math.sin(middle), math.cos(middle) - (1.0 - alpha))
+        low, high = (middle, high) if phase < math.pi else (low, middle)
+    return math.hypot(math.cos(low) - (1.0 - alpha), math.sin(low)) / alpha
+
+
+def stability_margin(slopes: ArrayLike, sensitivities: ArrayLike, alpha: float, delay: int) -> Margin:
+    """Return the margin of the droop loop.
+
+    `slopes` (N): steepest slope of each charger's curve [A/V, or W/pu in the unit of the sensitivities], not negative;
+    `sensitivities` (N, N): fall of the volts at i per amp (watt) drawn at j [V/A, or pu/W], positive where load lowers
+    the volts; `alpha`: weight of a new value in the filter, period / tau (0 to 1]; `delay`: whole scans between a
+    voltage and the amps that follow it. Complex eigenvalues (mutual impedances) count with their magnitude.
+    """
+    gain = np.asarray(slopes, dtype=np.float64).reshape(-1)
+    field = np.asarray(sensitivities, dtype=np.float64)
+    if field.shape != (gain.size, gain.size):
+        raise ValueError(f"sensitivities: shape {field.shape}, expected {(gain.size, gain.size)}")
+    if not (np.isfinite(gain).all() and (gain >= 0.0).all()):
+        raise ValueError(f"slopes: {gain.tolist()}; allowed are finite numbers from 0")
+    if not np.isfinite(field).all():
+        raise ValueError("sensitivities: not finite; take them from the impedance matrix or a measured step")
+    critical = critical_lambda(alpha, delay)
+    largest = float(np.abs(np.linalg.eigvals(gain[:, None] * field)).max()) if gain.size else 0.0
+    margin = 20.0 * math.log10(critical / largest) if largest > 0.0 else math.inf
+    return Margin(largest, critical, margin)
+
+
+def require_margin(margin: Margin, required_db: float = 6.0) -> None:
+    """Refuse a plan under the required margin (MarginError with the figures)."""
+    if not margin.margin_db >= required_db:
+        raise MarginError(
+            f"voltage droop: margin {margin.margin_db:.1f} dB, required {required_db:g} dB (loop gain"
+            f" {margin.lambda_max:.3g}, oscillates at {margin.critical_lambda:.3g}); make the curve flatter, the"
+            " filter slower or the delay shorter"
+        )

@@ -1,0 +1,126 @@
+"""The split is the lexicographic optimum: against an independent linear program, and what it refuses."""
+
+import numpy as np
+import pytest
+from scipy.optimize import linprog
+
+from controller.law.share import share
+
+TREE = ([-1, 0, 0], [1, 1, 1, 2, 2])
+
+
+def test_vector_of_the_literature() -> None:
+    got = share(*TREE, [[1, 1, 1]] * 5, [1] * 5, [0] * 5, [32, 16, 10, 32, 32], [[60] * 3, [32] * 3, [40] * 3])
+    assert got == pytest.approx([11, 11, 10, 14, 14], abs=1e-9)
+
+
+def test_weights_and_floors_bound_the_split() -> None:
+    got = share([-1], [0, 0, 0], [[1, 0, 0]] * 3, [1, 2, 1], [6, 0, 0], [32, 32, 32], [[18, 0, 0]])
+    assert got == pytest.approx([6, 8, 4], abs=1e-9)
+
+
+def test_three_phase_car_takes_the_least_of_its_phases() -> None:
+    got = share([-1], [0, 0, 0], [[1, 1, 1], [1, 0, 0], [0, 1, 0]], [1] * 3, [0] * 3, [32] * 3, [[20, 30, 40]])
+    assert got == pytest.approx([10, 10, 20], abs=1e-9)
+
+
+def test_nothing_left_is_zero() -> None:
+    assert share([-1], [0], [[1, 1, 1]], [1], [0], [32], [[0, 9, 9]]) == pytest.approx([0])
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"floor_a": [6, 6]}, "floors of 12.000 A below node 0, phase a, over its headroom_a of 10.000 A"),
+        ({"weight": [1, 0]}, "weight: 0.0 at"),
+        ({"cap_a": [np.nan, 1]}, "cap_a: NaN"),
+        ({"cap_a": [np.inf, 1], "headroom_a": [[np.inf] * 3]}, "nothing bounds charger 0"),
+        ({"parent": [0]}, "parent: 0 at"),
+        ({"node": [0, 1]}, "node: 1 at"),
+        ({"phases": [[2, 0, 0], [1, 0, 0]]}, "phases: 2.0 at"),
+        ({"headroom_a": [[1, 2]]}, "headroom_a: shape"),
+        ({"floor_a": [0, 17]}, "floor_a: 17.0 at"),
+    ],
+)
+def test_wrong_arguments_are_refused_by_name(change: dict, says: str) -> None:
+    fine = {
+        "parent": [-1],
+        "node": [0, 0],
+        "phases": [[1, 0, 0]] * 2,
+        "weight": [1, 1],
+        "floor_a": [0, 0],
+        "cap_a": [16, 16],
+        "headroom_a": [[10, 10, 10]],
+    }
+    with pytest.raises(ValueError, match=says.replace("(", r"\(")):
+        share(**(fine | change))
+
+
+def lexicographic(parent, node, phases, weight, floor, cap, head) -> np.ndarray:
+    """Solve the max-min split by linear programs: raise the least, fix who cannot rise, repeat."""
+    n, m = len(node), len(parent)
+    rows, limits = [], []
+    for k in range(m):
+        below = np.zeros(n)
+        for i in range(n):
+            at = node[i]
+            while at >= 0:
+                below[i] += at == k
+                at = parent[at]
+        for p in range(3):
+            rows.append(np.append(below * phases[:, p], 0.0))
+            limits.append(head[k, p])
+    fixed = np.full(n, np.nan)
+    while np.isnan(fixed).any():
+        free = np.flatnonzero(np.isnan(fixed))
+        bounds = [(floor[i], cap[i]) if np.isnan(fixed[i]) else (fixed[i] - 1e-10, fixed[i]) for i in range(n)]
+        least = [np.append(-np.eye(n)[i] / weight[i], 1.0) for i in free]
+        ab, bb = np.array(rows + least), np.append(limits, np.zeros(len(free)))
+        top = linprog(np.append(np.zeros(n), -1.0), A_ub=ab, b_ub=bb, bounds=[*bounds, (0, None)], method="highs")
+        level = -top.fun
+        bounds.append((level - 1e-10, level))
+        stuck = False
+        for i in free:
+            best = linprog(-np.append(np.eye(n)[i], 0.0), A_ub=ab, b_ub=bb, bounds=bounds, method="highs")
+            if -best.fun <= weight[i] * level + 1e-8:
+                fixed[i] = weight[i] * level
+                stuck = True
+        assert stuck
+    return fixed
+
+
+def random_case(rng: np.random.Generator) -> tuple:
+    m, n = int(rng.integers(1, 5)), int(rng.integers(1, 6))
+    parent = np.array([-1] + [int(rng.integers(0, k)) for k in range(1, m)])
+    node = rng.integers(0, m, n)
+    phases = np.where(rng.random((n, 1)) < 0.4, 1, np.eye(3)[rng.integers(0, 3, n)])
+    weight = rng.choice([0.5, 1.0, 2.0], n)
+    floor = rng.choice([0.0, 6.0, 9.2], n)
+    cap = floor + rng.choice([0.0, 4.0, 10.0, 26.0], n)
+    head = rng.uniform(0, 60, (m, 3)).round(1)
+    head[rng.random((m, 3)) < 0.2] = 100.0
+    return parent, node, phases, weight, floor, cap, head
+
+
+def check_against_linear_program(seeds: range) -> int:
+    """Compare share with the linear program; return how many cases had floors that fit."""
+    feasible = 0
+    for seed in seeds:
+        case = random_case(np.random.default_rng(seed))
+        try:
+            got = share(*case)
+        except ValueError as refusal:
+            assert "admit fewer" in str(refusal)
+            continue
+        feasible += 1
+        assert got == pytest.approx(lexicographic(*case), abs=1e-6), f"seed {seed}"
+    return feasible
+
+
+def test_split_agrees_with_a_linear_program() -> None:
+    assert check_against_linear_program(range(60)) > 20
+
+
+@pytest.mark.slow
+def test_split_agrees_with_a_linear_program_on_thousands() -> None:
+    assert check_against_linear_program(range(1000, 4000)) > 1000
