@@ -238,22 +238,19 @@ def _nodes(rig: Rig) -> list[NodeSpec]:
 def _windows(loaded: LoadedRig, worst_obey_s: float) -> list[WindowSpec]:
     """Declare a window for every charger that a contract names."""
     names = [charger.name for charger in loaded.rig.charger]
-    specs = []
-    for part, contract in zip(loaded.rig.contract, loaded.contracts, strict=True):
-        lead_s = worst_obey_s if part.lead_s is None else part.lead_s
-        for name in part.chargers:
-            for window in contract.windows:
-                specs.append(
-                    WindowSpec(
-                        from_s=window.from_s,
-                        to_s=window.to_s,
-                        charger=names.index(name),
-                        limit_a=window.limit_a,
-                        days=window.days,
-                        lead_s=lead_s,
-                    )
-                )
-    return specs
+    return [
+        WindowSpec(
+            from_s=window.from_s,
+            to_s=window.to_s,
+            charger=names.index(name),
+            limit_a=window.limit_a,
+            days=window.days,
+            lead_s=worst_obey_s if part.lead_s is None else part.lead_s,
+        )
+        for part, contract in zip(loaded.rig.contract, loaded.contracts, strict=True)
+        for name in part.chargers
+        for window in contract.windows
+    ]
 
 
 def _sessions(rig: Rig, cars: list[Vehicle], seed: int, horizon_s: float) -> list[SessionEvent]:

@@ -44,12 +44,16 @@ class Devices:
             if part.twin
         }
         groups = {"transformer": 1, "head": 1, "poc": len(rig.charger)}
-        self.substation = SubstationTwin(groups) if rig.substation.twin else None
+        self.substation = SubstationTwin(groups, utc_ns=self._utc_ns) if rig.substation.twin else None
+        self._clock_s = clock_s
         self.bench = BenchTwins(assembly, world, clock_s) if rig.bench is not None else None
         self._cut = np.zeros(len(rig.charger), dtype=bool)
         self._frozen: set[tuple[str, str]] = set()
         self._order_told = False
         self._beat_s = self._publish_s = -np.inf
+
+    def _utc_ns(self) -> int:
+        return round((self.assembly.start_utc_s + self._clock_s()) * NS)
 
     async def start(self) -> dict[str, dict[str, Any]]:
         """Open every socket and return {device: {model, role, address, unit}}."""
@@ -134,7 +138,8 @@ class BenchTwins:
         source, load = _scpi(bench.source.model), _scpi(bench.load.model)
         self.source = AcSourceTwin(source, clock_s)
         self.load = AcLoadTwin(load, clock_s)
-        self.adapter = ModbusAdapterTwin(load_model(bench.adapter.model), self._duty, self._assert_cp)
+        self._adapter_model = load_model(bench.adapter.model)
+        self.adapter = ModbusAdapterTwin(self._adapter_model, self._duty, self._assert_cp)
         self._source_server = ScpiServer(self.source.answer, source.transport)
         self._load_server = ScpiServer(self.load.answer, load.transport)
         self._set = np.zeros(1, dtype=BENCH_SET)
@@ -151,7 +156,10 @@ class BenchTwins:
         return {
             self.rig.source.name: (f"TCPIP::{HOST}::{source}::SOCKET", None),
             self.rig.load.name: (f"TCPIP::{HOST}::{load}::SOCKET", None),
-            self.rig.adapter.name: (f"modbus+tcp://{HOST}:{adapter}", self.adapter.unit_id),
+            self.rig.adapter.name: (
+                f"modbus+tcp://{HOST}:{adapter}",
+                modbus_of(self._adapter_model).registers[0].unit_id,
+            ),
         }
 
     async def stop(self) -> None:

@@ -52,14 +52,14 @@ class Wires:
 
     def now_ns(self, t_s: float) -> int:
         """Return the virtual monotonic clock at scenario time `t_s`, ns."""
-        return self.first_ns + int(round(t_s * NS))
+        return self.first_ns + round(t_s * NS)
 
     def latch(self, t_s: float, scan: int, random: np.random.Generator) -> Any:
         """Refresh what is due and return the INPUT image for this scan."""
         inp, world = self.inp, self.world
         now_ns = self.now_ns(t_s)
         inp.now_ns[0] = now_ns
-        inp.utc_ns[0] = int(round((self.assembly.start_utc_s + t_s) * NS))
+        inp.utc_ns[0] = round((self.assembly.start_utc_s + t_s) * NS)
         inp.utc_offset_s[0] = self.assembly.utc_offset_s
         inp.scan[0] = scan
         inp.random_u[:] = random.random(len(inp.random_u))
@@ -140,9 +140,7 @@ class Wires:
 def cycle_s(model: catalog.Model) -> float:
     """Return how long a complete fresh reading of a charger takes, s: its core polls and one rare poll."""
     part = catalog.modbus_of(model)
-    core = sum(poll.rank == "core" for poll in part.polls)
-    rare = any(poll.rank == "rare" for poll in part.polls)
-    return (core + rare) * part.read_gap_s
+    return (len(part.polls.core) + bool(part.polls.rare)) * part.read_gap_s
 
 
 class Lockstep:
@@ -171,7 +169,7 @@ class Lockstep:
 
     def run(self, until_s: float, dt_s: float, recorder: Recorder | None = None) -> None:
         """Step to scenario time `until_s` in steps of `dt_s`."""
-        steps = int(round((until_s - self.t_s) / dt_s))
+        steps = round((until_s - self.t_s) / dt_s)
         begin_s = self.t_s
         for k in range(1, steps + 1):
             self.t_s = begin_s + k * dt_s

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from controller.runtime import stores
-from controller.runtime.site import BenchPort, ChargerPort, InstrumentPort, Site, SubstationPort
 from controller.runtime.processes import STOP_BENCH, STOP_PLANT
+from controller.runtime.site import BenchPort, ChargerPort, InstrumentPort, Site, SubstationPort
 from controller.runtime.supervisor import ProcessSpec
 from hil.rig.assembler import CONNECTION_NODE, Assembly
 from hil.rig.schema import ChargerPart, InstrumentPart, Twin

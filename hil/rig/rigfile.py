@@ -1,6 +1,7 @@
 """Read a rig file and check it whole: every error at once, each with file:key, value, what is allowed, what to do."""
 
 import difflib
+import itertools
 import json
 import tomllib
 from collections import Counter
@@ -258,11 +259,10 @@ def _check_references(label: str, rig: Rig) -> list[Problem]:
                     text = "is missing and required: a hard limit of what the instrument may do"
                     problems.append(Problem(f"{label}:bench.{key}.{limit}", "", text))
     for key, given in mentioned:
-        for name in given:
-            if name not in names:
-                problems.append(Problem(f"{label}:{key}", json.dumps(name), "no charger of this name"))
+        unknown = [name for name in given if name not in names]
+        problems += [Problem(f"{label}:{key}", json.dumps(name), "no charger of this name") for name in unknown]
     points = rig.law.droop.points
-    if any(b[0] <= a[0] or b[1] < a[1] for a, b in zip(points, points[1:], strict=False)):
+    if any(b[0] <= a[0] or b[1] < a[1] for a, b in itertools.pairwise(points)):
         text = "volts must rise from point to point and the share may not fall"
         problems.append(Problem(f"{label}:law.droop.points", _short(points), text))
     return problems

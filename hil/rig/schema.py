@@ -122,7 +122,7 @@ class ContractPart(Strict):
 class DroopPart(Strict):
     """Shape the voltage droop of the chargers: [pu of 230 V, share of the ceiling] points, rising volts."""
 
-    points: Annotated[list[tuple[Pu, Share]], Field(min_length=2, max_length=8)]
+    points: Annotated[list[Annotated[tuple[Pu, Share], Field(strict=False)]], Field(min_length=2, max_length=8)]
     filter_s: Seconds = 10.0
     deadband_pu: Annotated[float, Field(ge=0, lt=0.1)] = 0.001
     hysteresis_pu: Annotated[float, Field(ge=0, lt=0.1)] = 0.02
