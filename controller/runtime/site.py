@@ -15,7 +15,7 @@ from controller.law import image
 class Strict(BaseModel):
     """Refuse unknown keys: a typing error must not switch a protection off."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
 
 class ChargerPort(Strict):
