@@ -65,8 +65,13 @@ class Served:
     def __init__(self, loop: Loop, twin: ScpiDevice) -> None:
         self.loop = loop
         self.twin = twin
-        self.server = ScpiServer(twin.answer, twin.part.transport)
+        self.tap: Callable[[bytes], None] = lambda message: None  # sees every message before the twin does
+        self.server = ScpiServer(self._answer, twin.part.transport)
         self.port = loop.do(self.server.start())
+
+    def _answer(self, message: bytes) -> bytes | None:
+        self.tap(message)
+        return self.twin.answer(message)
 
     @property
     def address(self) -> str:
