@@ -6,6 +6,7 @@ import numpy as np
 
 from hil.rig.assembler import Assembly
 from hil.runs.promises import CutRule, DeadlineBudget, OrderRule, StaleRule, VerdictPlan, WindowRule
+from instruments.catalog import charger_of
 
 REACT_S = 1.0  # from an order's arrival to the first lower limit: publishing, subscription and one scan
 
@@ -26,7 +27,9 @@ def verdict_plan(assembly: Assembly, log: list[dict[str, Any]], for_s: float) ->
             order = OrderRule(entry["t_s"], entry["limit_w"], entry["t_s"] + event.for_s)
         elif entry["event"] == "cut_link" and cut is None:
             i = assembly.charger_names.index(entry["charger"])
-            cut = CutRule(i, entry["t_s"], float(plan.failsafe_s[i]), float(plan.failsafe_a[i]))
+            timing = charger_of(assembly.models[i]).timing
+            fall_s = timing.pwm_gap_s + timing.car_s
+            cut = CutRule(i, entry["t_s"], float(plan.failsafe_s[i]), float(plan.failsafe_a[i]), fall_s)
         elif entry["event"] == "freeze" and stale is None:
             stale = StaleRule(entry["t_s"], for_s)
     return VerdictPlan(

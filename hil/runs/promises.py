@@ -54,12 +54,16 @@ class OrderRule:
 
 @dataclass(frozen=True, slots=True)
 class CutRule:
-    """Promise that a charger whose link is cut falls to its fail-safe amps by itself."""
+    """Promise that a charger whose link is cut falls to its fail-safe amps by itself.
+
+    `fall_s` is the longest fall once its time-out has passed: pilot and car, no write in between.
+    """
 
     charger: int
     at_s: float
     failsafe_s: float
     failsafe_a: float
+    fall_s: float
     until_s: float = np.inf
 
 

@@ -177,7 +177,7 @@ def failsafe_seen(plan: VerdictPlan, trace: Trace, _: Trace) -> Verdict:
     rule = plan.cut
     assert isinstance(rule, CutRule)
     name, i = "failsafe_seen", rule.charger
-    limit_s = rule.failsafe_s + float(plan.obey_s[i])
+    limit_s = rule.failsafe_s + rule.fall_s
     at, due, end = (_first(trace, t_s) for t_s in (rule.at_s, rule.at_s + limit_s, rule.until_s))
     if at >= len(trace.t_s) or at == 0:
         return _too_short(name, limit_s, "s", trace, rule.at_s + limit_s)
