@@ -125,7 +125,7 @@ def all_models() -> list[Model]:
 def charger_of(model: Model) -> ChargerPart:
     """Return the charger part of a family; a CatalogError names a family that is none."""
     if model.charger is None:
-        raise CatalogError(f"{model.model.name}: is a {model.model.role}, not a charger")
+        raise CatalogError(f"{model.model.name}: has the role {model.model.role}; a charger is needed")
     return model.charger
 
 
