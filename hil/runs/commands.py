@@ -8,9 +8,9 @@ from collections.abc import Callable
 from controller.runtime.ledger_format import LedgerError
 from controller.runtime.replay import ReplayResult
 from controller.runtime.store import StoreError
-from hil.runs.exits import DEVICE, FAILED, INTERRUPTED, OK, USAGE
 from hil.rig.network import NetworkError
 from hil.rig.rigfile import RigError, load_rig
+from hil.runs.exits import DEVICE, FAILED, INTERRUPTED, OK, USAGE
 from instruments.catalog import CatalogError, all_models, load_model
 from instruments.faults import PortFault
 from profiles.errors import ProfileError

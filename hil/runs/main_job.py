@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -164,5 +163,3 @@ def rewrite_report(run_dir: Path) -> Path:
     others = [trace for name, trace in traces.items() if name != CONTROLLED]
     events = list(read_events(run_dir / EVENTS))
     return write_report(run_dir, info, traces[CONTROLLED], others[0] if others else None, verdicts, timing, events)
-
-
