@@ -251,7 +251,7 @@ def main(site_json: Path) -> int:
     if cause:
         events.write("guard_trip", cause=cause)
         print(f"guard: trip: {cause}", file=sys.stderr)
-    confirmed = make_safe(lines, events, cause or "planned stop")
+    confirmed = make_safe(lines, events, cause or "the run ends")
     for line in lines:
         line.close()
     return 0 if confirmed and cause is None else 3

@@ -12,6 +12,8 @@ from controller.runtime.supervisor import ProcessSpec
 STOP_BENCH, STOP_GUARD, STOP_SCAN, STOP_LEDGER, STOP_PLANT = range(5)
 WARM_S = 90.0  # numba compiles the law anew after an edit: the first scan waits for it
 SILENT_S = 3.0
+ENDS_S = 3.0  # scan and wires have nothing to wait for at their end
+BENCH_ENDS_S = 20.0  # the played car stops, the charger's contactor opens, then source and load
 
 
 def controller_processes(site_json: Path, site: Site) -> list[ProcessSpec]:
@@ -34,6 +36,7 @@ def controller_processes(site_json: Path, site: Site) -> list[ProcessSpec]:
             ready=lambda: bool(wires_status.read_wires(site)["ready"]),
             heartbeat=wires.path,
             heartbeat_s=SILENT_S,
+            stop_timeout_s=ENDS_S,
         ),
         ProcessSpec(
             "scan",
@@ -43,6 +46,7 @@ def controller_processes(site_json: Path, site: Site) -> list[ProcessSpec]:
             ready_timeout_s=WARM_S,
             heartbeat=scan.path,
             heartbeat_s=max(SILENT_S, 10 * site.period_s),
+            stop_timeout_s=ENDS_S,
         ),
     ]
     if site.bench is not None:
@@ -53,7 +57,7 @@ def controller_processes(site_json: Path, site: Site) -> list[ProcessSpec]:
                 STOP_BENCH,
                 at_once=True,
                 ready=lambda: bench.written_ns() > 0,
-                stop_timeout_s=20.0,
+                stop_timeout_s=BENCH_ENDS_S,
                 heartbeat=bench.path,
                 heartbeat_s=SILENT_S,
             ),
