@@ -48,6 +48,7 @@ class FakeView:
     written: list[tuple[str, float]] = field(default_factory=list)
     touched: int = 0
     powered: bool = True
+    deaf: bool = False  # acknowledges what is written and does nothing with it
 
     def get(self, quantity: str) -> float | str:
         """Return a quantity."""
@@ -59,6 +60,8 @@ class FakeView:
         """Take a quantity."""
         if value > 40 and quantity == "setpoint_a":
             raise ValueError(f"{quantity} = {value} A: allowed 0..40 A")
+        if self.deaf:
+            return
         self.values[quantity] = value
         self.written.append((quantity, value))
         on = self.values["enable"] != 0.0
