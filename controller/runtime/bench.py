@@ -1,264 +1,39 @@
 """Run the bench: the source plays the feeder's node, the load plays the car, the adapter plays its control pilot.
 
-`python -m controller.runtime.bench SITE_JSON`, started by the supervisor. One thread owns all three ports: one cycle
-is three short exchanges, and one owner keeps their order. A new record in `bench_set.img` starts a cycle at once.
-Software is no safety function; on top of the hardware's own, this process switches the source off when it is told to,
-when a port fails, and when the scan or the plant has gone silent.
+`python -m controller.runtime.bench SITE_JSON`, started by the supervisor. Software is no safety function; on top of
+the hardware's own, this process switches the source off when it is told to, when a port fails, and when the scan or
+the plant has gone silent.
 """
 
 import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
-
-from controller.runtime.bench_images import SET_NAME, BenchState, Measured, Wanted
-from controller.runtime.bench_stop import fault_stop, planned_stop
+from controller.runtime.bench_images import SET_NAME, Measured, Wanted
+from controller.runtime.bench_loop import EXIT_FAULT, Bench
 from controller.runtime.events import NAME as EVENTS
 from controller.runtime.events import Events
-from controller.runtime.histogram import Histogram
 from controller.runtime.played_car import CarSpec, PlayedCar
 from controller.runtime.process import die_with_parent, ignore_sigint, on_sigterm
 from controller.runtime.site import Site, read_site
+from controller.runtime.store import StoreError
 from controller.runtime.stores import Heartbeat
 from instruments.ac_load import AcLoad
-from instruments.ac_source import AcSource, SourceReading
-from instruments.catalog import load_model
+from instruments.ac_source import AcSource
+from instruments.catalog import Model, load_model, modbus_of
 from instruments.faults import FaultKind, PortFault
+from instruments.modbus_adapter import ModbusAdapter
 from instruments.scpi_port import ScpiPort
 from instruments.scpi_role import scpi_of
 
-NS = 1_000_000_000
-POLL_S = 0.002
-SILENT_S = 1.0  # scan or plant silent for longer: source off
 TIMEOUT_S = 0.4  # of one exchange; with the opening anew it stays under the guard's patience
-TIMEOUTS_IN_A_ROW = 3  # tolerated: each has opened its port anew
-VOLT_TOLERANCE, VOLT_TOLERANCE_MIN_V = 0.05, 2.0  # of the written volts, at the check after output on
-VOLTS_WITHIN_S = 2.0
-EXIT_FAULT = 3
-
-
-class Adapter(Protocol):
-    """Name what the bench needs of an ev_adapter; its failures are PortFaults."""
-
-    def read_duty(self) -> float:
-        """Return the measured duty cycle, share 0..1."""
-
-    def assert_cp(self, state: int) -> None:
-        """Show a control-pilot state: 0 A, 1 B, 2 C."""
-
-    def close(self) -> None:
-        """Close the connection."""
-
-
-@dataclass(slots=True)
-class Bench:
-    """Hold the three instruments, the images and what was measured; `run` is the whole life of the bench.
-
-    `scan_age_s` says how long the scan has been silent, NaN before its first beat.
-    """
-
-    source: AcSource
-    load: AcLoad
-    adapter: Adapter
-    wanted: Wanted
-    measured: Measured
-    car: PlayedCar
-    period_s: float
-    scan_age_s: Callable[[], float]
-    tell: Callable[..., None]
-    stop_asked: Callable[[], bool]
-    pause: Callable[[float], None] = time.sleep
-    clock_ns: Callable[[], int] = time.monotonic_ns
-    timings: dict[str, Histogram] = field(
-        default_factory=lambda: {name: Histogram.empty() for name in ("source", "load", "adapter", "loop", "cycle")}
-    )
-    _timeouts: int = 0
-    _cp: int = -1
-
-    def run(self) -> int:
-        """Prepare, wait for plant and scan, energise, cycle until asked to stop; return the exit code (0 or 3)."""
-        switched_off = False
-        try:
-            self.prepare()
-            if self._wait_for_both():
-                self.start()
-                self._cycles()
-            planned_stop(self)
-            switched_off = True
-        except PortFault as fault:
-            switched_off = True
-            fault_stop(self, fault)
-            return EXIT_FAULT
-        finally:
-            if not switched_off:  # an error of ours: its trace goes on after the output is off
-                fault_stop(
-                    self, self.source.fault(FaultKind.INTERLOCK, "bench", "the bench process failed", "see its log")
-                )
-        return 0
-
-    def prepare(self) -> None:
-        """Bring source and load into their modes, limits programmed and read back, nothing energised."""
-        self.source.prepare()
-        self.load.prepare()
-        self.measured.set(duty=self.adapter.read_duty())
-        self.publish(BenchState.READY)
-        self.tell("bench_ready", source=self.source.port.identity, load=self.load.port.identity)
-
-    def start(self) -> None:
-        """Energise in order: volts written, output on, its volts seen, load on at 0 A; the car plugs in after that."""
-        self.publish(BenchState.STARTING)
-        volts = self.wanted.volt_v.copy()
-        self.source.set_and_measure(volts)
-        self.measured.set(source_on=True)
-        self.source.output(True)
-        seen = self._volts_seen(volts)
-        self.measured.set(source_on=seen.output_on, volt_v=seen.volt_v, amp_a=seen.amp_a)
-        self.load.input(True)
-        self.measured.set(load_on=True)
-        self.publish(BenchState.RUNNING)
-        self.tell("bench_energised", volt_v=[round(float(volt), 2) for volt in seen.volt_v])
-
-    def _volts_seen(self, volt_v: np.ndarray) -> SourceReading:
-        """Return the first reading that shows the written volts; a fault where they do not come in time."""
-        used = slice(0, self.source.phases)
-        until_ns = self.clock_ns() + round(VOLTS_WITHIN_S * NS)
-        while True:
-            self.pause(self.period_s)
-            seen = self.source.set_and_measure(volt_v)
-            self.publish(BenchState.STARTING)
-            tolerance_v = np.maximum(VOLT_TOLERANCE * volt_v[used], VOLT_TOLERANCE_MIN_V)
-            if np.all(np.abs(seen.volt_v[used] - volt_v[used]) <= tolerance_v):
-                return seen
-            if self.clock_ns() > until_ns:
-                detail = f"{seen.volt_v[used]} V after output on, written {volt_v[used]} V"
-                raise self.source.fault(FaultKind.READBACK, "volt", detail, "check range, wiring and sense leads")
-
-    def cycle(self) -> None:
-        """Do one cycle: volts out and amps in, published at once; then duty, the car's step and the load."""
-        start_ns = self.clock_ns()
-        self.wanted.read()
-        volts = self.source.reachable(self.wanted.volt_v)
-        used = slice(0, self.source.phases)
-        if not np.array_equal(volts[used], self.wanted.volt_v[used]):
-            self.measured.count("slewing")
-        seen = self.source.set_and_measure(volts)
-        done_ns = self.clock_ns()
-        loop_ns = done_ns - self.wanted.stamp_ns
-        if self.wanted.seq != self.measured.record["set_seq"]:
-            self.timings["loop"].add_ns(loop_ns)  # a record used twice would count the plant's pause as ours
-        self.measured.set(
-            amp_a=seen.amp_a,
-            volt_v=seen.volt_v,
-            source_on=seen.output_on,
-            set_seq=self.wanted.seq,
-            set_stamp_ns=self.wanted.stamp_ns,
-            loop_ns=loop_ns,
-            source_ns=self.source.port.round_trip_ns,
-        )
-        self.timings["source"].add_ns(self.source.port.round_trip_ns)
-        self.publish(BenchState.RUNNING)
-        self._follow_duty()
-        busy_ns = self.clock_ns() - start_ns
-        self.timings["cycle"].add_ns(busy_ns)
-        self.measured.count("cycles")
-        if busy_ns > self.period_s * NS:
-            self.measured.count("late")
-        self._timeouts = 0
-
-    def _follow_duty(self) -> None:
-        """Read the pilot, let the car decide, show its state and program the load."""
-        before_ns = self.clock_ns()
-        duty = self.adapter.read_duty()
-        adapter_ns = self.clock_ns() - before_ns
-        if self.wanted.plugged:
-            self.car.plugged = True
-        elif self.car.plugged:
-            self.car.unplug()
-        amp_a = self.car.step(before_ns / NS, duty, float(self.measured.record["load_v"]))
-        self.show(self.car.cp)
-        seen = self.load.set_and_measure(amp_a)
-        self.measured.set(
-            duty=duty,
-            load_set_a=amp_a,
-            load_a=seen.amp_a,
-            load_v=seen.volt_v,
-            load_on=seen.input_on,
-            adapter_ns=adapter_ns,
-            load_ns=self.load.port.round_trip_ns,
-        )
-        self.timings["adapter"].add_ns(adapter_ns)
-        self.timings["load"].add_ns(self.load.port.round_trip_ns)
-        self.publish(BenchState.RUNNING)
-
-    def show(self, state: int) -> None:
-        """Write the control-pilot state where it differs from the one shown."""
-        if state != self._cp:
-            self.adapter.assert_cp(state)
-            self._cp = state
-            self.measured.set(cp=state)
-            self.tell("bench_cp", state="ABC"[state])
-
-    def publish(self, state: BenchState) -> None:
-        """Write `bench_meas.img`, which is also this process's heartbeat."""
-        self.measured.publish(state, self.clock_ns())
-
-    def silent(self) -> PortFault | None:
-        """Return the fault of a scan or a plant that has gone silent, or None."""
-        scan_s = self.scan_age_s()
-        if scan_s > SILENT_S:
-            return self._silent("scan", scan_s)
-        set_s = (self.clock_ns() - self.wanted.stamp_ns) / NS
-        return self._silent("plant", set_s) if set_s > SILENT_S else None
-
-    def _silent(self, who: str, age_s: float) -> PortFault:
-        detail = f"the {who} has been silent for {age_s:.2f} s, allowed {SILENT_S:g} s"
-        return self.source.fault(FaultKind.INTERLOCK, who, detail, "the source is switched off")
-
-    def _wait_for_both(self) -> bool:
-        """Wait, nothing energised, until plant and scan beat; return False where a stop was asked for before."""
-        while not self.stop_asked():
-            self.wanted.read()
-            if self.wanted.seq and self.scan_age_s() <= SILENT_S and self.silent() is None:
-                return True
-            self.publish(BenchState.READY)
-            self.pause(self.period_s)
-        return False
-
-    def _cycles(self) -> None:
-        """Cycle on every new record of the plant, at the latest a period after the last, until asked to stop."""
-        while not self.stop_asked():
-            begin_ns = self.clock_ns()
-            silence = self.silent()
-            if silence is not None:
-                raise silence  # all I/O ends here, reads too: only the switching off is left
-            try:
-                self.cycle()
-            except PortFault as fault:
-                self._tolerate(fault)
-            while not (self.stop_asked() or self.wanted.is_new()):
-                if self.clock_ns() - begin_ns >= self.period_s * NS:
-                    break
-                self.pause(POLL_S)
-
-    def _tolerate(self, fault: PortFault) -> None:
-        """Go on after a few time-outs, each of which has opened its port anew; raise everything else."""
-        self._timeouts += 1
-        if fault.kind != FaultKind.TIMEOUT or self._timeouts > TIMEOUTS_IN_A_ROW:
-            raise fault
-        self.measured.count("timeouts")
-        self.tell("bench_timeout", text=str(fault))
-        self.publish(BenchState.RUNNING)
+FIGURES = "bench.json"
 
 
 def build(site: Site, tell: Callable[..., None], stop_asked: Callable[[], bool]) -> Bench:
     """Open the three ports of the site's bench, identify each, and return the bench; a PortFault names the device."""
-    from instruments.modbus_adapter import ModbusAdapter
-
     port = site.bench
     if port is None:
         raise PortFault(FaultKind.INTERLOCK, site.name, "bench", "the site has no bench", "add one to the site file")
@@ -268,7 +43,7 @@ def build(site: Site, tell: Callable[..., None], stop_asked: Callable[[], bool])
     load_port = ScpiPort(port.load.name, load_part, port.load.address, timeout_s=TIMEOUT_S)
     source_port.open()
     load_port.open()
-    adapter = ModbusAdapter(port.adapter.name, load_model(port.adapter.model), port.adapter.address)
+    adapter = ModbusAdapter(port.adapter.name, _quick(load_model(port.adapter.model)), port.adapter.address)
     adapter.open()
     scan = Heartbeat(site.store("output.img"))
     return Bench(
@@ -291,6 +66,13 @@ def build(site: Site, tell: Callable[..., None], stop_asked: Callable[[], bool])
     )
 
 
+def _quick(model: Model) -> Model:
+    """Return the adapter's record with a time-out that stays under the guard's patience."""
+    part = modbus_of(model)
+    timeout_s = min(part.timeout_s, TIMEOUT_S)
+    return model.model_copy(update={"modbus": part.model_copy(update={"timeout_s": timeout_s})})
+
+
 def figures(bench: Bench) -> dict[str, object]:
     """Return round trips, loop latency and counters for `bench.json`."""
     record = bench.measured.record
@@ -308,12 +90,12 @@ def main(site_json: Path) -> int:
     events = Events(Path(site.run_dir) / EVENTS, "bench")
     try:
         bench = build(site, events.write, lambda: bool(asked))
-    except PortFault as fault:
-        events.write("fault", text=str(fault), device=fault.device)
+    except (PortFault, StoreError) as fault:
+        events.write("fault", text=str(fault), device=getattr(fault, "device", ""))
         print(f"bench: {fault}", file=sys.stderr)
         return EXIT_FAULT
     code = bench.run()
-    (Path(site.run_dir) / "bench.json").write_text(json.dumps(figures(bench), indent=1))
+    (Path(site.run_dir) / FIGURES).write_text(json.dumps(figures(bench), indent=1))
     bench.adapter.close()
     bench.source.port.close()
     bench.load.port.close()

@@ -7,7 +7,7 @@ from controller.runtime.played_car import CP_A, CP_B, LIVE_V
 from instruments.faults import PortFault
 
 if TYPE_CHECKING:
-    from controller.runtime.bench import Bench
+    from controller.runtime.bench_loop import Bench
 
 OPEN_S = 5.0  # longest wait for the charger's contactor; IEC 61851-1 allows it 0.1 s after C to B or A, recalled
 TICK_S = 0.1

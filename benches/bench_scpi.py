@@ -1,0 +1,115 @@
+"""Time one SCPI exchange: a raw socket, plain pyvisa, our port, and what TCP_NODELAY and a compound message spare.
+
+The twin runs in a process of its own. All variants are measured in turn in one run, so that they share the machine's
+mood; p50, p99 and p99.9 in extra_info. Run: pytest benches/bench_scpi.py
+"""
+
+import asyncio
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import pyvisa
+
+from hil.twins.scpi_server import ScpiServer
+from hil.twins.scpi_source import AcSourceTwin
+from instruments.catalog import load_model
+from instruments.scpi_port import ScpiPort
+
+MODEL = "chroma-61500"
+ROUNDS = 2_000
+SLOW_ROUNDS = 50  # write, write, query without TCP_NODELAY takes 40 ms a time
+BATCH = 100
+
+
+def serve() -> None:
+    """Serve the source's twin, print its port, and go on until killed."""
+    part = load_model(MODEL).scpi
+    assert part is not None
+    server = ScpiServer(AcSourceTwin(part, time.monotonic).answer, part.transport)
+
+    async def run() -> None:
+        print(await server.start(), flush=True)
+        await asyncio.Event().wait()
+
+    asyncio.run(run())
+
+
+@pytest.fixture
+def port_number() -> Iterator[int]:
+    """Give the port of a twin in another process."""
+    with subprocess.Popen([sys.executable, __file__], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        yield int(process.stdout.readline())
+        process.kill()
+
+
+def raw_query(link: socket.socket, message: bytes) -> None:
+    """Send one line and read one."""
+    link.sendall(message)
+    while not link.recv(4096).endswith(b"\n"):
+        pass
+
+
+def timed(act: Callable[[], Any], count: int) -> np.ndarray:
+    """Return the microseconds of each of `count` calls."""
+    took = np.empty(count)
+    for k in range(count):
+        begin_ns = time.perf_counter_ns()
+        act()
+        took[k] = (time.perf_counter_ns() - begin_ns) * 1e-3
+    return took
+
+
+def test_exchange(benchmark: Any, port_number: int) -> None:
+    """Measure every variant in turns of a hundred calls."""
+    part = load_model(MODEL).scpi
+    assert part is not None
+    address = f"TCPIP::127.0.0.1::{port_number}::SOCKET"
+    link = socket.create_connection(("127.0.0.1", port_number))
+    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    plain = pyvisa.ResourceManager("@py").open_resource(address, read_termination="\n", write_termination="\n")
+    port = ScpiPort("source", part, address)
+    port.open()
+    cycle = part.cycle["one"]
+    compound = cycle.message.format(volt_a_v=100.0)
+
+    def two_sets_and_a_query(resource: Any) -> None:
+        resource.write("VOLT:AC 100")
+        resource.write("CURR:LIM 20")
+        resource.query("MEAS:CURR:AC?")
+
+    variants: dict[str, Callable[[], Any]] = {
+        "raw_query": lambda: raw_query(link, b"MEAS:CURR:AC?\n"),
+        "raw_compound": lambda: raw_query(link, compound.encode() + b"\n"),
+        "pyvisa_query": lambda: plain.query("MEAS:CURR:AC?"),  # type: ignore[attr-defined]
+        "port_query": lambda: port.query("MEAS:CURR:AC?"),
+        "port_compound": lambda: port.exchange(compound, cycle.order),
+        "port_write_write_query": lambda: two_sets_and_a_query(port._resource),
+    }
+    took: dict[str, list[np.ndarray]] = {name: [] for name in [*variants, "pyvisa_write_write_query"]}
+
+    def all_variants() -> None:
+        for _ in range(ROUNDS // BATCH):
+            for name, act in variants.items():
+                took[name].append(timed(act, BATCH))
+        took["pyvisa_write_write_query"].append(timed(lambda: two_sets_and_a_query(plain), SLOW_ROUNDS))
+
+    benchmark.pedantic(all_variants, rounds=1, iterations=1)
+    for name, batches in took.items():
+        p50, p99, p999 = np.percentile(np.concatenate(batches), [50.0, 99.0, 99.9])
+        benchmark.extra_info[name] = {"p50_us": round(p50, 1), "p99_us": round(p99, 1), "p999_us": round(p999, 1)}
+    port.close()
+    plain.close()
+    link.close()
+    slow, fast = (benchmark.extra_info[f"{who}_write_write_query"]["p50_us"] for who in ("pyvisa", "port"))
+    assert fast < slow  # TCP_NODELAY is what the port is for
+
+
+if __name__ == "__main__":
+    serve()
