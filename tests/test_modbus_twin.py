@@ -72,6 +72,14 @@ def test_keba_acknowledges_an_early_write_and_ignores_it():
     assert dut.view.values["setpoint_a"] == 8.0
 
 
+def test_clock_that_is_set_back_does_not_lock_the_set_point():
+    dut = Dut("keba-p40")
+    dut.write(5004, 16000)
+    dut.clock.now_s -= 3600
+    dut.write(5004, 8000)
+    assert dut.view.values["setpoint_a"] == 8.0
+
+
 def test_family_may_answer_an_early_write_with_busy():
     model = load_model("keba-p40")
     setpoint = model.charger.setpoint.model_copy(update={"pacing_broken": "busy"})

@@ -191,7 +191,8 @@ class ModbusChargerTwin(RegisterMap):
 
     def paced(self, register: Register, now_s: float) -> bool:
         """Hold back a write that follows too soon: ignore it or answer busy, as the record says."""
-        if now_s - self._last_write_s < self._rules.timing.write_gap_s - 1e-9:
+        elapsed_s = now_s - self._last_write_s
+        if 0.0 <= elapsed_s < self._rules.timing.write_gap_s - 1e-9:  # a clock that was set back starts anew
             self.early_writes += 1
             if self._rules.setpoint.pacing_broken == "busy":
                 raise ModbusException(ExceptionCode.BUSY)
