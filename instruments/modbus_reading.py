@@ -29,7 +29,8 @@ class ChargerReading:
     part of the newest complete set; `link` whether it answers; `session_no` counts plug-ins; `sent_a`, `sent_ns` the
     last acknowledged set-point; `failsafe_a`, `failsafe_s` as read back from the device (NaN unknown); `valid_s` what
     is left of the set-point's validity (NaN unknown); `error_code` the maker's; `round_trip_ns` of the last request;
-    `errors` counts faults, `fault` tells the last one.
+    `errors` counts faults, `fault` tells the last one. `change_ns` dates what the family's core polls fetch; what it
+    polls rarely (a KEBA's volts, watts and energy) may be older by a whole rare round, some 20 s there.
     """
 
     volt_v: np.ndarray = field(default_factory=_three_nan)
