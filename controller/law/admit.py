@@ -8,8 +8,6 @@ and beat every comfort rule. Source: facts E1-E3; with equal floors on a tree th
 matroid), with mixed one- and three-phase cars it is a heuristic.
 """
 
-import math
-
 from controller.law.kernel import Array, Stage, kernel
 from controller.law.names import Reason
 from controller.law.start import floor_to

@@ -81,7 +81,7 @@ def ceiling(
             if override < cap:
                 cap, code = override, OVERRIDE
         state = seen_state[i]
-        if state == CP_A or state == CP_E or state == CP_F:
+        if state in (CP_A, CP_E, CP_F):
             cap, code = 0.0, NO_CAR
         if cap < cap_a[i]:
             cap_a[i] = cap

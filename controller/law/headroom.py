@@ -3,9 +3,10 @@
 headroom = limit in force - uncontrolled load, per phase in amps and over all phases in watts.
 
 The uncontrolled load is what the node's meter sees minus what the believed chargers below say they draw; a charger
-that is not believed subtracts 0. While a charger's limit moves, its reading may be off by the swing of its limit
-within the obey time, so the load is only known to lie in an interval: the estimate rests while it is inside, else
-moves towards the nearer edge through the node's filter. Hence a car on its way up or down is not taken for a household.
+that is not believed subtracts 0. While a charger's limit moves, its reading may be off by the swing of its limit, so
+the load is only known to lie in an interval: the estimate rests while it is inside, else moves towards the nearer edge
+through the node's filter. Hence a car on its way up or down is not taken for a household. A reading is late by no more
+than its `max_age`: what lies over the estimate for longer is load, whatever the chargers do.
 
 Break before make: a charger reserves max(allowed now, any limit within its obey time, drawn); with its link lost also
 its fail-safe, until it must have fallen to that. `ramp.pay` grants raises from unreserved amps only.
@@ -13,13 +14,14 @@ its fail-safe, until it must have fallen to that. `ramp.pay` grants raises from 
 
 import math
 
-from controller.law.kernel import Array, Stage
+from controller.law.kernel import Array, Stage, kernel
 from controller.law.names import Alarm, Trust
 
 BELIEVED, HELD, DESIGN = int(Trust.BELIEVED), int(Trust.HELD), int(Trust.DESIGN)
 ALARM_OVER = int(Alarm.NODE_OVER)
 WATTS = 3
 HIGH_PU = 1.1  # volts that are not known count high: no more watts than amps at these volts
+SETTLED = 0.01  # A or W: the estimate has come up to what was proven
 OVER = 1.001  # a meter's last digit is no overload
 
 
@@ -102,6 +104,7 @@ def uncontrolled(
     node_tau_s: Array,
     node_max_age_s: Array,
     charger_node: Array,
+    max_age_s: Array,
     dt_s: Array,
     uses: Array,
     seen_a: Array,
@@ -109,51 +112,36 @@ def uncontrolled(
     volts_v: Array,
     swing_a: Array,
     obey_hi_a: Array,
-    node_uses: Array,
     node_v_ok: Array,
     node_a_seen_ns: Array,
     node_other: Array,
+    node_over_ns: Array,
+    node_over: Array,
     load: Array,
     load_hi: Array,
+    slope: Array,
+    free: Array,
     charger_trust: Array,
     node_trust: Array,
     node_other_a: Array,
 ) -> None:
     """Estimate each node's uncontrolled load: measured, held with growth, or the declared design load."""
     nodes = parent.shape[0]
-    load[:] = 0.0
-    load_hi[:] = 0.0
-    for i in range(charger_node.shape[0]):
-        if charger_trust[i] == BELIEVED:
-            m = charger_node[i]
-            for p in range(3):
-                if uses[i, p] == 1:
-                    drawn = seen_a[i, p]
-                    load[m, p] += max(drawn - swing_a[i], min(drawn, 0.0))
-                    load_hi[m, p] += max(drawn, min(drawn + swing_a[i], obey_hi_a[i]))
-            swing_w = swing_a[i] * volts_v[i]
-            drawn = seen_w[i]
-            load[m, WATTS] += max(drawn - swing_w, min(drawn, 0.0))
-            load_hi[m, WATTS] += max(drawn, min(drawn + swing_w, obey_hi_a[i] * volts_v[i]))
-    for m in range(nodes - 1, 0, -1):
-        if parent[m] >= 0:
-            for c in range(4):
-                load[parent[m], c] += load[m, c]
-                load_hi[parent[m], c] += load_hi[m, c]
+    explained(charger_node, parent, max_age_s, uses, seen_a, seen_w, volts_v, swing_a, obey_hi_a, charger_trust,
+              load, load_hi, free, slope)  # fmt: skip
+    high_v = HIGH_PU * u_nom_v[0]
     for m in range(nodes):
         weight = dt_s[0] / (node_tau_s[m] + dt_s[0]) if dt_s[0] > 0.0 else 0.0
-        high_v = HIGH_PU * u_nom_v[0]
-        watts = 0.0
-        apparent = 0.0
-        design_w = 0.0
         late_s = (now_ns[0] - node_a_seen_ns[m]) * 1e-9 - node_max_age_s[m]
         grown_a = node_growth_a_per_s[m] * max(late_s, 0.0)
+        lag_ns = int(slope[m, 0] * 1e9)
+        watts, apparent, design_w = 0.0, 0.0, 0.0
         for p in range(3):
-            volt = node_v[m, p] if node_v_ok[m] == 1 and 0.0 < node_v[m, p] < high_v else high_v
+            design_w += node_design_a[m, p] * high_v
             if math.isfinite(node_a[m, p]):
+                volt = node_v[m, p] if node_v_ok[m] == 1 and 0.0 < node_v[m, p] < high_v else high_v
                 watts += node_a[m, p] * volt
                 apparent += abs(node_a[m, p]) * high_v
-            design_w += node_design_a[m, p] * high_v
         for c in range(4):
             held = node_other[m, c]
             if node_metered[m] == 0 or node_trust[m] == DESIGN:
@@ -162,18 +150,74 @@ def uncontrolled(
                 other = held + (grown_a if c < WATTS else 3.0 * grown_a * high_v)
             else:
                 if c < WATTS:
-                    seen = node_a[m, c] if node_uses[m, c] == 1 else 0.0
+                    seen = node_a[m, c] if math.isfinite(node_a[m, c]) else 0.0
                 else:
                     seen = node_w[m] if -apparent <= node_w[m] <= apparent else max(watts, 0.0)  # false on NaN
+                raw = seen - free[m, c]
                 if math.isnan(held):
-                    held = seen - 0.5 * (load[m, c] + load_hi[m, c])
+                    held = raw
+                if raw <= held:
+                    node_over_ns[m, c] = 0
+                elif node_over_ns[m, c] == 0 or held >= node_over[m, c] - SETTLED:
+                    node_over_ns[m, c] = now_ns[0]
+                    node_over[m, c] = raw
+                node_over[m, c] = min(node_over[m, c], raw)
                 edge = min(max(held, seen - load_hi[m, c]), seen - load[m, c])
+                if node_over_ns[m, c] > 0 and now_ns[0] - node_over_ns[m, c] >= lag_ns:
+                    edge = max(edge, node_over[m, c])
                 held += weight * (edge - held)
                 node_other[m, c] = held
                 other = held
             load[m, c] = other
             if c < WATTS:
                 node_other_a[m, c] = other
+
+
+@kernel
+def explained(
+    charger_node: Array,
+    parent: Array,
+    max_age_s: Array,
+    uses: Array,
+    seen_a: Array,
+    seen_w: Array,
+    volts_v: Array,
+    swing_a: Array,
+    obey_hi_a: Array,
+    charger_trust: Array,
+    least: Array,
+    most: Array,
+    said: Array,
+    lag_s: Array,
+) -> None:
+    """Sum below every node (M, 4) what believed chargers say they draw, the least and most that can mean, and how
+    late (column 0) the readings of those whose limits move can be."""
+    for m in range(parent.shape[0]):
+        for c in range(4):
+            least[m, c], most[m, c], said[m, c], lag_s[m, c] = 0.0, 0.0, 0.0, 0.0
+    for i in range(charger_node.shape[0]):
+        if charger_trust[i] != BELIEVED:
+            continue
+        m = charger_node[i]
+        if swing_a[i] > 0.0:
+            lag_s[m, 0] = max(lag_s[m, 0], max_age_s[i])
+        for c in range(4):
+            if c < WATTS and uses[i, c] == 0:
+                continue
+            each = volts_v[i] if c == WATTS else 1.0
+            drawn = seen_w[i] if c == WATTS else seen_a[i, c]
+            swing = swing_a[i] * each
+            said[m, c] += drawn
+            least[m, c] += max(drawn - swing, min(drawn, 0.0))
+            most[m, c] += max(drawn, min(drawn + swing, obey_hi_a[i] * each))
+    for m in range(parent.shape[0] - 1, 0, -1):
+        up = parent[m]
+        if up >= 0:
+            lag_s[up, 0] = max(lag_s[up, 0], lag_s[m, 0])
+            for c in range(4):
+                least[up, c] += least[m, c]
+                most[up, c] += most[m, c]
+                said[up, c] += said[m, c]
 
 
 @Stage

@@ -207,6 +207,8 @@ STATE_FIELDS: tuple[Field, ...] = (
     Field("node_known", "u1", "M", "1", 0, "1 once its amps were believed"),
     Field("node_hold", "u1", "M", "1", 0, "1 where it, or a node above, is metered and not believed"),
     Field("node_other", "f8", "MQ", "A|W", NAN, "filtered uncontrolled load"),
+    Field("node_over_ns", "i8", "MQ", "ns", 0, "since when the measured load lies over the estimate; 0 it does not"),
+    Field("node_over", "f8", "MQ", "A|W", 0, "lowest measured load since then"),
     Field("node_head_seen", "f8", "MQ", "A|W", INF, "headroom when its amps were last believed"),
     Field("node_cap", "f8", "MQ", "A|W", INF, "limit in force: capacity, window, order"),
     Field("node_cap_why", "u1", "MQ", "1", 9, "names.Reason of that limit"),

@@ -18,6 +18,7 @@ def conclude(
     last_utc_ns: Array,
     linked: Array,
     sent_a: Array,
+    lost_a: Array,
     on_ns: Array,
     off_ns: Array,
     want_ns: Array,
@@ -58,6 +59,7 @@ def conclude(
                 delay_s[i] = random_u[i] * random_delay_s[i]
         if linked[i] == 1:
             sent_a[i] = new
+            lost_a[i] = max(lost_a[i], new)
         last_a[i] = new
     started[0] = 1
     last_ns[0] = now_ns[0]

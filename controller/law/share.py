@@ -142,7 +142,7 @@ def _checked(*given: Any) -> tuple[Any, ...]:
             raise ValueError(f"{name}: shape {array.shape}, expected {shape}")
         if np.isnan(array).any():
             raise ValueError(f"{name}: NaN at {np.argwhere(np.isnan(array))[0].tolist()}; a number is needed")
-    rules = (
+    rules: tuple[tuple[str, Any, Any, str], ...] = (
         ("parent", tree, (tree >= -1) & (tree < np.arange(nodes)), "-1 or a node before it"),
         ("node", place, (place >= 0) & (place < nodes), f"0 to {nodes - 1}"),
         ("phases", uses, (uses == 0) | (uses == 1), "0 or 1"),

@@ -116,7 +116,7 @@ def chargers(
             seen_ns[i] = charger_change_ns[i]
             seen_state[i] = charger_state[i]
             charger_trust[i] = BELIEVED
-        elif known[i] == 1 and 0 <= now - seen_ns[i] and (now - seen_ns[i]) * 1e-9 <= max_age_s[i] + hold_s[i]:
+        elif known[i] == 1 and now >= seen_ns[i] and (now - seen_ns[i]) * 1e-9 <= max_age_s[i] + hold_s[i]:
             charger_trust[i] = HELD
         else:
             charger_trust[i] = DESIGN
