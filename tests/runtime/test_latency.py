@@ -50,7 +50,7 @@ def test_the_figures_are_nested_by_size_and_plain_json(decide):
     assert {"p50_us", "p99_us", "p999_us", "max_us"} <= set(again["wake"])
     assert again["honest_period_ms"] == again["honest_period_ms_by_n"]["1000"]
     assert again["tcp"]["count"] > 10
-    assert again["wake"]["count"] == sum(row["count"] for row in again["decide"].values())
+    assert 0 < again["wake"]["count"] <= sum(row["count"] for row in again["decide"].values())
 
 
 def test_a_size_that_would_take_too_long_is_left_out(monkeypatch):
