@@ -104,8 +104,9 @@ class ScpiPort:
                 read_termination=transport.term_in,
                 encoding="latin-1",
             )
-        except (VisaIOError, OSError) as error:
-            self.close()
+        except Exception as error:
+            if not isinstance(error, (VisaIOError, OSError)) and type(error) is not Exception:
+                raise  # an error of ours; pyvisa-py 0.8 raises a bare Exception for no route, no name, no answer
             raise self._fault(FaultKind.REFUSED, "", f"{self.address}: {error}") from error
         self._take_socket()
         try:

@@ -42,7 +42,7 @@ class Street:
         self.plugged = True
         self.duty = 16.0 / 60.0
         self.cp = 0
-        self.contactor = False
+        self.contactor = self.weld = False
         self.scan_beats = self.plant_beats = True
         self.scan_s = clock.now_s
         self.told: list[dict[str, Any]] = []
@@ -63,7 +63,8 @@ class Street:
         source, load = self.source.twin, self.load.twin
         source.step(self.clock.now_s, TICK_S)
         load.step(self.clock.now_s, TICK_S)
-        self.contactor = self.cp == 2 and self.duty < 1.0 and source.actual_v[0] > 100.0
+        closes = self.cp == 2 and self.duty < 1.0
+        self.contactor = (closes or (self.weld and self.contactor)) and source.actual_v[0] > 100.0
         volts = float(source.actual_v[0]) if self.contactor else 0.0
         amps = load.set_a if volts > 0.0 else 0.0
         source.set_measured([amps, 0.0, 0.0])
@@ -326,3 +327,27 @@ def test_an_error_of_our_own_switches_off_before_it_is_shown(street: Any) -> Non
         bench.run()
     assert not world.source.twin.output_on and not world.load.twin.input_on
     assert view.read()["state"] == BenchState.FAULT
+
+
+def test_a_scan_that_falls_silent_during_the_stop_ends_the_wait_for_the_contactor(street: Any) -> None:
+    bench, world, view = street
+    after(world, 8.0)
+    world.weld = True
+
+    def watch() -> bool:
+        world.scan_beats = world.clock.now_s < world.stop_at_s - 0.5
+        return world.clock.now_s >= world.stop_at_s
+
+    bench.stop_asked = watch
+    assert bench.run() == 3
+    assert world.clock.now_s < world.stop_at_s + 1.0
+    assert not world.source.twin.output_on and view.read()["fault"] == FaultKind.INTERLOCK
+
+
+def test_a_contactor_that_stays_closed_is_told_and_the_source_goes_off_anyway(street: Any) -> None:
+    bench, world, _ = street
+    after(world, 8.0)
+    world.weld = True
+    assert bench.run() == 0
+    assert {"kind": "bench_contactor", "opened": False, "allowed_s": 5.0} in world.told
+    assert not world.source.twin.output_on

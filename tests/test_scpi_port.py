@@ -6,6 +6,8 @@ import time
 from typing import Any
 
 import pytest
+from pyvisa.constants import StatusCode
+from pyvisa_py.tcpip import TCPIPSocketSession
 from scpi_helpers import LOAD, SOURCE, Served, part_of, serving
 
 from instruments.faults import FaultKind, PortFault
@@ -42,6 +44,17 @@ def test_a_refused_connection_is_told_at_the_opening() -> None:
     fault = fault_of(port.open)
     assert fault.kind == FaultKind.REFUSED
     assert f"::{free}::" in fault.detail
+    assert not port.is_open
+
+
+def test_a_host_that_never_answers_is_told_as_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unanswered(self: TCPIPSocketSession) -> StatusCode:
+        self.interface = socket.socket()
+        return StatusCode.error_timeout
+
+    monkeypatch.setattr(TCPIPSocketSession, "_connect", unanswered)
+    port = ScpiPort("grid", part_of(SOURCE), "TCPIP::127.0.0.1::9::SOCKET")
+    assert fault_of(port.open).kind == FaultKind.REFUSED
     assert not port.is_open
 
 

@@ -36,8 +36,15 @@ def planned_stop(bench: "Bench") -> None:
 
 
 def _wait_for_contactor(bench: "Bench") -> bool:
-    """Wait until the load sees no volts; a contactor that stays closed is told, and the source goes off anyway."""
+    """Wait until the load sees no volts; a contactor that stays closed is told, and the source goes off anyway.
+
+    A scan or plant that falls silent meanwhile ends the wait with its fault.
+    """
     for _ in range(round(OPEN_S / TICK_S)):
+        bench.wanted.read()
+        silence = bench.silent()
+        if silence is not None:
+            raise silence
         seen = bench.load.set_and_measure(0.0)
         bench.measured.set(load_v=seen.volt_v, load_a=seen.amp_a)
         bench.publish(BenchState.STOPPING)
