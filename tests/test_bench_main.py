@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from scpi_helpers import LOAD, SOURCE, Served, serving
 
 from controller.runtime import stores
+from controller.runtime.bench import build
 from controller.runtime.bench_images import MEAS_NAME, SET_NAME, BenchState, MeasuredView, WantedWriter
 from controller.runtime.events import NAME as EVENTS
 from controller.runtime.events import read_events
 from controller.runtime.site import BenchPort, InstrumentPort, Site
 from hil.twins.modbus_adapter import ModbusAdapterTwin
 from instruments.catalog import load_model
+from instruments.faults import PortFault
 
 TICK_S = 0.05
 PATIENCE_S = 30.0
@@ -170,3 +173,12 @@ def test_a_wrong_box_at_the_sources_address_ends_with_3_and_both_names(tmp_path:
         _, stderr = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 3
     assert b"grid" in stderr and b"wrong identity" in stderr and b"IT8625" in stderr and b"Chroma" in stderr
+
+
+def test_a_load_too_small_for_the_car_is_refused_before_anything_is_opened(tmp_path: Path) -> None:
+    site = site_of(tmp_path, "TCPIP::127.0.0.1::9::SOCKET", "TCPIP::127.0.0.1::9::SOCKET", "modbus+tcp://127.0.0.1:9")
+    assert site.bench is not None
+    small = site.bench.load.model_copy(update={"hard_max_a": 16.0})
+    weak = site.model_copy(update={"bench": site.bench.model_copy(update={"load": small})})
+    with pytest.raises(PortFault, match="car:hard_max_a: interlock: 16 A; allowed 32 A"):
+        build(weak, lambda kind, **fields: None, lambda: False)

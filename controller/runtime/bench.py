@@ -17,7 +17,7 @@ from controller.runtime.events import NAME as EVENTS
 from controller.runtime.events import Events
 from controller.runtime.played_car import CarSpec, PlayedCar
 from controller.runtime.process import die_with_parent, ignore_sigint, on_sigterm
-from controller.runtime.site import Site, read_site
+from controller.runtime.site import BenchPort, Site, read_site
 from controller.runtime.store import StoreError
 from controller.runtime.stores import Heartbeat
 from instruments.ac_load import AcLoad
@@ -37,6 +37,7 @@ def build(site: Site, tell: Callable[..., None], stop_asked: Callable[[], bool])
     port = site.bench
     if port is None:
         raise PortFault(FaultKind.INTERLOCK, site.name, "bench", "the site has no bench", "add one to the site file")
+    _carries(port)
     source_part = scpi_of(load_model(port.source.model), "ac_source")
     load_part = scpi_of(load_model(port.load.model), "ac_load")
     source_port = ScpiPort(port.source.name, source_part, port.source.address, timeout_s=TIMEOUT_S)
@@ -64,6 +65,16 @@ def build(site: Site, tell: Callable[..., None], stop_asked: Callable[[], bool])
         tell=tell,
         stop_asked=stop_asked,
     )
+
+
+def _carries(port: BenchPort) -> None:
+    """Refuse instruments whose hard limits are below what the played car may draw, before anything is opened."""
+    for instrument in (port.source, port.load):
+        if not instrument.hard_max_a >= port.car_max_a:
+            detail = f"{instrument.hard_max_a:g} A; allowed {port.car_max_a:g} A (the played car) or more"
+            raise PortFault(
+                FaultKind.INTERLOCK, instrument.name, "hard_max_a", detail, "take a larger one, or less car"
+            )
 
 
 def _quick(model: Model) -> Model:
