@@ -159,14 +159,13 @@ class SubstationClient:
         self.reading.link, self.reading.fault = True, ""
         probe_ns = 0
         while True:
-            event = await subscription.next_event(PROBE_S / 2)
+            event = await _next(subscription, PROBE_S / 2)
             now_ns = self._clock_ns()
             if isinstance(event, DataChangeEvent):
                 self._take(event, now_ns)
             elif isinstance(event, StatusChangeEvent):
-                raise PortFault(
-                    FaultKind.CLOSED, self.name, self.address, f"subscription ended: {event.notification.Status}"
-                )
+                ended = f"{self.address}: the subscription ended with {event.notification.Status.name}"
+                raise PortFault(FaultKind.CLOSED, self.name, "follow", ended)
             if now_ns - probe_ns >= PROBE_S * 1e9:
                 probe_ns = now_ns
                 self._station.tick(now_ns)
@@ -215,7 +214,8 @@ class SubstationClient:
     async def _probe(self, client: Client, may_talk: Callable[[], bool]) -> None:
         """Time one read, so that a link that stalled is seen, and acknowledge heartbeats."""
         begun_ns = self._clock_ns()
-        await asyncio.wait_for(client.nodes.server_state.read_value(), TIMEOUT_S)
+        async with asyncio.timeout(TIMEOUT_S):
+            await client.nodes.server_state.read_value()
         self.reading.round_trip_ns = self._clock_ns() - begun_ns
         for group, node in self._ack.items():
             slot = self._station.slots.get(("heartbeat", group))
@@ -250,3 +250,18 @@ class SubstationClient:
             raise PortFault(FaultKind.REJECTED, self.name, channel, f"{host}: {error}") from error
         except UaError as error:
             raise PortFault(FaultKind.PROTOCOL, self.name, channel, f"{host}: {error}") from error
+
+
+async def _next(subscription: Subscription, timeout_s: float) -> Any:
+    """Return the next event, or None after `timeout_s`.
+
+    `asyncio.wait_for` of Python 3.11, which asyncua uses, may swallow a cancellation: it is raised here instead.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await anext(subscription)
+    except TimeoutError:
+        return None
