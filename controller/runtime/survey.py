@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 from controller.runtime.site import InstrumentPort, Site
 from controller.runtime.wires import build_ports
@@ -33,9 +34,13 @@ def survey(site: Site) -> list[Finding]:
 
 async def _field(site: Site) -> list[Finding]:
     chargers, substation = build_ports(site)
-    ports = [(port, client, "charger") for port, client in zip(site.chargers, chargers, strict=True)]
+    ports: list[tuple[Any, Any, str]] = [
+        (p, client, "charger") for p, client in zip(site.chargers, chargers, strict=True)
+    ]
+    if site.substation is not None:
+        ports.append((site.substation, substation, "substation"))
     found = []
-    for port, client, role in [*ports, *([(site.substation, substation, "substation")] if site.substation else [])]:
+    for port, client, role in ports:
         identity = fault = ""
         try:
             identity = await client.open()

@@ -69,11 +69,10 @@ class Devices:
             ports[rig.substation.name] = (f"opc.tcp://{HOST}:{port}", None)
         if self.bench is not None:
             ports |= await self.bench.start()
-        for _, name, role, part in listed_devices(rig):
-            if part.real is not None:
-                continue
-            address, unit = ports[name]
-            found[name] = {"model": part.model, "role": role, "address": address, "unit": unit}  # type: ignore[attr-defined]
+        for _, name, role, device in listed_devices(rig):
+            if device.real is None:
+                address, unit_id = ports[name]
+                found[name] = {"model": device.model, "role": role, "address": address, "unit": unit_id}
         return found
 
     async def stop(self) -> None:
@@ -94,17 +93,18 @@ class Devices:
         """Publish the substation's values and carry out what the scenario did to the links."""
         if self.bench is not None:
             self.bench.publish(site)
-        for i in np.flatnonzero(self.world.link_cut & ~self._cut):
-            self._cut[i] = True
+        for i in np.flatnonzero(self.world.link_cut != self._cut):
+            self._cut[i] = self.world.link_cut[i]
             if int(i) in self.chargers:
-                await self.chargers[int(i)].server.cut()
+                server = self.chargers[int(i)].server
+                await (server.cut() if self._cut[i] else server.restore())
         if self.substation is not None:
             await self._substation(self.substation, t_s)
 
     async def _substation(self, twin: SubstationTwin, t_s: float) -> None:
-        for name, quantity in self.world.frozen - self._frozen:
-            twin.freeze(name, quantity)
-        self._frozen |= self.world.frozen
+        for name, quantity in self.world.frozen ^ self._frozen:
+            twin.freeze(name, quantity, (name, quantity) in self.world.frozen)
+        self._frozen = set(self.world.frozen)
         order = self.world.order
         if order is not None and not self._order_told:
             self._order_told = True

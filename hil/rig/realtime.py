@@ -87,7 +87,7 @@ def write_site(
         store_dir=str(store_dir),
         run_dir=str(run_dir),
         seed=rig.rig.seed,
-        dims=tuple(assembly.dims),
+        dims=(*assembly.dims,),
         charger_names=assembly.charger_names,
         node_names=assembly.nodes,
         chargers=[_charger_port(part, address(part, part.name)) for part in rig.charger],

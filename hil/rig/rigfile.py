@@ -204,7 +204,7 @@ def _models(label: str, rig: Rig) -> tuple[dict[str, catalog.Model], list[Proble
     problems: list[Problem] = []
     names = set(catalog.model_names())
     for key, _, role, part in devices(rig):
-        model_name: str = part.model  # type: ignore[attr-defined]
+        model_name = part.model
         where = f"{label}:{key}.model"
         if model_name not in names:
             problems.append(_unknown_model(where, model_name, names))
@@ -273,8 +273,7 @@ def _check_ports(label: str, rig: Rig) -> list[Problem]:
     problems = []
     seen: dict[str, str] = {}
     for key, name, _, part in devices(rig):
-        port: int = part.port  # type: ignore[attr-defined]
-        place = part.real if part.real is not None else f"port {port}" if port else None
+        place = part.real if part.real is not None else f"port {part.port}" if part.port else None
         if place is None:
             continue
         if place in seen:

@@ -47,8 +47,11 @@ class FeederPart(Strict):
 
 
 class Twin(Strict):
-    """Say whether a device is emulated (`twin = true`) or where the real one answers (`real = "address"`)."""
+    """Name a device and say whether it is emulated (`twin = true`) or where the real one is (`real = "address"`)."""
 
+    name: str
+    model: str
+    port: Annotated[int, Field(ge=0, le=65535, description="TCP port of the twin; 0 a free one")] = 0
     twin: bool = False
     real: str | None = None
 
@@ -63,9 +66,7 @@ class Twin(Strict):
 class ChargerPart(Twin):
     """Place one charger: at which customer, of which model, with which car."""
 
-    name: str
     customer: Annotated[int, Field(ge=1, description="number of the customer on the feeder, from 1")]
-    model: str
     vehicle: str
     hard_max_a: Amps | None = None
     failsafe_a: Amps = 0.0
@@ -73,18 +74,14 @@ class ChargerPart(Twin):
     weight: Annotated[float, Field(gt=0)] = 1.0
     priority: int = 0
     may_pause: bool = True
-    port: Annotated[int, Field(ge=0, le=65535, description="TCP port of the twin; 0 a free one")] = 0
 
 
 class InstrumentPart(Twin):
     """Name one instrument of the bench with its hard limits."""
 
-    name: str
-    model: str
     hard_max_v: Annotated[float, Field(gt=0)] | None = None
     hard_max_a: Annotated[float, Field(gt=0)] | None = None
     slew_v_per_s: Annotated[float, Field(gt=0)] = 200.0
-    port: Annotated[int, Field(ge=0, le=65535)] = 0
 
 
 class BenchPart(Strict):
@@ -101,14 +98,11 @@ class BenchPart(Strict):
 class SubstationPart(Twin):
     """Name the substation that measures transformer, feeder head and connections, and carries DSO orders."""
 
-    name: str
-    model: str
     publish_period_s: Annotated[float, Field(ge=0.05, le=60)] = 0.2
     max_age_s: Seconds = 2.0
     hold_s: Seconds = 30.0
     heartbeat_timeout_s: Seconds = 60.0
     failsafe_w: Watts | None = None
-    port: Annotated[int, Field(ge=0, le=65535)] = 0
 
 
 class ContractPart(Strict):
@@ -155,9 +149,11 @@ class Event(Strict):
 
     at_s: Seconds
     kind: Literal["order", "cut_link", "freeze"]
+    for_s: Annotated[float, Field(gt=0, description="it ends after this time: order, cut link or frozen value")] = (
+        3600.0
+    )
     node: Literal["transformer", "head"] = "head"
     limit_w: Watts | None = None
-    for_s: Seconds = 3600.0
     chargers: list[str] = Field(default=[], description="cut_link: the first of these that still charges")
     quantity: Literal["PhV", "A"] = "A"
 

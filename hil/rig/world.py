@@ -4,6 +4,7 @@ The same world runs in virtual time (`lockstep`) and behind real sockets (`plant
 writes the set-points and where the device under test draws its current.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +69,7 @@ class World:
         self.log: list[dict[str, Any]] = []
         self.eventful = True  # False: the scenario's events do not happen (twins served alone)
         self._events = sorted(assembly.rig.scenario.events, key=lambda event: event.at_s)
+        self._ends: list[tuple[float, Callable[[], None]]] = []  # when an event is over, and what undoes it
         self._sessions = list(assembly.sessions)
         self.wanted_wh = np.zeros(self.n)
 
@@ -130,33 +132,50 @@ class World:
                 self.fleet.unplug(session.charger, t_s)
 
     def _events_until(self, t_s: float) -> None:
-        """Let the scenario's events happen whose time has come."""
+        """Let the scenario's events happen whose time has come, and end those that are over."""
+        for end in [end for end in self._ends if end[0] <= t_s]:
+            self._ends.remove(end)
+            end[1]()
         while self.eventful and self._events and self._events[0].at_s <= t_s:
             event = self._events.pop(0)
-            utc_s = self.assembly.start_utc_s + t_s
             if event.kind == "order" and event.limit_w is not None:
-                node = 0 if event.node == "transformer" else 1
-                self.order = ActiveOrder(node, event.limit_w, utc_s, utc_s + event.for_s)
-                self.log.append(
-                    {"t_s": t_s, "event": "order", "limit_w": event.limit_w, "node": node, "measured_w": self.head_w}
-                )
+                self._order(t_s, event.node, event.limit_w, event.for_s)
             elif event.kind == "cut_link":
-                self._cut(t_s, event.chargers)
+                self._cut(t_s, event.chargers, event.for_s)
             else:
-                self.frozen.add((event.node, event.quantity))
-                self.log.append({"t_s": t_s, "event": "freeze", "node": event.node, "quantity": event.quantity})
+                self._freeze(t_s, event.node, event.quantity, event.for_s)
 
-    def _cut(self, t_s: float, names: list[str]) -> None:
+    def _order(self, t_s: float, name: str, limit_w: float, for_s: float) -> None:
+        node = 0 if name == "transformer" else 1
+        utc_s = self.assembly.start_utc_s + t_s
+        self.order = ActiveOrder(node, limit_w, utc_s, utc_s + for_s)
+        self.log.append(
+            {"t_s": t_s, "event": "order", "limit_w": limit_w, "node": node, "for_s": for_s, "measured_w": self.head_w}
+        )
+
+    def _freeze(self, t_s: float, name: str, quantity: str, for_s: float) -> None:
+        """Let a substation's quantity stand still, value and time stamp."""
+        self.frozen.add((name, quantity))
+        self._ends.append((t_s + for_s, lambda: self.frozen.discard((name, quantity))))
+        self.log.append({"t_s": t_s, "event": "freeze", "node": name, "quantity": quantity, "for_s": for_s})
+
+    def _cut(self, t_s: float, names: list[str], for_s: float) -> None:
         """Cut the link of the first of the named chargers that still charges, or of the first of all."""
         indices = [self.assembly.charger_names.index(name) for name in names]
         charging = [i for i in indices if self.drawn_a[i] > 1.0]
         chosen = charging[0] if charging else indices[0]
         self.link_cut[chosen] = True
+
+        def mend() -> None:
+            self.link_cut[chosen] = False
+
+        self._ends.append((t_s + for_s, mend))
         self.log.append(
             {
                 "t_s": t_s,
                 "event": "cut_link",
                 "charger": self.assembly.charger_names[chosen],
+                "for_s": for_s,
                 "drawn_a": float(self.drawn_a[chosen]),
             }
         )

@@ -23,15 +23,15 @@ def verdict_plan(assembly: Assembly, log: list[dict[str, Any]], for_s: float) ->
     order = cut = stale = None
     for entry in log:
         if entry["event"] == "order" and order is None:
-            event = next(e for e in rig.scenario.events if e.kind == "order")
-            order = OrderRule(entry["t_s"], entry["limit_w"], entry["t_s"] + event.for_s)
+            order = OrderRule(entry["t_s"], entry["limit_w"], entry["t_s"] + entry["for_s"])
         elif entry["event"] == "cut_link" and cut is None:
             i = assembly.charger_names.index(entry["charger"])
             timing = charger_of(assembly.models[i]).timing
             fall_s = timing.pwm_gap_s + timing.car_s
-            cut = CutRule(i, entry["t_s"], float(plan.failsafe_s[i]), float(plan.failsafe_a[i]), fall_s)
+            end_s = entry["t_s"] + entry["for_s"]
+            cut = CutRule(i, entry["t_s"], float(plan.failsafe_s[i]), float(plan.failsafe_a[i]), fall_s, end_s)
         elif entry["event"] == "freeze" and stale is None:
-            stale = StaleRule(entry["t_s"], for_s)
+            stale = StaleRule(entry["t_s"], min(entry["t_s"] + entry["for_s"], for_s))
     return VerdictPlan(
         obey_s=site_obey_s,
         voltage_min_pu=bounds.voltage_min_pu,
