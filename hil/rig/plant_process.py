@@ -6,6 +6,7 @@ the settled state; then its clock is the scenario's. Ended last, so that no devi
 
 import asyncio
 import json
+import os
 import pickle
 import sys
 import time
@@ -25,6 +26,8 @@ from hil.rig.truth import fill, truth_dtype
 from hil.rig.world import World
 
 NS = 1_000_000_000
+NEVER_NS = 1 << 62
+LINGER_NS = 3 * NS  # an orphan stays this long, so that the bench and the guard can confirm that outputs are off
 LATE_S = 0.5  # a step later than this restarts the deadlines instead of running after them
 
 
@@ -44,7 +47,7 @@ class Plant:
         self.started_ns = time.monotonic_ns()
         self.idle_s = seed.snapshot_s
         self.site: Site | None = None
-        self.ending = False
+        self.end_ns = NEVER_NS
         self.devices = Devices(self.assembly, self.world, self.clock_s)
         self._truth = np.zeros((), dtype=truth_dtype(len(self.assembly.evse), len(self.assembly.customer_names)))
         self._bytes = self._truth.reshape(1).view(np.uint8)
@@ -99,7 +102,7 @@ class Plant:
         last_ns = time.monotonic_ns()
         deadline_ns = last_ns + period_ns
         try:
-            while not self.ending:
+            while time.monotonic_ns() < self.end_ns:
                 await asyncio.sleep(max(0.0, (deadline_ns - time.monotonic_ns()) / NS))
                 now_ns = time.monotonic_ns()
                 late_ns = now_ns - deadline_ns
@@ -119,9 +122,11 @@ def main(argv: list[str]) -> int:
     die_with_parent()
     seed: Any = pickle.loads(Path(argv[0]).read_bytes())
     plant = Plant(seed)
+    parent = os.getppid()
 
     def end() -> None:
-        plant.ending = True
+        orphaned = os.getppid() != parent
+        plant.end_ns = time.monotonic_ns() + (LINGER_NS if orphaned else 0)
 
     on_sigterm(end)
     asyncio.run(plant.run())

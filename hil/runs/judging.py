@@ -31,7 +31,8 @@ def verdict_plan(assembly: Assembly, log: list[dict[str, Any]], for_s: float) ->
             end_s = entry["t_s"] + entry["for_s"]
             cut = CutRule(i, entry["t_s"], float(plan.failsafe_s[i]), float(plan.failsafe_a[i]), fall_s, end_s)
         elif entry["event"] == "freeze" and stale is None:
-            stale = StaleRule(entry["t_s"], min(entry["t_s"] + entry["for_s"], for_s))
+            known_s = entry["t_s"] + rig.substation.max_age_s  # before that it is late, not stale
+            stale = StaleRule(known_s, min(entry["t_s"] + entry["for_s"], for_s))
     return VerdictPlan(
         obey_s=site_obey_s,
         voltage_min_pu=bounds.voltage_min_pu,
