@@ -28,6 +28,13 @@ def duration_s(text: str) -> float:
     return value
 
 
+def seed_number(text: str) -> int:
+    """Read a seed: a whole number from 0 up."""
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a seed; write a whole number from 0 up")
+    return int(text)
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     top = argparse.ArgumentParser(
@@ -40,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--for", dest="for_s", type=duration_s, metavar="60s", help="how long; default the scenario's")
     run.add_argument("--fast", action="store_true", help="virtual time, no sockets, lock-step")
     run.add_argument("--step", dest="step_s", type=duration_s, metavar="1s", help="step of --fast")
-    run.add_argument("--seed", type=int, help="instead of the rig's")
+    run.add_argument("--seed", type=seed_number, metavar="N", help="instead of the rig's")
     run.add_argument("--out", metavar="DIR", help="the run folder itself; default runs/<time>-<rig>")
     run.add_argument("--desk", action="store_true", help="seat the operator in this terminal")
     run.add_argument("--json", action="store_true", help="print the summary as JSON on stdout")

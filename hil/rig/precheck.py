@@ -8,7 +8,8 @@ from controller.law.stability import stability_margin
 from hil.plant.feeder import FeederSolver
 from hil.plant.phil import loop_gain, refusal
 from hil.rig.assembler import Assembly
-from hil.rig.rigfile import Problem, RigError
+from hil.rig.references import Problem
+from hil.rig.rigfile import RigError
 
 U_NOM_V = 230.0
 V_TRIP_PU = 0.85

@@ -17,7 +17,7 @@ from controller.runtime.processes import STOP_BENCH, STOP_PLANT
 from controller.runtime.site import BenchPort, ChargerPort, InstrumentPort, Site, SubstationPort
 from controller.runtime.supervisor import ProcessSpec
 from hil.rig.assembler import CONNECTION_NODE, Assembly
-from hil.rig.schema import ChargerPart, InstrumentPart, Twin
+from hil.rig.schema import ChargerPart, InstrumentPart, PowerPart, Twin
 
 ADDRESSES = "addresses.json"
 SITE = "site.json"
@@ -123,14 +123,16 @@ def _bench_port(assembly: Assembly, address: Callable[[Twin, str], str]) -> Benc
         return None
 
     def port(part: InstrumentPart, role: str) -> InstrumentPort:
-        nan = float("nan")
+        place = address(part, part.name)
+        if not isinstance(part, PowerPart):
+            return InstrumentPort(name=part.name, model=part.model, role=role, address=place)
         return InstrumentPort(
             name=part.name,
             model=part.model,
             role=role,
-            address=address(part, part.name),
-            hard_max_v=part.hard_max_v if part.hard_max_v is not None else nan,
-            hard_max_a=part.hard_max_a if part.hard_max_a is not None else nan,
+            address=place,
+            hard_max_v=part.hard_max_v,
+            hard_max_a=part.hard_max_a,
             slew_v_per_s=part.slew_v_per_s,
         )
 

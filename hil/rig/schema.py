@@ -19,13 +19,13 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Strict(BaseModel):
     """Refuse unknown keys, numbers in quotes and non-finite values: a typing error must stop the run."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Head(Strict):
     """Name the rig and its clocks."""
 
-    name: str
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", description="names the run folder too")]
     title: str = ""
     seed: Annotated[int, Field(ge=0)] = 1
     timezone: str = "Europe/Amsterdam"
@@ -47,20 +47,16 @@ class FeederPart(Strict):
 
 
 class Twin(Strict):
-    """Name a device and say whether it is emulated (`twin = true`) or where the real one is (`real = "address"`)."""
+    """Name a device and say whether it is emulated (`twin = true`) or where the real one is (`real = "address"`).
 
-    name: str
+    That exactly one of both is said is checked with the references, beside everything else that is wrong.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
     model: str
     port: Annotated[int, Field(ge=0, le=65535, description="TCP port of the twin; 0 a free one")] = 0
     twin: bool = False
     real: str | None = None
-
-    @model_validator(mode="after")
-    def one_of_both(self) -> "Twin":
-        """Refuse a device that is both or neither."""
-        if self.twin == (self.real is not None):
-            raise ValueError('say either twin = true or real = "address"')
-        return self
 
 
 class ChargerPart(Twin):
@@ -77,10 +73,14 @@ class ChargerPart(Twin):
 
 
 class InstrumentPart(Twin):
-    """Name one instrument of the bench with its hard limits."""
+    """Name one instrument of the bench that carries no power: the control-pilot adapter."""
 
-    hard_max_v: Annotated[float, Field(gt=0)] | None = None
-    hard_max_a: Annotated[float, Field(gt=0)] | None = None
+
+class PowerPart(InstrumentPart):
+    """Name one instrument that carries power, with the hard limits of what it may do."""
+
+    hard_max_v: Annotated[float, Field(gt=0)]
+    hard_max_a: Annotated[float, Field(gt=0)]
     slew_v_per_s: Annotated[float, Field(gt=0)] = 200.0
 
 
@@ -88,8 +88,8 @@ class BenchPart(Strict):
     """Put one of the chargers between a source and a load."""
 
     charger: str
-    source: InstrumentPart
-    load: InstrumentPart
+    source: PowerPart
+    load: PowerPart
     adapter: InstrumentPart
     max_loop_gain: Annotated[float, Field(gt=0, lt=1)] = 0.5
     bench_period_s: Annotated[float, Field(ge=0.01, le=5)] = 0.1

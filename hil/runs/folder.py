@@ -13,14 +13,15 @@ from typing import Any
 
 from controller.law.kernel import law_hash
 from hil.rig.assembler import Assembly
-from hil.rig.rigfile import LoadedRig, Problem, RigError
+from hil.rig.references import Problem
+from hil.rig.rigfile import LoadedRig, RigError
 
 RUNS = Path("runs")
 PACKAGES = ("numpy", "scipy", "numba", "pyvisa", "pyvisa-py", "pymodbus", "asyncua", "power-grid-model", "textual")
 
 
 def make_run_dir(out: str | None, name: str) -> Path:
-    """Make the run folder; `out` is the folder itself and must be new or empty (RigError otherwise)."""
+    """Make the run folder; `out` is the folder itself and must be new or empty. RigError where it cannot be made."""
     if out is not None:
         path = Path(out)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -31,7 +32,11 @@ def make_run_dir(out: str | None, name: str) -> Path:
         path = RUNS / f"{stamp}-{name}"
         while path.exists():
             path = path.with_name(path.name + "x")
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        text = f"cannot be made ({error.strerror}); give a folder that can be written to"
+        raise RigError([Problem("--out", str(path), text)]) from error
     return path
 
 

@@ -13,7 +13,8 @@ from controller.runtime.events import NAME as EVENTS
 from controller.runtime.events import read_events
 from hil.rig.assembler import Assembly, assemble
 from hil.rig.precheck import precheck
-from hil.rig.rigfile import LoadedRig, load_rig
+from hil.rig.references import Problem
+from hil.rig.rigfile import LoadedRig, RigError, load_rig
 from hil.runs.exits import DEVICE, INTERRUPTED, OK
 from hil.runs.fast import default_step_s, run_fast, write_log
 from hil.runs.folder import make_run_dir, write_manifest
@@ -35,6 +36,9 @@ def run_rig(arguments: argparse.Namespace) -> int:
     loaded = load_rig(arguments.rig)
     rig = loaded.rig
     for_s = arguments.for_s if arguments.for_s is not None else rig.scenario.for_s
+    if arguments.step_s is not None and not (arguments.fast and arguments.step_s <= for_s):
+        text = f"only with --fast, and at most the run's {for_s:g} s"
+        raise RigError([Problem("--step", f"{arguments.step_s:g} s", text)])
     assembly = assemble(loaded, arguments.seed, for_s)
     for line in precheck(assembly):
         say.print(line)

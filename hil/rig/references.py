@@ -1,0 +1,277 @@
+"""Check what a rig file names: models, customers, vehicles, contracts, chargers, ports, addresses, zone, droop.
+
+Works on the file as TOML gave it, so that a file whose shape is refused still shows every other error in the same go.
+What has the wrong type is left to the schema here.
+"""
+
+import difflib
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from instruments import catalog
+from profiles.contract import load_contract
+from profiles.errors import ProfileError
+from profiles.feeder import load_feeder
+from profiles.household import load_households
+from profiles.vehicle import load_vehicles
+
+BENCH_ROLES = {"source": "ac_source", "load": "ac_load", "adapter": "ev_adapter"}
+SCPI_ROLES = ("ac_source", "ac_load")
+ADDRESS_FORMS = {"charger": "modbus+tcp://host:port", "ev_adapter": "modbus+tcp://host:port"} | {
+    "substation": "opc.tcp://host:port",
+    "ac_source": "TCPIP::host::port::SOCKET",
+    "ac_load": "TCPIP::host::port::SOCKET",
+}
+DEFAULT_ZONE = "Europe/Amsterdam"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Tell one thing that is wrong with a file: where (file:key), the value, and what is allowed."""
+
+    where: str
+    value: str
+    allowed: str
+
+    def __str__(self) -> str:
+        """Return the problem as one line."""
+        return f"{self.where} = {self.value}: {self.allowed}" if self.value else f"{self.where}: {self.allowed}"
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Hold one device of the file: its key, what the place needs, and its table."""
+
+    key: str
+    role: str
+    table: dict[str, Any]
+
+
+def check_references(label: str, raw: dict[str, Any]) -> list[Problem]:
+    """Return what a rig file names and does not exist, stands twice or cannot go together; `label` names the file."""
+    devices = list(_devices(raw))
+    found = itertools.chain(
+        _check_feeder(raw),
+        _check_models(devices),
+        _check_names(devices),
+        _check_places(devices),
+        _check_chargers(raw),
+        _check_mentions(raw),
+        _check_contracts(raw),
+        _check_zone(raw),
+        _check_droop(raw),
+    )
+    return [Problem(f"{label}:{where}", value, allowed) for where, value, allowed in found]
+
+
+Found = Iterator[tuple[str, str, str]]
+
+
+def short(value: Any) -> str:
+    """Write a value of the file, 60 characters at the most."""
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def near(given: str, known: Iterable[str]) -> str:
+    """Return "did you mean X? " for the known name nearest to a given one, or nothing."""
+    found = difflib.get_close_matches(given, list(known), n=1, cutoff=0.4)
+    return f"did you mean {found[0]}? " if found else ""
+
+
+def _table(holder: Any, key: str) -> dict[str, Any]:
+    found = holder.get(key) if isinstance(holder, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _tables(holder: Any, key: str) -> list[dict[str, Any]]:
+    """Return a list of tables; an entry of another type counts as an empty one, so that indices stay."""
+    found = holder.get(key) if isinstance(holder, dict) else None
+    return [part if isinstance(part, dict) else {} for part in found] if isinstance(found, list) else []
+
+
+def _text(table: dict[str, Any], key: str) -> str | None:
+    found = table.get(key)
+    return found if isinstance(found, str) else None
+
+
+def _number(table: dict[str, Any], key: str) -> float | None:
+    found = table.get(key)
+    return found if isinstance(found, int | float) and not isinstance(found, bool) else None
+
+
+def _texts(table: dict[str, Any], key: str) -> list[str]:
+    found = table.get(key)
+    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
+
+
+def _devices(raw: dict[str, Any]) -> Iterator[Device]:
+    for k, charger in enumerate(_tables(raw, "charger")):
+        yield Device(f"charger[{k}]", "charger", charger)
+    yield Device("substation", "substation", _table(raw, "substation"))
+    for key, role in BENCH_ROLES.items():
+        part = _table(_table(raw, "bench"), key)
+        if part:
+            yield Device(f"bench.{key}", role, part)
+
+
+def _check_feeder(raw: dict[str, Any]) -> Found:
+    """Check that feeder and households exist."""
+    feeder = _table(raw, "feeder")
+    name, households = _text(feeder, "name"), _text(feeder, "households")
+    try:
+        if name is not None:
+            load_feeder(name)
+    except ProfileError as error:
+        yield "feeder.name", short(name), str(error)
+    try:
+        if households is not None:
+            load_households(households, 1, seed=0)
+    except ProfileError as error:
+        yield "feeder.households", short(households), str(error)
+
+
+def _customers(raw: dict[str, Any]) -> int | None:
+    """Return how many customers the feeder has; None where it cannot be loaded (told at its own key)."""
+    name = _text(_table(raw, "feeder"), "name")
+    try:
+        return None if name is None else len(load_feeder(name).loads)
+    except ProfileError:
+        return None
+
+
+def _check_models(devices: list[Device]) -> Found:
+    """Check that every model is in the catalog and fits its place."""
+    names = set(catalog.model_names())
+    for device in devices:
+        name = _text(device.table, "model")
+        if name is None:
+            continue
+        if name not in names:
+            yield (
+                f"{device.key}.model",
+                short(name),
+                f"unknown model; {near(name, names)}`voltbench catalog` lists them",
+            )
+            continue
+        role = catalog.load_model(name).model.role
+        if role != device.role:
+            yield f"{device.key}.model", short(name), f"is a {role}; a {device.role} is needed here"
+
+
+def _check_names(devices: list[Device]) -> Found:
+    counts = Counter(_text(device.table, "name") for device in devices)
+    for name, count in counts.items():
+        if name is not None and count > 1:
+            keys = [device.key for device in devices if _text(device.table, "name") == name]
+            yield f"{keys[-1]}.name", short(name), f"stands {count} times ({', '.join(keys)}); names must differ"
+
+
+def _check_places(devices: list[Device]) -> Found:
+    """Refuse what is neither twin nor real, an address of a wrong form, and two devices on one port or address."""
+    seen: dict[str, str] = {}
+    for device in devices:
+        real, port = _text(device.table, "real"), _number(device.table, "port")
+        twin = device.table.get("twin", False)
+        if device.table and isinstance(twin, bool) and twin == ("real" in device.table):
+            value = f"both twin = true and real = {short(device.table['real'])}" if twin else ""
+            yield device.key, value, 'say either twin = true or real = "address"'
+        key = f"{device.key}.port" if real is None else f"{device.key}.real"
+        value = short(real) if real is not None else f"{port:g}" if port else ""
+        place = f"127.0.0.1:{port:g}" if port and real is None else None
+        if real is not None:
+            place = host_and_port(real, device.role)
+            if place is None:
+                yield key, value, f"no address of a {device.role}; allowed: {ADDRESS_FORMS[device.role]}"
+        if place is None:
+            continue
+        if place in seen:
+            yield key, value, f"{seen[place]} is there already; two devices cannot share a port"
+        seen.setdefault(place, _text(device.table, "name") or device.key)
+
+
+def host_and_port(address: str, role: str) -> str | None:
+    """Return host:port of a device's address; None where its form is not the one of the role."""
+    parts = address.split("::")
+    if role in SCPI_ROLES:
+        fits = len(parts) == 4 and parts[0].upper().startswith("TCPIP") and parts[3].upper() == "SOCKET"
+        return f"{parts[1]}:{parts[2]}" if fits and parts[1] and parts[2].isdigit() else None
+    scheme = ADDRESS_FORMS[role].split(":")[0]
+    try:
+        split = urlsplit(address)
+        return f"{split.hostname}:{split.port}" if split.scheme == scheme and split.hostname and split.port else None
+    except ValueError:  # a port out of range
+        return None
+
+
+def _check_chargers(raw: dict[str, Any]) -> Found:
+    """Check every charger's customer, car and hard limit."""
+    customers, vehicles = _customers(raw), load_vehicles()
+    feeder = _text(_table(raw, "feeder"), "name")
+    models = set(catalog.model_names())
+    taken: dict[float, str] = {}
+    for k, charger in enumerate(_tables(raw, "charger")):
+        key = f"charger[{k}]"
+        customer = _number(charger, "customer")
+        if customer is not None:
+            if customers is not None and customer > customers:
+                yield f"{key}.customer", f"{customer:g}", f"no such customer; feeder {feeder} has 1..{customers}"
+            elif customer in taken:
+                yield f"{key}.customer", f"{customer:g}", f"{taken[customer]} is there already; one charger a customer"
+            taken.setdefault(customer, _text(charger, "name") or key)
+        vehicle = _text(charger, "vehicle")
+        if vehicle is not None and vehicle not in vehicles:
+            text = f"unknown vehicle; {near(vehicle, vehicles)}known: {', '.join(sorted(vehicles))}"
+            yield f"{key}.vehicle", short(vehicle), text
+        name, hard_max_a = _text(charger, "model"), _number(charger, "hard_max_a")
+        part = catalog.load_model(name).charger if name in models and name is not None else None
+        if part is not None and hard_max_a is not None and hard_max_a > part.max_a:
+            yield f"{key}.hard_max_a", f"{hard_max_a:g} A", f"{name} takes at most {part.max_a:g} A"
+
+
+def _check_mentions(raw: dict[str, Any]) -> Found:
+    """Check that every charger that is named elsewhere exists."""
+    names = {name for name in (_text(part, "name") for part in _tables(raw, "charger")) if name is not None}
+    mentioned = [(f"contract[{k}].chargers", _texts(p, "chargers")) for k, p in enumerate(_tables(raw, "contract"))]
+    events = _tables(_table(raw, "scenario"), "events")
+    mentioned += [(f"scenario.events[{k}].chargers", _texts(event, "chargers")) for k, event in enumerate(events)]
+    dut = _text(_table(raw, "bench"), "charger")
+    mentioned.append(("bench.charger", [] if dut is None else [dut]))
+    for key, given in mentioned:
+        for name in given:
+            if name not in names:
+                yield key, short(name), f"no charger of this name; {near(name, names)}give the name of a [[charger]]"
+
+
+def _check_contracts(raw: dict[str, Any]) -> Found:
+    for k, part in enumerate(_tables(raw, "contract")):
+        file = _text(part, "file")
+        try:
+            if file is not None:
+                load_contract(file)
+        except ProfileError as error:
+            yield f"contract[{k}].file", short(file), str(error)
+
+
+def _check_zone(raw: dict[str, Any]) -> Found:
+    name = _table(raw, "rig").get("timezone", DEFAULT_ZONE)
+    try:
+        if isinstance(name, str):
+            ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: the name of a folder of zones
+        yield "rig.timezone", short(name), f'no IANA time zone; write one like "{DEFAULT_ZONE}"'
+
+
+def _check_droop(raw: dict[str, Any]) -> Found:
+    """Check that the droop's volts rise and its share does not fall."""
+    points = _table(_table(raw, "law"), "droop").get("points")
+    pairs = [p for p in points if isinstance(p, list) and len(p) == 2] if isinstance(points, list) else []
+    numbers = [p for p in pairs if all(isinstance(x, int | float) for x in p)]
+    if any(b[0] <= a[0] or b[1] < a[1] for a, b in itertools.pairwise(numbers)):
+        yield "law.droop.points", short(points), "volts must rise from point to point and the share may not fall"
