@@ -89,6 +89,8 @@ def street(
             title = "With control" if run.name == "controlled" else "Without control, same seed"
             axes[0, column].set_title(title, fontweight="bold", pad=30, fontsize=11)
             axes[2, column].set_xlabel(f"scenario time ({time_unit(run)[0]})")
+        for row in (1, 2):  # only now: a limit set earlier would freeze the scale at the first run
+            axes[row, 0].set_ylim(bottom=0)
         customer = controlled.customer_names[worst]
         axes[0, 0].set_ylabel(f"volts at {customer}\n(V, line to neutral)")
         axes[1, 0].set_ylabel("feeder head\n(A per phase)")
@@ -114,7 +116,6 @@ def _head_amps(ax: Axes, run: Trace, limit_a: float) -> None:
         ax.plot(*thin(t, run.head_a[:, k]), color=colour, linestyle=style, label=f"phase {phase}")
     if np.isfinite(limit_a):
         ax.axhline(limit_a, color=RED, linewidth=1, linestyle=(0, (5, 2)), label=f"capacity {limit_a:g} A")
-    ax.set_ylim(bottom=0)
     ax.legend(loc="lower right", ncols=4)
 
 
@@ -124,7 +125,6 @@ def _head_watts(ax: Axes, run: Trace) -> None:
     order_kw = np.where(np.isfinite(run.order_w), run.order_w / 1e3, np.nan)
     if np.isfinite(order_kw).any():
         ax.plot(t, order_kw, color=RED, linestyle=(0, (5, 2)), drawstyle="steps-post", label="DSO order")
-    ax.set_ylim(bottom=0)
     ax.legend(loc="lower right", ncols=2)
 
 
