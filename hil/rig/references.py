@@ -241,12 +241,13 @@ def _check_mentions(raw: dict[str, Any]) -> Found:
     mentioned = [(f"contract[{k}].chargers", _texts(p, "chargers")) for k, p in enumerate(_tables(raw, "contract"))]
     events = _tables(_table(raw, "scenario"), "events")
     mentioned += [(f"scenario.events[{k}].chargers", _texts(event, "chargers")) for k, event in enumerate(events)]
+    single = {f"{key}[{j}]": name for key, given in mentioned for j, name in enumerate(given)}
     dut = _text(_table(raw, "bench"), "charger")
-    mentioned.append(("bench.charger", [] if dut is None else [dut]))
-    for key, given in mentioned:
-        for name in given:
-            if name not in names:
-                yield key, short(name), f"no charger of this name; {near(name, names)}give the name of a [[charger]]"
+    if dut is not None:
+        single["bench.charger"] = dut
+    for key, name in single.items():
+        if names and name not in names:
+            yield key, short(name), f"no charger of this name; {near(name, names)}give the name of a [[charger]]"
 
 
 def _check_contracts(raw: dict[str, Any]) -> Found:

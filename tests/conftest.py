@@ -1,0 +1,124 @@
+"""Hand out the street's rig file as data to change, a writer for it, and the command line as a user calls it."""
+
+import copy
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+VOLTBENCH = [sys.executable, "-m", "hil.cli"]
+ENVIRONMENT = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+RigFile = dict[str, Any]
+
+
+def toml_value(value: Any) -> str:
+    """Write one value as TOML has it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, list):
+        return "[" + ", ".join(toml_value(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {toml_value(item)}" for key, item in value.items()) + "}"
+    return json.dumps(value) if isinstance(value, str) else str(value)
+
+
+def toml_text(rig: RigFile) -> str:
+    """Write a rig as TOML, one table a section; deeper tables are written inline."""
+    lines = [f"{key} = {toml_value(part)}" for key, part in rig.items() if not _is_section(part)]
+    for name, part in rig.items():
+        if not _is_section(part):
+            continue
+        for table in part if isinstance(part, list) else [part]:
+            lines.append(f"[[{name}]]" if isinstance(part, list) else f"[{name}]")
+            lines += [f"{key} = {toml_value(value)}" for key, value in table.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _is_section(part: Any) -> bool:
+    return isinstance(part, dict) or (isinstance(part, list) and bool(part) and isinstance(part[0], dict))
+
+
+@pytest.fixture(scope="session")
+def street_text() -> RigFile:
+    return tomllib.loads((ROOT / "profiles" / "rigs" / "street.toml").read_text())
+
+
+@pytest.fixture
+def street(street_text: RigFile) -> RigFile:
+    """Return the street as a dict of its own."""
+    return copy.deepcopy(street_text)
+
+
+@pytest.fixture(scope="session")
+def hamlet(street_text: RigFile) -> RigFile:
+    """Return a street of three chargers, one of each family, the last one on the bench: quick to settle and start."""
+    rig = copy.deepcopy(street_text)
+    kept = ["cp01", "cp08", "cp16"]
+    rig["rig"]["name"] = "hamlet"
+    rig["charger"] = [charger for charger in rig["charger"] if charger["name"] in kept]
+    rig["scenario"]["settle_s"] = 300.0
+    for part in [*rig["contract"], *rig["scenario"]["events"]]:
+        if "chargers" in part:
+            part["chargers"] = [name for name in part["chargers"] if name in kept]
+    return rig
+
+
+@pytest.fixture
+def write_rig(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a rig into the test's folder and returns its path."""
+
+    def write(rig: RigFile | str, name: str = "bad.toml") -> Path:
+        path = tmp_path / name
+        path.write_text(rig if isinstance(rig, str) else toml_text(rig))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def voltbench(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs the command in an empty folder and returns how it ended."""
+    (tmp_path / "cwd").mkdir()
+
+    def run(*arguments: object, limit_s: float = 120.0) -> subprocess.CompletedProcess[str]:
+        argv = [*VOLTBENCH, *map(str, arguments)]
+        return subprocess.run(
+            argv, cwd=tmp_path / "cwd", env=ENVIRONMENT, capture_output=True, text=True, timeout=limit_s
+        )
+
+    return run
+
+
+@pytest.fixture
+def serve_voltbench(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Return a function that starts the command and leaves it running; what still runs at the end is ended."""
+    started = []
+
+    def start(*arguments: object) -> subprocess.Popen[str]:
+        with (tmp_path / "stderr.txt").open("w") as narration:
+            process = subprocess.Popen(
+                [*VOLTBENCH, *map(str, arguments)],
+                cwd=tmp_path,
+                env=ENVIRONMENT,
+                stdout=subprocess.PIPE,
+                stderr=narration,
+                text=True,
+            )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.terminate()
+        process.communicate(timeout=60)
