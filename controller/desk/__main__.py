@@ -5,7 +5,8 @@ import asyncio
 import sys
 from pathlib import Path
 
-from controller.desk.app import SCREENS, Desk, mailbox_post
+from controller.desk.app import SCREENS, Desk
+from controller.desk.orders import mailbox_post
 from controller.runtime.mailbox import MailboxError
 from controller.runtime.window import Window, WindowError
 

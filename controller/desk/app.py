@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from rich.text import Text
 from textual.app import App, ComposeResult
@@ -20,26 +20,20 @@ from textual.widgets import ContentSwitcher, Input, Static
 
 from controller.desk import rows
 from controller.desk.dialogs import Confirm, Help
+from controller.desk.orders import Post, owner, read_order
 from controller.desk.style import CSS
 from controller.desk.table import TONES, Table
 from controller.desk.text import Cell, Row, age, clean, clock, number
-from controller.runtime.mailbox import Mailbox, MailboxError
+from controller.runtime.mailbox import MailboxError
 from controller.runtime.window import Window
 
 PERIOD_S = 0.4
 STALE_PERIODS = 3
 STALE_MIN_S = 0.5  # below it a host that stutters would make the warning blink
-ORDER_S = 900.0
 PAGE = 10
 SCREENS = {"1": "feeder", "2": "chargers", "3": "loop"}
 HINT = "1 feeder  2 chargers  3 loop   / filter  f faults  o order  r release  ? help  q leave"
 HINT_READ_ONLY = "1 feeder  2 chargers  3 loop   / filter  f faults  ? help  q leave   (read-only)"
-
-
-class Post(Protocol):
-    """Take an operator's order, as Mailbox.post does; MailboxError says why not."""
-
-    def __call__(self, kind: str, index: int, value_a: float = ..., until_s: float = ..., owner: str = ...) -> None: ...
 
 
 def line(cells: list[Cell]) -> Text:
@@ -48,11 +42,6 @@ def line(cells: list[Cell]) -> Text:
     for cell in cells:
         text.append(cell.text, TONES[cell.tone])
     return text
-
-
-def owner() -> str:
-    """Return who orders, as the ledger will name them."""
-    return f"desk:{clean(os.environ.get('USER', 'operator'))}"[:32]
 
 
 class Desk(App[None]):
@@ -261,14 +250,10 @@ class Desk(App[None]):
         self.follow()
 
     def _take_order(self, i: int, typed: str) -> None:
-        most_a = float(self.window.plan.hard_max_a[i])
         try:
-            given = [float(part) for part in typed.replace(",", ".").split()]
-        except ValueError:
-            given = []
-        value_a, minutes = (*given, ORDER_S / 60)[:2] if given else (math.nan, math.nan)
-        if len(given) > 2 or not (0.0 <= value_a <= most_a and 0.0 < minutes <= 1440.0):
-            self._refuse(f"{typed!r}: give 0 to {number(most_a)} A, then perhaps 1 to 1440 minutes")
+            value_a, minutes = read_order(typed, float(self.window.plan.hard_max_a[i]))
+        except ValueError as error:
+            self._refuse(str(error))
             return
         utc_s = int(self.window.input.utc_ns[0]) / 1e9
         until_s = utc_s + 60.0 * minutes
@@ -307,8 +292,3 @@ class Desk(App[None]):
         self._type_nothing()
         if take is not None:
             take(event.value.strip())
-
-
-def mailbox_post(window: Window) -> Post:
-    """Return the poster of a run's mailbox; a MailboxError says that there is none."""
-    return Mailbox.attach(window.orders_path).post

@@ -3,16 +3,18 @@
 import math
 
 import pytest
+from desk_street import UTC_NS, write_site
 from textual.widgets import Button
 
 from controller.desk import rows
 from controller.desk.__main__ import main
-from controller.desk.app import Desk, mailbox_post
+from controller.desk.app import Desk
 from controller.desk.dialogs import Confirm, Help
+from controller.desk.orders import mailbox_post
 from controller.runtime.mailbox import Mailbox
 from controller.runtime.window import Window
 
-UTC_S = 1_768_320_036
+UTC_S = UTC_NS // 1_000_000_000
 
 
 def texts(desk: Desk) -> list[list[str]]:
@@ -194,8 +196,6 @@ def test_numbers_older_than_three_periods_are_announced(seat, late_s, warned):
 
 
 def test_without_a_scan_without_timing_and_ports_the_desk_still_opens(tmp_path):
-    from conftest import write_site
-
     site = write_site(tmp_path)
     for name in ("timing.img", "wires.img"):
         site.store(name).unlink()
