@@ -248,6 +248,8 @@ STATE_FIELDS: tuple[Field, ...] = (
     Field("load", "f8", "MQ", "A|W", 0, "scratch per node: sum below"),
     Field("load_hi", "f8", "MQ", "A|W", 0, "scratch per node: upper sum below"),
     Field("slope", "f8", "MQ", "A|W", 0, "scratch per node: growth per unit of level"),
+    Field("level", "f8", "MQ", "A", 0, "scratch per node: level at which it, alone, is full"),
+    Field("lowest", "f8", "MQ", "A", 0, "scratch per node: lowest level up to the root"),
     Field("tight", "i4", "MQ", "1", -1, "scratch per node: node that is tight at or above it"),
 )
 

@@ -108,6 +108,8 @@ def pay(
     load: Array,
     load_hi: Array,
     slope: Array,
+    level: Array,
+    lowest: Array,
     tight: Array,
     free: Array,
     why: Array,
@@ -149,7 +151,7 @@ def pay(
     if count == 0:
         return
     fill(active, count, member, charger_node, parent, uses, volts_v, weight, base_a, ask_a, free, grant_a,
-         load_hi, load, slope, tight, tight_node, tight_col)  # fmt: skip
+         load_hi, load, slope, level, lowest, tight, tight_node, tight_col)  # fmt: skip
     for i in range(target_a.shape[0]):
         if member[i] == 1:
             new = floor_to(min(target_a[i], spare_a[i] + grant_a[i]), step_a[i])

@@ -39,6 +39,8 @@ def split(
     load: Array,
     load_hi: Array,
     slope: Array,
+    level: Array,
+    lowest: Array,
     tight: Array,
     cap_a: Array,
     why: Array,
@@ -53,21 +55,21 @@ def split(
         target_a[i] = base_a[i]
         tight_node[i] = -1
     while True:
-        level = np.iinfo(np.int64).min
+        rank = np.iinfo(np.int64).min
         for i in range(chargers):
-            if member[i] == 1 and level < priority[i] < below:
-                level = int(priority[i])
-        if level == np.iinfo(np.int64).min:
+            if member[i] == 1 and rank < priority[i] < below:
+                rank = int(priority[i])
+        if rank == np.iinfo(np.int64).min:
             break
-        below = level
+        below = rank
         count = 0
         for i in range(chargers):
-            if member[i] == 1 and priority[i] == level:
+            if member[i] == 1 and priority[i] == rank:
                 member[i] = 2
                 active[count] = i
                 count += 1
         fill(active, count, member, charger_node, parent, uses, volts_v, weight, base_a, cap_a, room, target_a,
-             load_hi, load, slope, tight, tight_node, tight_col)  # fmt: skip
+             load_hi, load, slope, level, lowest, tight, tight_node, tight_col)  # fmt: skip
     for i in range(chargers):
         if member[i] == 0:  # only a charger out of reach still has a cap: what it holds is already out of the room
             target_a[i] = min(cap_a[i], last_a[i])
@@ -116,7 +118,7 @@ def share(
         )
     fill(
         np.arange(chargers, dtype=np.int32), chargers, np.full(chargers, 2, np.uint8), place, tree, use,
-        np.zeros(chargers), share_of, base, cap, room, x, np.zeros((nodes, 4)), load, np.zeros((nodes, 4)),
+        np.zeros(chargers), share_of, base, cap, room, x, *(np.zeros((nodes, 4)) for _ in range(5)),
         np.zeros((nodes, 4), np.int32), np.zeros(chargers, np.int32), np.zeros(chargers, np.int8),
     )  # fmt: skip
     return x
