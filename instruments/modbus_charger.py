@@ -15,7 +15,7 @@ from instruments.modbus_catalog import Register
 from instruments.modbus_codec import decode_words, encode_value
 from instruments.modbus_identity import check_identity
 from instruments.modbus_link import ModbusLink
-from instruments.modbus_pacing import NS, PollPlan, Write, WriteGate
+from instruments.modbus_pacing import NS, PollPlan, Write, WriteGate, rewrite_s
 from instruments.modbus_reading import ChargerReading, ReadingBuilder
 
 __all__ = ["ChargerReading", "ModbusCharger"]
@@ -66,7 +66,7 @@ class ModbusCharger:
         polls = self._modbus.polls
         self._polls = [(names[0], *self._modbus.span(names)) for names in [*polls.core, *polls.rare]]
         self._plan = PollPlan(len(polls.core), len(polls.rare), self._modbus.read_gap_s)
-        self._gate = WriteGate(self._part, self._rewrite_s())
+        self._gate = WriteGate(self._part, rewrite_s(self._part, failsafe_s))
         self._builder = ReadingBuilder(self._modbus)
         self._shown_ns = 0
         self.reading: ChargerReading = self._builder.reading
@@ -258,11 +258,3 @@ class ModbusCharger:
         if self._failsafe_a != 0.0 and not part.min_a <= self._failsafe_a <= part.max_a:
             detail = f"failsafe_a {self._failsafe_a:g} A; allowed: 0 or {part.min_a:g}..{part.max_a:g} A"
             raise PortFault(FaultKind.RANGE, self.name, dog.current_set, detail)
-
-    def _rewrite_s(self) -> float:
-        """Return how often the set-point must be repeated: well within its validity. 0: never."""
-        dog = self._part.watchdog
-        times_s = [dog.keep_alive_s]
-        if dog.kind == "per_setpoint":
-            times_s.append(self._failsafe_s / 3)
-        return min((t for t in times_s if t > 0.0), default=0.0)

@@ -52,6 +52,14 @@ class PollPlan:
         self._step = 0
 
 
+def rewrite_s(part: ChargerPart, failsafe_s: float) -> float:
+    """Return how often the set-point must be repeated, s: well within its validity `failsafe_s`. 0: never."""
+    times_s = [part.watchdog.keep_alive_s]
+    if part.watchdog.kind == "per_setpoint":
+        times_s.append(failsafe_s / 3)
+    return min((t for t in times_s if t > 0.0), default=0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Write:
     """Name one write: the register and its value in SI units."""

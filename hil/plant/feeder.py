@@ -8,9 +8,12 @@ amps at unity power factor, in phase with its own voltage (a charger is current 
 collapse has a defined outcome instead of none. Tripping under 0.85 of 230 V is the car's business.
 """
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from hil.plant.kernel import kernel
 
 U_NOM_V = 230.0
 KNEE_V = 0.8 * U_NOM_V  # below it constant power turns into constant impedance
@@ -30,6 +33,45 @@ class Solution(NamedTuple):
     iterations: int
 
 
+@kernel
+def currents(load_va: Any, ev_a: Any, v_v: Any, current_a: Any) -> None:
+    """Write the amps at the volts `v_v` into `current_a`; `load_va` holds the conjugate of the power."""
+    for i in range(len(v_v)):
+        v = v_v[i]
+        mag_v = math.sqrt(v.real * v.real + v.imag * v.imag)
+        knee_v = max(mag_v, KNEE_V)
+        dead_v = max(mag_v, DEAD_V)
+        factor = load_va[i] / (knee_v * knee_v) + ev_a[i] / dead_v  # conj(S) V / |V|^2 = conj(S / V)
+        current_a[i] = factor * v
+
+
+@kernel
+def iterate(z_ohm: Any, v0_v: Any, load_va: Any, ev_a: Any, v_v: Any, current_a: Any, new_v: Any) -> int:
+    """Iterate V <- V0 - Z I(V) in place until no node moves by more than the tolerance; return the iterations.
+
+    The number is negative where it gave up: because the steps do not shrink, or because the limit is reached.
+    """
+    before = math.inf
+    for k in range(1, FIXED_POINT_LIMIT + 1):
+        currents(load_va, ev_a, v_v, current_a)
+        np.dot(z_ohm, current_a, new_v)
+        moved = 0.0
+        for i in range(len(v_v)):
+            new_v[i] = v0_v[i] - new_v[i]
+            step = new_v[i] - v_v[i]
+            square = step.real * step.real + step.imag * step.imag
+            if square > moved or square != square:  # a NaN stays
+                moved = square
+            v_v[i] = new_v[i]
+        moved = math.sqrt(moved)
+        if moved < TOLERANCE_V:
+            return k
+        if not moved < 2.0 * before:  # diverges, or NaN
+            return -k
+        before = moved
+    return -FIXED_POINT_LIMIT
+
+
 class FeederSolver:
     """Solve node volts for household power and car amps, starting from the last volts.
 
@@ -39,11 +81,8 @@ class FeederSolver:
     """
 
     __slots__ = (
-        "_factor",
-        "_mag",
         "_of_phase",
         "_residual",
-        "_unit",
         "current_a",
         "ev_a",
         "load_va",
@@ -70,9 +109,6 @@ class FeederSolver:
         self.ev_a = np.zeros(n)
         self._of_phase = np.zeros((3, n))
         self._of_phase[phase, np.arange(n)] = 1.0
-        self._mag = np.empty(n)
-        self._factor = np.empty(n)
-        self._unit = np.empty(n, dtype=complex)
         self._residual = np.empty(n, dtype=complex)
 
     def solve(self, load_va: np.ndarray, ev_a: np.ndarray, out: np.ndarray | None = None) -> Solution:
@@ -124,38 +160,10 @@ class FeederSolver:
         slope: np.ndarray = (unit.conj()[:, None] * dv).real
         return slope if i_op is None else slope[:, 0]
 
-    def _currents(self) -> None:
-        """Write the amps at the present volts into `current_a`; `load_va` holds the conjugate of the power."""
-        v = self.v_v
-        np.abs(v, out=self._mag)
-        np.maximum(self._mag, KNEE_V, out=self._factor)
-        np.square(self._factor, out=self._factor)
-        np.multiply(self.load_va, v, out=self.current_a)  # conj(S) V / |V|^2 = conj(S / V)
-        self.current_a /= self._factor
-        low = self._mag < KNEE_V
-        if low.any():
-            np.maximum(self._mag, DEAD_V, out=self._mag)
-        np.divide(self.ev_a, self._mag, out=self._mag)
-        np.multiply(self._mag, v, out=self._unit)
-        self.current_a += self._unit
-
     def _fixed_point(self) -> tuple[bool, int]:
-        """Iterate V <- V0 - Z I(V) until no node moves by more than the tolerance; give up where it does not shrink."""
-        before = np.inf
-        for k in range(1, FIXED_POINT_LIMIT + 1):
-            self._currents()
-            np.dot(self.z_ohm, self.current_a, out=self._residual)
-            np.subtract(self.v0_v, self._residual, out=self._residual)
-            self.v_v -= self._residual
-            np.abs(self.v_v, out=self._mag)
-            moved = self._mag.max()
-            self.v_v[:] = self._residual
-            if moved < TOLERANCE_V:
-                return True, k
-            if not moved < 2.0 * before:  # diverges, or NaN
-                return False, k
-            before = moved
-        return False, FIXED_POINT_LIMIT
+        """Iterate V <- V0 - Z I(V) from the last volts."""
+        k: int = iterate(self.z_ohm, self.v0_v, self.load_va, self.ev_a, self.v_v, self.current_a, self._residual)
+        return k > 0, abs(k)
 
     def _newton(self) -> tuple[bool, int]:
         """Solve V - V0 + Z I(V) = 0 with halved steps where a whole one does not help."""
@@ -187,7 +195,7 @@ class FeederSolver:
         return False, NEWTON_LIMIT
 
     def _mismatch(self) -> np.ndarray:
-        self._currents()
+        currents(self.load_va, self.ev_a, self.v_v, self.current_a)
         error: np.ndarray = self.v_v - self.v0_v + self.z_ohm @ self.current_a
         return error
 

@@ -18,6 +18,7 @@ from hil.plant.kernel import kernel
 from hil.plant.pilot import Pilot, amps_of_duty, duty_of_amps
 from hil.plant.table import spec_table, state_table
 from hil.plant.view import EvseView
+from hil.plant.watchdog import ANY_TRAFFIC
 
 __all__ = ["EvSpec", "EvseSpec", "EvseView", "Fleet", "Pilot", "amps_of_duty", "duty_of_amps"]
 
@@ -81,6 +82,9 @@ class Fleet:
     """
 
     __slots__ = (
+        "_armed_at_s",
+        "_failsafe_s",
+        "_fed_by_traffic",
         "_specs",
         "_states",
         "applied_a",
@@ -117,10 +121,13 @@ class Fleet:
         self.n = len(self.evse)
         self.now_s = 0.0
         self._specs, self._states = spec_table(self.evse, self.ev), state_table(self.n)
+        self._fed_by_traffic: np.ndarray = self._specs["watchdog"] == ANY_TRAFFIC
         self.drawn_a = np.zeros((self.n, PHASES))
         self.volt_v = np.full((self.n, PHASES), np.nan)
         self.external_a = np.full((self.n, PHASES), np.nan)
         states = self._states
+        self._armed_at_s: np.ndarray = states["armed_at_s"]
+        self._failsafe_s: np.ndarray = states["failsafe_s"]
         self.external_cp: np.ndarray = states["external_cp"]
         self.pwm_a: np.ndarray = states["pwm_a"]
         self.state: np.ndarray = states["state"]
@@ -179,6 +186,14 @@ class Fleet:
         step_all(self._specs, self._states, now_s, dt_s, volt_v, self.external_a, self.drawn_a, self.volt_v)
         self.now_s = now_s
         return self.drawn_a
+
+    def touch(self, rows: np.ndarray, now_s: float) -> None:
+        """Tell the watchdogs of the chargers `rows` (N,) bool of a valid request at `now_s`, s; see EvseView.touch."""
+        fed = rows & self._fed_by_traffic & self.power_on
+        self._armed_at_s[fed] = now_s
+        self.failsafe_active[fed] = False
+        time_out_s = self._failsafe_s[fed]
+        self.failsafe_remaining_s[fed] = np.where(time_out_s > 0.0, time_out_s, math.inf)
 
     def view(self, i: int) -> EvseView:
         """Return what the registers of charger i are made of."""

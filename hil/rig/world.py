@@ -14,7 +14,7 @@ from hil.plant.feeder import FeederSolver
 from hil.plant.fleet import Fleet
 from hil.plant.household import HouseholdSeries
 from hil.plant.transformer import Transformer
-from hil.rig.assembler import Assembly
+from hil.rig.assembler import CONNECTION_NODE, Assembly
 
 PHASES = 3
 
@@ -48,7 +48,10 @@ class World:
         self.solver = FeederSolver(network.z_ohm, network.v0_v, network.phase)
         self.households = HouseholdSeries(assembly.households)
         self.transformer = Transformer()
-        self._phase = network.phase
+        m = len(assembly.nodes)
+        self._node_v, self._node_a = np.full((m, PHASES), np.nan), np.full((m, PHASES), np.nan)
+        self._node_w = np.full(m, np.nan)
+        self._connections = (np.arange(self.n) + CONNECTION_NODE, network.phase[self.customer_of])
         self._ev_a = np.zeros(len(network.phase))
         self._load_va = np.zeros(len(network.phase), dtype=complex)
         self.customer_v = np.abs(network.v0_v[: self.customers]).astype(float)
@@ -100,19 +103,18 @@ class World:
         self._events_until(t_s)
 
     def node_values(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return volts (M, 3), amps (M, 3) and watts (M,) at the nodes of the plan; phases without customer NaN."""
-        m = len(self.assembly.nodes)
-        volts = np.full((m, PHASES), np.nan)
-        amps = np.full((m, PHASES), np.nan)
-        watts = np.full(m, np.nan)
-        volts[:2] = self.bus_v
-        amps[:2] = self.head_a
-        watts[:2] = self.head_w
-        rows = np.arange(self.n) + 2
-        phase = self._phase[self.customer_of]
-        volts[rows, phase] = self.customer_v[self.customer_of]
-        amps[rows, phase] = self.customer_a[self.customer_of]
-        watts[rows] = self.customer_v[self.customer_of] * self.customer_a[self.customer_of]
+        """Return volts (M, 3), amps (M, 3) and watts (M,) at the nodes of the plan; phases without customer NaN.
+
+        The next call overwrites them.
+        """
+        volts, amps, watts = self._node_v, self._node_a, self._node_w
+        volts[:CONNECTION_NODE] = self.bus_v
+        amps[:CONNECTION_NODE] = self.head_a
+        watts[:CONNECTION_NODE] = self.head_w
+        customer_v, customer_a = self.customer_v[self.customer_of], self.customer_a[self.customer_of]
+        volts[self._connections] = customer_v
+        amps[self._connections] = customer_a
+        watts[CONNECTION_NODE:] = customer_v * customer_a
         return volts, amps, watts
 
     def drop_sessions_until(self, t_s: float) -> None:

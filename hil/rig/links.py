@@ -1,0 +1,230 @@
+"""Model the links between the world and the controller in virtual time, with each device's own pacing.
+
+What the clients of `instruments` do on real sockets is done here in steps: a charger's values are read one after the
+other and dated by the oldest of them, orders go through the same `WriteGate` (a KEBA P30 resumes with two writes, the
+current first), set-points are repeated where their validity asks for it, and after a mended link the client
+identifies first, then sends the order, then reads a complete new set. A request takes no time.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from controller.law import image
+from controller.law.names import Quality
+from hil.rig.assembler import Assembly
+from hil.rig.world import World
+from instruments import catalog
+from instruments.modbus_charger import BACKOFF_FIRST_S, BACKOFF_LAST_S
+from instruments.modbus_pacing import TAKEN_A, WriteGate, rewrite_s
+
+NS = 1_000_000_000
+EPOCH_NS = 1_000 * NS  # the virtual monotonic clock starts well above zero: 0 means "never" in the images
+NEVER_NS = np.iinfo(np.int64).max
+BEAT_NS = NS
+FLOAT_STEP = 2.0**-16  # what a float32 register resolves of 230 V; a finer meter shows no more than that
+
+
+class ChargerLinks:
+    """Read and write the chargers of a world, filling the charger fields of an INPUT image.
+
+    Arrays are (N,); `up` says where the client has its connection, `told_a` what the device acknowledged last (A, NaN
+    unknown).
+    """
+
+    def __init__(self, world: World, assembly: Assembly, inp: Any, now_ns: int) -> None:
+        self.world, self.inp = world, inp
+        self.names = assembly.charger_names
+        self.views = [world.fleet.view(i) for i in range(world.n)]
+        parts = [catalog.charger_of(model) for model in assembly.models]
+        modbus = [catalog.modbus_of(model) for model in assembly.models]
+        self._step_v = np.array([[part.voltage_step_v or FLOAT_STEP] for part in parts])
+        self._step_a = np.array([[part.current_step_a or FLOAT_STEP] for part in parts])
+        self._poll_ns = _ns([part.read_gap_s for part in modbus])
+        self._cycle_ns = _ns([cycle_s(model) for model in assembly.models])
+        self._core_ns = _ns([len(part.polls.core) * part.read_gap_s for part in modbus])
+        self._grid_ns = now_ns + (np.arange(world.n) % 7) * self._cycle_ns // 7  # not all in the same scan
+        self._next_poll_ns = np.full(world.n, now_ns)
+        self._next_read_ns = np.full(world.n, now_ns)
+        self._fresh = np.zeros(world.n, dtype=bool)  # a complete set was read in this connection
+        self.up = np.ones(world.n, dtype=bool)
+        self._retry_ns = np.zeros(world.n, dtype=np.int64)
+        self._backoff_s = np.full(world.n, BACKOFF_FIRST_S)
+        rewrites_s = [rewrite_s(part, evse.failsafe_s) for part, evse in zip(parts, assembly.evse, strict=True)]
+        self._gates = [WriteGate(part, again_s) for part, again_s in zip(parts, rewrites_s, strict=True)]
+        self._quantity = [{register.name: register.quantity for register in part.registers} for part in modbus]
+        self._gap_ns = _ns([part.timing.write_gap_s for part in parts])
+        self._again_ns = np.array([round(again_s * NS) if again_s > 0.0 else NEVER_NS for again_s in rewrites_s])
+        self._free_ns = np.zeros(world.n, dtype=np.int64)  # the pacing lets the next write out
+        self._repeat_ns = np.full(world.n, NEVER_NS)
+        self._asked_a = np.full(world.n, np.nan)
+        self._open = np.ones(world.n, dtype=bool)  # part of the order may still have to be sent
+        self.told_a = np.full(world.n, np.nan)
+
+    def read(self, t_s: float, now_ns: int) -> None:
+        """Take what the polls of this scan bring, and follow links that fall or come back."""
+        if self.world.link_cut.any() or not self.up.all():
+            self._follow(t_s, now_ns)
+        polled = (now_ns >= self._next_poll_ns) & self.up
+        if not polled.any():
+            return
+        self._next_poll_ns[polled] = now_ns + self._poll_ns[polled]
+        self.world.fleet.touch(polled, t_s)
+        whole = np.flatnonzero(polled & (now_ns >= self._next_read_ns))
+        if len(whole):
+            self._values(whole, now_ns)
+        dated = polled & self._fresh
+        self.inp.charger_change_ns[dated] = now_ns - (self._cycle_ns - self._poll_ns)[dated]
+
+    def write(self, t_s: float, now_ns: int, allowed_a: np.ndarray) -> None:
+        """Send what changed, what is left of an order, or what must be repeated, no faster than the pacing."""
+        due = (allowed_a != self._asked_a) | self._open | (now_ns >= self._repeat_ns)
+        due &= (now_ns >= self._free_ns) & self.up
+        if due.any():
+            for i in np.flatnonzero(due):
+                self._order(int(i), float(allowed_a[i]), t_s, now_ns)
+
+    def _values(self, rows: np.ndarray, now_ns: int) -> None:
+        """Copy the values of chargers `rows` at the resolution of their registers."""
+        inp, fleet = self.inp, self.world.fleet
+        self._next_read_ns[rows] = now_ns + self._cycle_ns[rows] - (now_ns - self._grid_ns[rows]) % self._cycle_ns[rows]
+        volts = _rounded(self.world.terminal_v[rows], self._step_v[rows])
+        wired = ~np.isnan(volts)
+        amps = _rounded(fleet.drawn_a[rows], self._step_a[rows])
+        inp.charger_v[rows] = volts
+        inp.charger_a[rows] = np.where(wired, amps, np.nan)
+        inp.charger_w[rows] = np.where(wired, volts * amps, 0.0).sum(axis=1)
+        inp.charger_wh[rows] = fleet.session_wh[rows]
+        inp.charger_state[rows] = fleet.state[rows]
+        limit_a = fleet.applied_a[rows]
+        inp.charger_limit_a[rows] = limit_a
+        inp.session_no[rows] = fleet.session_no[rows]
+        inp.charger_quality[rows] = Quality.GOOD
+        inp.charger_link[rows] = 1
+        self._fresh[rows] = True
+        over = limit_a > self.told_a[rows] + TAKEN_A
+        if over.any():
+            for i in rows[over]:
+                self._open[i] |= self._gates[i].observe(float(fleet.applied_a[i]), now_ns)
+
+    def _order(self, i: int, want_a: float, t_s: float, now_ns: int) -> None:
+        """Send the next part of an order to charger i; RuntimeError for one that its client would refuse."""
+        gate = self._gates[i]
+        if why := gate.check(want_a):
+            raise RuntimeError(f"{self.names[i]}: the law ordered {why}")
+        self._asked_a[i] = want_a
+        write = gate.next(want_a, now_ns)
+        self._open[i] = write is not None
+        if write is None:
+            return
+        quantity = self._quantity[i][write.register]
+        self.views[i].set(quantity, write.value, t_s)
+        gate.done(write, now_ns)
+        self.told_a[i] = gate.sent_a
+        self._free_ns[i] = now_ns + self._gap_ns[i]
+        if quantity == "setpoint_a" and self._again_ns[i] != NEVER_NS:
+            self._repeat_ns[i] = now_ns + self._again_ns[i]
+
+    def _follow(self, t_s: float, now_ns: int) -> None:
+        """Lose the links that were cut; try the lost ones again with the client's back-off."""
+        cut, inp = self.world.link_cut, self.inp
+        for i in np.flatnonzero(cut | ~self.up):
+            if self.up[i]:
+                self.up[i] = self._fresh[i] = False
+                inp.charger_link[i] = 0
+                inp.charger_quality[i] = Quality.BAD
+                self._backoff_s[i] = BACKOFF_FIRST_S
+            elif now_ns < self._retry_ns[i]:
+                continue
+            elif not cut[i]:
+                self._reopen(int(i), t_s, now_ns)
+                continue
+            self._retry_ns[i] = now_ns + round(self._backoff_s[i] * NS)
+            self._backoff_s[i] = min(2.0 * self._backoff_s[i], BACKOFF_LAST_S)
+
+    def _reopen(self, i: int, t_s: float, now_ns: int) -> None:
+        """Connect anew: identify, then the order, then a complete set of readings; nothing told before counts."""
+        self.up[i] = self._open[i] = True
+        self._gates[i].forget()
+        self.told_a[i] = np.nan
+        self.inp.charger_link[i] = 1
+        self.views[i].touch(t_s)
+        self._next_poll_ns[i] = now_ns + self._poll_ns[i]
+        self._next_read_ns[i] = now_ns + self._core_ns[i]
+
+
+class Links:
+    """Hold every link of a site in virtual time, and the INPUT image that they fill."""
+
+    def __init__(self, world: World, assembly: Assembly, t_s: float) -> None:
+        self.world = world
+        self.assembly = assembly
+        self.inp_bytes, self.inp = image.allocate("input", assembly.dims)
+        self._first_ns = EPOCH_NS - int(t_s * NS)
+        self.chargers = ChargerLinks(world, assembly, self.inp, self.now_ns(t_s))
+        self._publish_ns = round(assembly.rig.substation.publish_period_s * NS)
+        self._next_publish_ns = self._next_beat_ns = self.now_ns(t_s)
+
+    def now_ns(self, t_s: float) -> int:
+        """Return the virtual monotonic clock at scenario time `t_s`, ns."""
+        return self._first_ns + round(t_s * NS)
+
+    def latch(self, t_s: float, scan: int, random: np.random.Generator) -> Any:
+        """Refresh what is due and return the INPUT image for this scan."""
+        inp = self.inp
+        now_ns = self.now_ns(t_s)
+        inp.now_ns[0] = now_ns
+        inp.utc_ns[0] = round((self.assembly.start_utc_s + t_s) * NS)
+        inp.utc_offset_s[0] = self.assembly.utc_offset_s
+        inp.scan[0] = scan
+        random.random(out=inp.random_u)
+        self.chargers.read(t_s, now_ns)
+        if now_ns >= self._next_publish_ns:
+            self._next_publish_ns = now_ns + self._publish_ns
+            self._publish(now_ns)
+        if now_ns >= self._next_beat_ns:
+            self._next_beat_ns = now_ns + BEAT_NS
+            inp.order_beat_ns[:] = now_ns
+            inp.order_quality[:] = Quality.GOOD
+        return inp
+
+    def write(self, t_s: float, out: Any) -> None:
+        """Send the chargers what the law allowed."""
+        self.chargers.write(t_s, self.now_ns(t_s), out.allowed_a)
+
+    def _publish(self, now_ns: int) -> None:
+        """Publish the substation's values, but for what is frozen, and its order."""
+        inp, order = self.inp, self.world.order
+        volts, amps, watts = self.world.node_values()
+        utc_ns = inp.utc_ns[0]
+        inp.node_v[:] = volts
+        inp.node_v_change_ns[:] = now_ns
+        inp.node_v_stamp_utc_ns[:] = utc_ns
+        inp.node_v_quality[:] = Quality.GOOD
+        inp.node_a_quality[:] = Quality.GOOD
+        inp.node_temp_c[0] = self.world.temperature_c
+        frozen = {0 if name == "transformer" else 1 for name, quantity in self.world.frozen if quantity == "A"}
+        live = slice(None) if not frozen else [m for m in range(len(watts)) if m not in frozen]
+        inp.node_a[live] = amps[live]
+        inp.node_w[live] = watts[live]
+        inp.node_a_change_ns[live] = now_ns
+        inp.node_a_stamp_utc_ns[live] = utc_ns
+        if order is not None:
+            inp.order_w[order.node] = order.limit_w
+            inp.order_from_s[order.node] = order.from_s
+            inp.order_to_s[order.node] = order.to_s
+
+
+def cycle_s(model: catalog.Model) -> float:
+    """Return how long a complete fresh reading of a charger takes, s: its core polls and one rare poll."""
+    part = catalog.modbus_of(model)
+    return (len(part.polls.core) + bool(part.polls.rare)) * part.read_gap_s
+
+
+def _ns(times_s: list[float]) -> np.ndarray:
+    return np.array([round(time_s * NS) for time_s in times_s], dtype=np.int64)
+
+
+def _rounded(values: np.ndarray, step: np.ndarray) -> np.ndarray:
+    rounded: np.ndarray = np.rint(values / step) * step
+    return rounded
