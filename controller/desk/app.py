@@ -61,6 +61,8 @@ class Desk(App[None]):
         Binding("q", "quit", "leave"),
         Binding("ctrl+q", "hint", priority=True),
         Binding("escape", "all", "all"),
+        Binding("left", "sideways(-8)", show=False),
+        Binding("right", "sideways(8)", show=False),
         *(
             Binding(key, f"move({by})", show=False)
             for key, by in (
@@ -202,6 +204,10 @@ class Desk(App[None]):
     def action_move(self, by: int) -> None:
         """Move the cursor."""
         self.table.move(by)
+
+    def action_sideways(self, by: int) -> None:
+        """Show columns that do not fit."""
+        self.table.scroll_to(x=self.table.scroll_offset.x + by, animate=False)
 
     def action_faults(self) -> None:
         """Show only what is wrong, or everything again."""

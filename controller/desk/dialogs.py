@@ -12,7 +12,7 @@ KEYS = """\
 1 2 3      feeder, chargers, loop
 /          show only rows with this text; esc shows all
 f          show only faults, or all again
-up down    move the cursor; page up, page down, home, end
+up down    move the cursor; page up, page down, home, end; left and right show more columns
 o          order a lower limit for the charger under the cursor: amps, or amps and minutes
 r          release that order
 ?          this page

@@ -7,7 +7,7 @@ from desk_street import UTC_NS, write_site
 from textual.widgets import Button
 
 from controller.desk import rows
-from controller.desk.__main__ import main
+from controller.desk.__main__ import main, svg
 from controller.desk.app import Desk
 from controller.desk.dialogs import Confirm, Help
 from controller.desk.orders import mailbox_post
@@ -28,14 +28,14 @@ def plain(desk: Desk, where: str) -> str:
 @pytest.mark.parametrize("name", ["feeder", "chargers", "loop"])
 def test_the_screen_looks_as_it_did(seat, golden, name):
     async def scene(desk, pilot):
-        golden(name, desk.export_screenshot())
+        golden(name, svg(desk))
 
     seat(scene, first=name)
 
 
 def test_old_numbers_look_as_they_did(seat, golden):
     async def scene(desk, pilot):
-        golden("stale", desk.export_screenshot())
+        golden("stale", svg(desk))
 
     seat(scene, late_s=12.3)
 
@@ -52,6 +52,17 @@ def test_keys_change_the_screen(seat):
         assert desk.now == "chargers"
         await pilot.press("escape")
         assert not isinstance(desk.screen, Help)
+
+    seat(scene)
+
+
+def test_columns_that_do_not_fit_are_reached(seat):
+    async def scene(desk, pilot):
+        await pilot.resize_terminal(60, 26)
+        await pilot.press("right", "right")
+        assert desk.table.scroll_offset.x == 16
+        await pilot.press("left", "left", "left")
+        assert desk.table.scroll_offset.x == 0
 
     seat(scene)
 
@@ -223,5 +234,6 @@ def test_a_picture_is_written_and_a_missing_run_is_named(window, tmp_path, capsy
     out = tmp_path / "desk.svg"
     assert main([str(tmp_path / "site.json"), "--screenshot", str(out), "--screen", "feeder"]) == 0
     assert "transformer" in out.read_text()
+    assert "@font-face" not in out.read_text()  # a picture fetches nothing
     assert main([str(tmp_path / "gone.json")]) == 3
     assert "gone.json: no such file" in capsys.readouterr().err
