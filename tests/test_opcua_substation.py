@@ -29,11 +29,11 @@ class Scenario:
         return time.monotonic_ns() + AHEAD_NS
 
 
-def client_of(port: int, points=POINTS, model=MODEL, **login: str) -> SubstationClient:
+def client_of(port: int, points=POINTS, model=None, **login: str) -> SubstationClient:
     address = f"opc.tcp://127.0.0.1:{port}"
     clock = Scenario()
     return SubstationClient(
-        "sub", load_model(model), address, points, M, clock_ns=time.monotonic_ns, utc_ns=clock.utc_ns, **login
+        "sub", model or load_model(MODEL), address, points, M, clock_ns=time.monotonic_ns, utc_ns=clock.utc_ns, **login
     )
 
 
@@ -341,22 +341,18 @@ def test_acknowledgements_follow_the_heartbeat_and_stop_with_the_scan(station):
 def test_another_identity_and_a_missing_group_are_refused_by_name(station):
     async def scene():
         model = load_model(MODEL)
-        identity = model.opcua.identity.model_copy(update={"product": "toaster"})
-        other = model.model_copy(update={"opcua": model.opcua.model_copy(update={"identity": identity})})
-        for twin, points, told in (
-            (SubstationTwin(GROUPS, other), POINTS, "voltbench toaster"),
-            (SubstationTwin({"head": 1}), POINTS, "MMXU_transformer"),
+        for change, points, told in (
+            ({"product": "toaster"}, POINTS, "answers as 'voltbench substation 1', expected voltbench toaster"),
+            ({"namespace_uri": "urn:other"}, POINTS, "has no namespace urn:other; it has"),
+            ({}, POINTS | {"garage": [5]}, "no variable Substation/MMXU_garage/PhV"),
         ):
-            port = await twin.start()
-            client = client_of(port, points)
-            try:
-                with pytest.raises(PortFault, match=told) as caught:
-                    await client.open()
-                assert caught.value.kind is FaultKind.WRONG_IDENTITY
-                assert caught.value.device == "sub"
-            finally:
-                await client.close()
-                await twin.stop()
+            identity = model.opcua.identity.model_copy(update=change)
+            wanted = model.model_copy(update={"opcua": model.opcua.model_copy(update={"identity": identity})})
+            client = client_of(station.port, points, wanted)
+            with pytest.raises(PortFault, match=told) as caught:
+                await client.open()
+            assert caught.value.kind is FaultKind.WRONG_IDENTITY
+            assert caught.value.device == "sub"
 
     station.run(scene)
 
