@@ -85,16 +85,14 @@ def write_rig(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-@pytest.fixture
-def voltbench(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Return a function that runs the command in an empty folder and returns how it ended."""
-    (tmp_path / "cwd").mkdir()
+@pytest.fixture(scope="session")
+def run_voltbench(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs the command in an empty folder (or in `cwd`) and returns how it ended."""
+    empty = tmp_path_factory.mktemp("cwd")
 
-    def run(*arguments: object, limit_s: float = 120.0) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: object, limit_s: float = 120.0, cwd: Path = empty) -> subprocess.CompletedProcess[str]:
         argv = [*VOLTBENCH, *map(str, arguments)]
-        return subprocess.run(
-            argv, cwd=tmp_path / "cwd", env=ENVIRONMENT, capture_output=True, text=True, timeout=limit_s
-        )
+        return subprocess.run(argv, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=limit_s)
 
     return run
 
