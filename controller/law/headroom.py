@@ -42,6 +42,8 @@ def reserve(
     hist_lo_a: Array,
     hist_slot: Array,
     obey_hi_a: Array,
+    span_hi_a: Array,
+    span_lo_a: Array,
     swing_a: Array,
     charger_trust: Array,
     reserved_a: Array,
@@ -58,25 +60,30 @@ def reserve(
         slot = now_ns[0] // width_ns
         passed = slot - hist_slot[i]
         if hist_slot[i] < 0 or passed < 0 or passed >= buckets:
+            back = hist_slot[i] >= 0 and passed < 0  # a clock that went back must not make us forget
             for b in range(buckets):
-                hist_hi_a[i, b] = last_a[i]
-                hist_lo_a[i, b] = last_a[i]
+                hist_hi_a[i, b] = max(span_hi_a[i], last_a[i]) if back else last_a[i]
+                hist_lo_a[i, b] = min(span_lo_a[i], last_a[i]) if back else last_a[i]
         else:
             for k in range(1, passed + 1):
                 hist_hi_a[i, (hist_slot[i] + k) % buckets] = last_a[i]
                 hist_lo_a[i, (hist_slot[i] + k) % buckets] = last_a[i]
-        hist_slot[i] = slot
-        near = int(obey_s[i] * 1e9 / width_ns) + 2
-        high, low, top = last_a[i], last_a[i], last_a[i]
-        for k in range(buckets):
-            b = (slot - k) % buckets
-            high = max(high, hist_hi_a[i, b])
-            low = min(low, hist_lo_a[i, b])
-            if k < near:
-                top = high
-        obey_hi_a[i] = top
-        swing_a[i] = high - low
-        held = top
+        if passed == 0 and hist_slot[i] == slot:  # only the last scan's limit is new
+            span_hi_a[i] = max(span_hi_a[i], last_a[i])
+            span_lo_a[i] = min(span_lo_a[i], last_a[i])
+            obey_hi_a[i] = max(obey_hi_a[i], last_a[i])
+        else:
+            near = int(obey_s[i] * 1e9 / width_ns) + 2
+            hist_slot[i] = slot
+            span_hi_a[i], span_lo_a[i] = last_a[i], last_a[i]
+            for k in range(buckets):
+                b = (slot - k) % buckets
+                span_hi_a[i] = max(span_hi_a[i], hist_hi_a[i, b])
+                span_lo_a[i] = min(span_lo_a[i], hist_lo_a[i, b])
+                if k < near:
+                    obey_hi_a[i] = span_hi_a[i]
+        swing_a[i] = span_hi_a[i] - span_lo_a[i]
+        held = obey_hi_a[i]
         if charger_trust[i] != DESIGN:
             for p in range(3):
                 if uses[i, p] == 1:

@@ -198,7 +198,9 @@ STATE_FIELDS: tuple[Field, ...] = (
     Field("hist_lo_a", "f8", "NR", "A", 0, "lowest amps allowed in each bucket of time"),
     Field("hist_slot", "i8", "N", "1", -1, "number of the present bucket"),
     Field("obey_hi_a", "f8", "N", "A", 0, "highest amps allowed within the obey time"),
-    Field("swing_a", "f8", "N", "A", 0, "highest minus lowest amps allowed until readings must show them"),
+    Field("span_hi_a", "f8", "N", "A", 0, "highest amps allowed until readings must show them"),
+    Field("span_lo_a", "f8", "N", "A", 0, "lowest amps allowed until readings must show them"),
+    Field("swing_a", "f8", "N", "A", 0, "the highest minus the lowest of those"),
     Field("ramp_a", "f8", "N", "A", 0, "position of the ramp"),
     # nodes; columns of MQ are the phases a, b, c in amps and all phases in watts
     Field("node_uses", "u1", "MP", "1", 0, "1 where a charger below uses the phase"),
