@@ -99,7 +99,7 @@ class World:
         inp.charger_link[:] = link
         fresh = self.node_fresh
         inp.node_a[fresh] = (self.node_sum(self.drawn) + self.other)[fresh]
-        inp.node_w[fresh] = (inp.node_a * 230.0).sum(axis=1)[fresh]
+        inp.node_w[fresh] = (inp.node_a[fresh] * 230.0).sum(axis=1)
         inp.node_v[fresh] = 230.0
         for kind in ("v", "a"):
             getattr(inp, f"node_{kind}_quality")[fresh] = 0
