@@ -6,12 +6,14 @@ current first), set-points are repeated where their validity asks for it, and af
 identifies first, then sends the order, then reads a complete new set. A request takes no time.
 """
 
+import math
 from typing import Any
 
 import numpy as np
 
 from controller.law import image
 from controller.law.names import Quality
+from hil.plant.kernel import kernel
 from hil.rig.assembler import Assembly
 from hil.rig.world import World
 from instruments import catalog
@@ -22,7 +24,49 @@ NS = 1_000_000_000
 EPOCH_NS = 1_000 * NS  # the virtual monotonic clock starts well above zero: 0 means "never" in the images
 NEVER_NS = np.iinfo(np.int64).max
 BEAT_NS = NS
+GOOD = int(Quality.GOOD)
 FLOAT_STEP = 2.0**-16  # what a float32 register resolves of 230 V; a finer meter shows no more than that
+
+
+@kernel
+def take(
+    now_ns: Any, polled: Any, poll_ns: Any, cycle_ns: Any, grid_ns: Any, next_poll_ns: Any, next_read_ns: Any,
+    fresh: Any, step_v: Any, step_a: Any, told_a: Any, terminal_v: Any, drawn_a: Any,
+    session_wh: Any, state: Any, applied_a: Any, session_no: Any, charger_v: Any, charger_a: Any,
+    charger_w: Any, charger_wh: Any, charger_state: Any, charger_limit_a: Any, seen_no: Any,
+    quality: Any, link: Any, change_ns: Any,
+) -> bool:  # fmt: skip
+    """Take the values of the `polled` chargers whose cycle is complete, at the resolution of their registers.
+
+    Every poll moves the reading's date: that of its oldest part. Returns whether one applies more than it was told.
+    """
+    over = False
+    for i in range(len(polled)):
+        if not polled[i]:
+            continue
+        next_poll_ns[i] = now_ns + poll_ns[i]
+        if now_ns >= next_read_ns[i]:
+            next_read_ns[i] = now_ns + cycle_ns[i] - (now_ns - grid_ns[i]) % cycle_ns[i]
+            watts = 0.0
+            for k in range(3):
+                volts = np.rint(terminal_v[i, k] / step_v[i]) * step_v[i]
+                amps = np.rint(drawn_a[i, k] / step_a[i]) * step_a[i]
+                wired = not math.isnan(volts)
+                charger_v[i, k] = volts
+                charger_a[i, k] = amps if wired else math.nan
+                watts += volts * amps if wired else 0.0
+            charger_w[i] = watts
+            charger_wh[i] = session_wh[i]
+            charger_state[i] = state[i]
+            charger_limit_a[i] = applied_a[i]
+            seen_no[i] = session_no[i]
+            quality[i] = GOOD
+            link[i] = 1
+            fresh[i] = True
+            over = over or applied_a[i] > told_a[i] + TAKEN_A
+        if fresh[i]:
+            change_ns[i] = now_ns - cycle_ns[i] + poll_ns[i]
+    return over
 
 
 class ChargerLinks:
@@ -38,8 +82,8 @@ class ChargerLinks:
         self.views = [world.fleet.view(i) for i in range(world.n)]
         parts = [catalog.charger_of(model) for model in assembly.models]
         modbus = [catalog.modbus_of(model) for model in assembly.models]
-        self._step_v = np.array([[part.voltage_step_v or FLOAT_STEP] for part in parts])
-        self._step_a = np.array([[part.current_step_a or FLOAT_STEP] for part in parts])
+        self._step_v = np.array([part.voltage_step_v or FLOAT_STEP for part in parts])
+        self._step_a = np.array([part.current_step_a or FLOAT_STEP for part in parts])
         self._poll_ns = _ns([part.read_gap_s for part in modbus])
         self._cycle_ns = _ns([cycle_s(model) for model in assembly.models])
         self._core_ns = _ns([len(part.polls.core) * part.read_gap_s for part in modbus])
@@ -68,13 +112,18 @@ class ChargerLinks:
         polled = (now_ns >= self._next_poll_ns) & self.up
         if not polled.any():
             return
-        self._next_poll_ns[polled] = now_ns + self._poll_ns[polled]
         self.world.fleet.touch(polled, t_s)
-        whole = np.flatnonzero(polled & (now_ns >= self._next_read_ns))
-        if len(whole):
-            self._values(whole, now_ns)
-        dated = polled & self._fresh
-        self.inp.charger_change_ns[dated] = now_ns - (self._cycle_ns - self._poll_ns)[dated]
+        inp, fleet = self.inp, self.world.fleet
+        over = take(
+            now_ns, polled, self._poll_ns, self._cycle_ns, self._grid_ns, self._next_poll_ns, self._next_read_ns,
+            self._fresh, self._step_v, self._step_a, self.told_a, self.world.terminal_v, fleet.drawn_a,
+            fleet.session_wh, fleet.state, fleet.applied_a, fleet.session_no, inp.charger_v, inp.charger_a,
+            inp.charger_w, inp.charger_wh, inp.charger_state, inp.charger_limit_a, inp.session_no,
+            inp.charger_quality, inp.charger_link, inp.charger_change_ns,
+        )  # fmt: skip
+        if over:
+            for i in np.flatnonzero(polled & (inp.charger_limit_a > self.told_a + TAKEN_A)):
+                self._open[i] |= self._gates[i].observe(float(inp.charger_limit_a[i]), now_ns)
 
     def write(self, t_s: float, now_ns: int, allowed_a: np.ndarray) -> None:
         """Send what changed, what is left of an order, or what must be repeated, no faster than the pacing."""
@@ -83,29 +132,6 @@ class ChargerLinks:
         if due.any():
             for i in np.flatnonzero(due):
                 self._order(int(i), float(allowed_a[i]), t_s, now_ns)
-
-    def _values(self, rows: np.ndarray, now_ns: int) -> None:
-        """Copy the values of chargers `rows` at the resolution of their registers."""
-        inp, fleet = self.inp, self.world.fleet
-        self._next_read_ns[rows] = now_ns + self._cycle_ns[rows] - (now_ns - self._grid_ns[rows]) % self._cycle_ns[rows]
-        volts = _rounded(self.world.terminal_v[rows], self._step_v[rows])
-        wired = ~np.isnan(volts)
-        amps = _rounded(fleet.drawn_a[rows], self._step_a[rows])
-        inp.charger_v[rows] = volts
-        inp.charger_a[rows] = np.where(wired, amps, np.nan)
-        inp.charger_w[rows] = np.where(wired, volts * amps, 0.0).sum(axis=1)
-        inp.charger_wh[rows] = fleet.session_wh[rows]
-        inp.charger_state[rows] = fleet.state[rows]
-        limit_a = fleet.applied_a[rows]
-        inp.charger_limit_a[rows] = limit_a
-        inp.session_no[rows] = fleet.session_no[rows]
-        inp.charger_quality[rows] = Quality.GOOD
-        inp.charger_link[rows] = 1
-        self._fresh[rows] = True
-        over = limit_a > self.told_a[rows] + TAKEN_A
-        if over.any():
-            for i in rows[over]:
-                self._open[i] |= self._gates[i].observe(float(fleet.applied_a[i]), now_ns)
 
     def _order(self, i: int, want_a: float, t_s: float, now_ns: int) -> None:
         """Send the next part of an order to charger i; RuntimeError for one that its client would refuse."""
@@ -223,8 +249,3 @@ def cycle_s(model: catalog.Model) -> float:
 
 def _ns(times_s: list[float]) -> np.ndarray:
     return np.array([round(time_s * NS) for time_s in times_s], dtype=np.int64)
-
-
-def _rounded(values: np.ndarray, step: np.ndarray) -> np.ndarray:
-    rounded: np.ndarray = np.rint(values / step) * step
-    return rounded

@@ -13,10 +13,30 @@ import numpy as np
 from hil.plant.feeder import FeederSolver
 from hil.plant.fleet import Fleet
 from hil.plant.household import HouseholdSeries
+from hil.plant.kernel import kernel
 from hil.plant.transformer import Transformer
 from hil.rig.assembler import CONNECTION_NODE, Assembly
 
 PHASES = 3
+
+
+@kernel
+def meter(v_v: Any, current_a: Any, phase: Any, customer_v: Any, customer_a: Any, bus_v: Any, head_a: Any) -> float:
+    """Write volts and amps of customers, busbar and feeder head from complex node values; return the head's watts."""
+    customers = len(customer_v)
+    head = np.zeros(PHASES, dtype=np.complex128)
+    for i in range(len(v_v)):
+        head[phase[i]] += current_a[i]
+        if i < customers:
+            customer_v[i] = abs(v_v[i])
+            customer_a[i] = abs(current_a[i])
+    watts = 0.0
+    for k in range(PHASES):
+        volts = v_v[customers + k]
+        bus_v[k] = abs(volts)
+        head_a[k] = abs(head[k])
+        watts += volts.real * head[k].real + volts.imag * head[k].imag
+    return watts
 
 
 @dataclass(slots=True)
@@ -48,6 +68,7 @@ class World:
         self.solver = FeederSolver(network.z_ohm, network.v0_v, network.phase)
         self.households = HouseholdSeries(assembly.households)
         self.transformer = Transformer()
+        self._phase = network.phase
         m = len(assembly.nodes)
         self._node_v, self._node_a = np.full((m, PHASES), np.nan), np.full((m, PHASES), np.nan)
         self._node_w = np.full(m, np.nan)
@@ -84,21 +105,17 @@ class World:
         if dut >= 0 and np.isfinite(self.bench_terminal_v):
             self.terminal_v[dut, 0] = self.bench_terminal_v
         amps = self.fleet.step(t_s, dt_s, self.terminal_v)
-        np.max(amps, axis=1, out=self.drawn_a)
+        np.maximum.reduce(amps, axis=1, out=self.drawn_a)
         self._ev_a[self.customer_of] = self.drawn_a
         if dut >= 0 and np.isfinite(self.bench_feeder_a):
             self._ev_a[self.customer_of[dut]] = self.bench_feeder_a
         self._load_va[: self.customers] = self.households.at(self.assembly.week_s + t_s)
         solution = self.solver.solve(self._load_va, self._ev_a)
         self.converged = solution.converged
-        volts = solution.v_v
-        np.abs(volts[: self.customers], out=self.customer_v)
-        np.abs(volts[self.customers :], out=self.bus_v)
-        head = self.solver.head_a()
-        np.abs(head, out=self.head_a)
-        self.head_w = float(np.sum((volts[self.customers :] * np.conj(head)).real))
-        np.abs(self.solver.current_a[: self.customers], out=self.customer_a)
-        load_pu = float(np.max(self.head_a)) / self.assembly.rig.feeder.transformer_a
+        self.head_w = meter(
+            solution.v_v, self.solver.current_a, self._phase, self.customer_v, self.customer_a, self.bus_v, self.head_a
+        )
+        load_pu = float(self.head_a.max()) / self.assembly.rig.feeder.transformer_a
         self.temperature_c = self.transformer.step(load_pu, self.assembly.rig.feeder.ambient_c, dt_s)
         self._events_until(t_s)
 

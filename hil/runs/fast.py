@@ -1,13 +1,17 @@
 """Run a rig in virtual time, with and without control, and hold both traces."""
 
 import json
+import multiprocessing
+import os
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from controller.runtime.ledger import LedgerWriter
+from controller.runtime.process import die_with_parent, ignore_sigint
 from hil.rig.assembler import Assembly
 from hil.rig.lockstep import Lockstep
 from hil.runs.recorder import TraceRecorder
@@ -15,6 +19,7 @@ from hil.runs.trace import CONTROLLED, UNCONTROLLED, Trace
 
 PREROLL_S = 10.0
 SETTLE_STEP_S = 1.0
+BESIDE_STEPS = 5_000  # from here on a process of its own for the uncontrolled run is worth its start of two seconds
 LONG_S = 600.0  # a run longer than this steps by a second where nothing else is asked for
 
 
@@ -54,6 +59,56 @@ def run_fast(
         if run.ledger is not None:
             run.ledger.close()
     return FastRun(recorder.trace(), run.world.log, run.scan)
+
+
+class UncontrolledTwin:
+    """Run the scenario without control beside the controlled run: in a process of its own where that pays.
+
+    Use it as a context: leaving it before `trace` was asked for ends the process.
+    """
+
+    __slots__ = ("_assembly", "_for_s", "_process", "_receive", "_step_s")
+
+    def __init__(self, assembly: Assembly, for_s: float, step_s: float) -> None:
+        self._assembly, self._for_s, self._step_s = assembly, for_s, step_s
+        self._process: multiprocessing.process.BaseProcess | None = None
+        self._receive: Connection | None = None
+
+    def __enter__(self) -> "UncontrolledTwin":
+        """Start the process for a long run; a short one is over before a process has imported what it needs."""
+        if self._for_s / self._step_s >= BESIDE_STEPS and (os.cpu_count() or 1) > 1:
+            context = multiprocessing.get_context("spawn")
+            self._receive, send = context.Pipe(duplex=False)
+            self._process = context.Process(
+                target=_run_beside, args=(send, self._assembly, self._for_s, self._step_s), daemon=True
+            )
+            self._process.start()
+            send.close()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the process."""
+        if self._process is not None and self._receive is not None:
+            self._receive.close()
+            self._process.terminate()
+            self._process.join()
+
+    def trace(self) -> Trace:
+        """Return the uncontrolled run; it is run now where it has no process. RuntimeError where that died."""
+        if self._receive is None:
+            return run_fast(self._assembly, self._for_s, self._step_s, controlled=False).trace
+        try:
+            found: Trace = self._receive.recv()
+        except EOFError as error:
+            raise RuntimeError("the uncontrolled run ended early; its own words are above") from error
+        return found
+
+
+def _run_beside(send: Connection, assembly: Assembly, for_s: float, step_s: float) -> None:
+    """Run without control and send the trace back."""
+    ignore_sigint()
+    die_with_parent()
+    send.send(run_fast(assembly, for_s, step_s, controlled=False).trace)
 
 
 def write_log(path: Path, log: list[dict[str, Any]]) -> None:

@@ -170,13 +170,13 @@ def _charger(ax: Axes, run: Trace, other: Trace | None, i: int, top_a: float) ->
     ax.plot(*thin(t, allowed, 500), color=INK, linewidth=1.0, drawstyle="steps-post")
     seen = set()
     starts = np.flatnonzero(np.diff(run.reason[:, i], prepend=255))
-    for k, start in enumerate(starts):
-        end = starts[k + 1] if k + 1 < len(starts) else len(t) - 1
-        code = int(run.reason[start, i])
+    ends = np.append(starts[1:], len(t) - 1)
+    for code in np.unique(run.reason[starts, i]).tolist():
         colour, hatch = REASON_LOOKS.get(code, (GREY, "||||"))
         seen.add(code)
-        bar = [(t[start], t[end] - t[start])]
-        ax.broken_barh(bar, (-0.19 * top_a, 0.13 * top_a), facecolor=colour, edgecolor=INK, hatch=hatch, linewidth=0)
+        mine = run.reason[starts, i] == code
+        bars = [(t[start], t[end] - t[start]) for start, end in zip(starts[mine], ends[mine], strict=True)]
+        ax.broken_barh(bars, (-0.19 * top_a, 0.13 * top_a), facecolor=colour, edgecolor=INK, hatch=hatch, linewidth=0)
     ax.set_ylim(-0.21 * top_a, top_a)
     ax.set_yticks([a for a in (0, 6, 16, 32, 63) if a < top_a])
     return seen

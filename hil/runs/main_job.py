@@ -16,7 +16,7 @@ from hil.rig.precheck import precheck
 from hil.rig.references import Problem
 from hil.rig.rigfile import LoadedRig, RigError, load_rig
 from hil.runs.exits import DEVICE, INTERRUPTED, OK
-from hil.runs.fast import default_step_s, run_fast, write_log
+from hil.runs.fast import UncontrolledTwin, default_step_s, run_fast, write_log
 from hil.runs.folder import make_run_dir, write_manifest
 from hil.runs.indicators import flexpower
 from hil.runs.judging import verdict_plan
@@ -47,9 +47,11 @@ def run_rig(arguments: argparse.Namespace) -> int:
     if arguments.fast:
         step_s = arguments.step_s or default_step_s(assembly, for_s)
         say.print(f"virtual time: {for_s:g} s in steps of {step_s:g} s, with and without control")
-        found = run_fast(assembly, for_s, step_s, ledger_dir=run_dir)
-        write_log(run_dir / EVENTS, found.log)
-        return _finish(arguments, say, loaded, assembly, run_dir, for_s, found.trace, None, found.log, OK)
+        with UncontrolledTwin(assembly, for_s, step_s) as twin:
+            found = run_fast(assembly, for_s, step_s, ledger_dir=run_dir)
+            write_log(run_dir / EVENTS, found.log)
+            free = twin.trace()
+        return _finish(arguments, say, loaded, assembly, run_dir, for_s, found.trace, free, None, found.log, OK)
     return _run_live(arguments, say, loaded, assembly, run_dir, for_s)
 
 
@@ -72,7 +74,9 @@ def _run_live(
     if live.trace is None or len(live.trace.t_s) < 2 or (end == DEVICE and live.trace.t_s[-1] < 0):
         return end or DEVICE
     ran_s = for_s if end == OK else max(float(live.trace.t_s[-1]), 0.0)
-    return _finish(arguments, say, loaded, assembly, run_dir, ran_s, live.trace, live.timing, live.log, end)
+    say.print("the same scenario without control, in virtual time")
+    free = run_fast(assembly, ran_s, default_step_s(assembly, ran_s), controlled=False).trace
+    return _finish(arguments, say, loaded, assembly, run_dir, ran_s, live.trace, free, live.timing, live.log, end)
 
 
 def _progress(progress: Progress, task: Any) -> Callable[[float, float, str], None]:
@@ -102,13 +106,12 @@ def _finish(
     run_dir: Path,
     ran_s: float,
     controlled: Trace,
+    uncontrolled: Trace,
     timing: dict[str, Any] | None,
     log: list[dict[str, Any]],
     end: int,
 ) -> int:
-    """Run the uncontrolled twin, judge, write samples, verdicts, JUnit and report, and print the summary."""
-    step_s = arguments.step_s or default_step_s(assembly, ran_s)
-    uncontrolled = run_fast(assembly, ran_s, step_s, controlled=False).trace
+    """Judge the run beside its uncontrolled twin, write samples, verdicts, JUnit and report, print the summary."""
     plan = verdict_plan(assembly, log, ran_s)
     verdicts = judge(plan, controlled, uncontrolled, timing)
     code = exit_code(verdicts) if end == OK else end

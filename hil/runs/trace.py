@@ -1,7 +1,8 @@
 """Hold what one run did, sample by sample, and keep it as samples.parquet.
 
 Verdicts, indicators, pictures and exports read this and nothing else, so a run judged years later gives the same
-answer. Values are the plant's truth (what was drawn, what the volts were), beside what the controller decided.
+answer: volts and amps are float32 in memory as in the file (0.02 mV of 230 V, 2 uA of 32 A). Values are the plant's
+truth (what was drawn, what the volts were), beside what the controller decided.
 """
 
 import json
@@ -36,16 +37,16 @@ class Column(NamedTuple):
 COLUMNS: tuple[Column, ...] = (
     Column("t_s", "f8", "T", "s", "t_s", "scenario time; 0 is its start, the pre-roll is negative"),
     Column("utc_s", "f8", "T", "s", "utc_s", "UTC of the scenario, seconds of the Unix epoch"),
-    Column("customer_v", "f8", "TC", "V", "{}.customer_v", "line to neutral volts at the customer"),
-    Column("drawn_a", "f8", "TN", "A", "{}.drawn_a", "amps drawn, largest phase"),
-    Column("volt_v", "f8", "TN", "V", "{}.volt_v", "line to neutral volts at the charger, lowest phase in use"),
-    Column("allowed_a", "f8", "TN", "A", "{}.allowed_a", "amps allowed by the controller; +inf without one"),
-    Column("pwm_a", "f8", "TN", "A", "{}.pwm_a", "amps the control pilot advertises; 0 no PWM"),
+    Column("customer_v", "f4", "TC", "V", "{}.customer_v", "line to neutral volts at the customer"),
+    Column("drawn_a", "f4", "TN", "A", "{}.drawn_a", "amps drawn, largest phase"),
+    Column("volt_v", "f4", "TN", "V", "{}.volt_v", "line to neutral volts at the charger, lowest phase in use"),
+    Column("allowed_a", "f4", "TN", "A", "{}.allowed_a", "amps allowed by the controller; +inf without one"),
+    Column("pwm_a", "f4", "TN", "A", "{}.pwm_a", "amps the control pilot advertises; 0 no PWM"),
     Column("state", "i1", "TN", "1", "{}.state", "IEC 61851 state, 0 A to 5 F, -1 unknown"),
     Column("link", "?", "TN", "1", "{}.link", "the controller's link to the charger answers"),
     Column("reason", "u1", "TN", "1", "{}.reason", "what bound the charger: controller.law.names.Reason"),
     Column("failsafe_active", "?", "TN", "1", "{}.failsafe_active", "the charger applies its own fail-safe"),
-    Column("head_a", "f8", "TP", "A", "head.phase_{}_a", "amps through the feeder head"),
+    Column("head_a", "f4", "TP", "A", "head.phase_{}_a", "amps through the feeder head"),
     Column("head_w", "f8", "T", "W", "head.power_w", "active power through the feeder head"),
     Column("order_w", "f8", "T", "W", "head.order_w", "DSO order in force at the feeder head; +inf none"),
     Column("node_a_trust", "u1", "TM", "1", "{}.a_trust", "trust in the node's amps: controller.law.names.Trust"),
@@ -127,7 +128,7 @@ def blank(name: str, t_s: np.ndarray, chargers: Sequence[str], customers: Sequen
     arrays: dict[str, Any] = {}
     for column in COLUMNS:
         shape = tuple(sizes[letter] for letter in column.axes)
-        value = fill.get(column.name, np.nan if column.dtype == "f8" else 0)
+        value = fill.get(column.name, np.nan if column.dtype.startswith("f") else 0)
         arrays[column.name] = np.full(shape, value, dtype=column.dtype)
     arrays["t_s"] = np.asarray(t_s, dtype=float)
     n = len(chargers)
@@ -161,7 +162,10 @@ def save_samples(path: Path, traces: Sequence[Trace]) -> None:
     }
     table = pa.concat_tables(tables)
     table = table.replace_schema_metadata({"voltbench": json.dumps(meta)})
-    pq.write_table(table, path, compression="zstd", use_dictionary=["run"])
+    reals = [entry.name for entry in table.schema if pa.types.is_floating(entry.type)]
+    others = [name for name in table.column_names if name not in set(reals)]
+    # slowly changing reals split by byte plane take a seventh of the room, without loss
+    pq.write_table(table, path, compression="zstd", use_dictionary=others, use_byte_stream_split=reals)
 
 
 def load_samples(path: Path) -> dict[str, Trace]:
