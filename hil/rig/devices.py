@@ -3,8 +3,9 @@
 A device with a real address has no twin here; nothing else about the rig changes by that.
 """
 
+import errno
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,21 @@ HOST = "127.0.0.1"
 NS = 1_000_000_000
 BEAT_S = 1.0
 CP_B = 1
+
+
+class PortInUse(RuntimeError):
+    """Report a twin that cannot listen: its device, the port and what to do."""
+
+
+async def listen(device: str, port: int, started: Awaitable[int]) -> int:
+    """Wait for a twin of `device` to open its socket and return the port; PortInUse names the device."""
+    try:
+        return await started
+    except OSError as error:
+        place = f"port {port}" if port else "a free port"
+        reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be opened ({error.strerror})"
+        advice = "end what listens there, or give another port in the rig (0: a free one)"
+        raise PortInUse(f"{device}: {place} on {HOST} {reason}; {advice}") from error
 
 
 class Devices:
@@ -56,16 +72,18 @@ class Devices:
         return round((self.assembly.start_utc_s + self._clock_s()) * NS)
 
     async def start(self) -> dict[str, dict[str, Any]]:
-        """Open every socket and return {device: {model, role, address, unit}}."""
+        """Open every socket and return {device: {model, role, address, unit}}; PortInUse where one cannot be had."""
         rig = self.assembly.rig
         found: dict[str, dict[str, Any]] = {}
         ports: dict[str, tuple[str, int | None]] = {}
         for i, twin in self.chargers.items():
             part = rig.charger[i]
             unit = _setpoint_unit(self.assembly.models[i])
-            ports[part.name] = (f"modbus+tcp://{HOST}:{await twin.start(HOST, part.port)}", unit)
+            port = await listen(part.name, part.port, twin.start(HOST, part.port))
+            ports[part.name] = (f"modbus+tcp://{HOST}:{port}", unit)
         if self.substation is not None:
-            port = await self.substation.start(rig.substation.port)
+            wanted = rig.substation.port
+            port = await listen(rig.substation.name, wanted, self.substation.start(wanted))
             ports[rig.substation.name] = (f"opc.tcp://{HOST}:{port}", None)
         if self.bench is not None:
             ports |= await self.bench.start()
@@ -150,9 +168,10 @@ class BenchTwins:
 
     async def start(self) -> dict[str, tuple[str, int | None]]:
         """Open the sockets of source, load and adapter."""
-        source = await self._source_server.start(HOST, self.rig.source.port)
-        load = await self._load_server.start(HOST, self.rig.load.port)
-        adapter = await self.adapter.start(HOST, self.rig.adapter.port)
+        rig = self.rig
+        source = await listen(rig.source.name, rig.source.port, self._source_server.start(HOST, rig.source.port))
+        load = await listen(rig.load.name, rig.load.port, self._load_server.start(HOST, rig.load.port))
+        adapter = await listen(rig.adapter.name, rig.adapter.port, self.adapter.start(HOST, rig.adapter.port))
         return {
             self.rig.source.name: (f"TCPIP::{HOST}::{source}::SOCKET", None),
             self.rig.load.name: (f"TCPIP::{HOST}::{load}::SOCKET", None),

@@ -20,12 +20,13 @@ from controller.runtime.events import Events
 from controller.runtime.process import die_with_parent, ignore_sigint, on_sigterm
 from controller.runtime.site import Site, read_site
 from controller.runtime.store import Store
-from hil.rig.devices import Devices
+from hil.rig.devices import Devices, PortInUse
 from hil.rig.realtime import ADDRESSES, SITE, TRUTH, PlantSeed
 from hil.rig.truth import fill, truth_dtype
 from hil.rig.world import World
 
 NS = 1_000_000_000
+EXIT_FAULT = 3
 NEVER_NS = 1 << 62
 LINGER_NS = 3 * NS  # an orphan stays this long, so that the bench and the guard can confirm that outputs are off
 LATE_S = 0.5  # a step later than this restarts the deadlines instead of running after them
@@ -117,7 +118,7 @@ class Plant:
 
 
 def main(argv: list[str]) -> int:
-    """Load the seed and serve."""
+    """Load the seed and serve; 0 after a stop, 3 where a socket cannot be had, which is named on stderr."""
     ignore_sigint()
     die_with_parent()
     seed: Any = pickle.loads(Path(argv[0]).read_bytes())
@@ -129,7 +130,11 @@ def main(argv: list[str]) -> int:
         plant.end_ns = time.monotonic_ns() + (LINGER_NS if orphaned else 0)
 
     on_sigterm(end)
-    asyncio.run(plant.run())
+    try:
+        asyncio.run(plant.run())
+    except PortInUse as error:
+        print(error, file=sys.stderr)
+        return EXIT_FAULT
     return 0
 
 
