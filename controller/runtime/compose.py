@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from controller.law import image
+from controller.law.names import Trust
 from controller.runtime.histogram import Histogram
 from controller.runtime.store import Store
 
@@ -74,13 +75,14 @@ class OutputTap:
     is allowed: the scan needs inputs to start.
     """
 
-    __slots__ = ("_buffer", "_limit_ns", "_output", "_seen", "_store")
+    __slots__ = ("_buffer", "_limit_ns", "_met", "_output", "_seen", "_store")
 
     def __init__(self, store: Store, dims: image.Dims, limit_s: float) -> None:
         self._store = store
         self._buffer, self._output = image.allocate("output", dims)
         self._limit_ns = round(limit_s * 1e9)
         self._seen = 0
+        self._met = np.zeros(dims.n, dtype=bool)  # chargers whose readings the law has believed or held once
 
     def may_talk(self, now_ns: int) -> bool:
         """Say whether any I/O is allowed at `now_ns`: no scan yet, or one whose heartbeat is young enough."""
@@ -91,12 +93,17 @@ class OutputTap:
         if self._store.sequence == self._seen:
             return False
         self._seen = self._store.read(self._buffer)
+        self._met |= self._output.charger_trust != Trust.DESIGN
         return True
 
     def want_a(self, i: int, now_ns: int) -> float:
-        """Return the amps that charger `i` may draw; NaN while nothing may be written."""
+        """Return the amps that charger `i` may draw; NaN while nothing may be written.
+
+        Nothing is written before the law has seen the charger once: its 0 until then means unknown, and would pause
+        a car that charges within its limit while the controller restarts.
+        """
         self.refresh()
-        if self._seen == 0 or not self.may_talk(now_ns):
+        if not self._met[i] or not self.may_talk(now_ns):
             return float("nan")
         return float(self._output.allowed_a[i])
 

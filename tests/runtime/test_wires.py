@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from controller.law import image
+from controller.law.names import Trust
 from controller.runtime import compose, stores, wires, wires_status
 from controller.runtime.compose import ObeyClock, OutputTap
 from controller.runtime.events import Events, read_events
@@ -71,9 +72,10 @@ def events(site, tmp_path):
     log.close()
 
 
-def allow(site, amps, now_ns):
+def allow(site, amps, now_ns, trust=Trust.BELIEVED):
     buffer, out = image.allocate("output", site.image_dims())
     out.allowed_a[:] = amps
+    out.charger_trust[:] = trust
     out.now_ns[0] = now_ns
     stores.attach(site, "output.img").write(buffer, now_ns)
 
@@ -89,6 +91,15 @@ def test_nothing_is_written_before_the_first_scan_and_nothing_at_all_on_a_stale_
     assert math.isnan(tap.want_a(2, 11 * S + 1))
     allow(site, [1.0, 1.0, 1.0], 12 * S)
     assert tap.want_a(2, 12 * S) == 1.0
+
+
+def test_nothing_is_written_to_a_charger_that_the_law_has_never_seen(site):
+    tap = OutputTap(stores.attach(site, "output.img"), site.image_dims(), limit_s=1.0)
+    allow(site, [0.0, 6.0, 7.5], 10 * S, [Trust.DESIGN, Trust.BELIEVED, Trust.HELD])
+    assert math.isnan(tap.want_a(0, 10 * S))
+    assert [tap.want_a(i, 10 * S) for i in (1, 2)] == [6.0, 7.5]
+    allow(site, [0.0, 0.0, 0.0], 10 * S + 1, [Trust.BELIEVED, Trust.DESIGN, Trust.BELIEVED])
+    assert [tap.want_a(i, 10 * S + 1) for i in range(3)] == [0.0, 0.0, 0.0]  # seen once, then a limit always holds
 
 
 def test_a_reading_lands_in_its_row_with_every_field(site):
