@@ -35,7 +35,8 @@ def main(path: str) -> None:
             rows = rows_of(wheel, source)
             if len(rows) != count:
                 raise SystemExit(f"{source}: {len(rows)} rows, expected {count}: another version of ev2gym?")
-            write(TARGET / target, [key, *(f"{kind}_{unit}" for kind in KINDS)], rows)
+            kinds = KINDS[: len(rows[0]) - 1]  # the weekend's table has no workplace
+            write(TARGET / target, [key, *(f"{kind}_{unit}" for kind in kinds)], rows)
         means = sorted(row + [""] * (4 - len(row)) for row in rows_of(wheel, "mean-session-length-per.csv"))
         write(TARGET / "elaad_mean_stay.csv", ["arrival", *(f"{kind}_h" for kind in KINDS)], means)
         licence = next(name for name in wheel.namelist() if name.endswith("LICENSE"))

@@ -7,14 +7,10 @@ import numpy as np
 import pytest
 
 from profiles.errors import ProfileError
-from profiles.session import draw_sessions, load_transactions
+from profiles.session import KINDS, QUARTERS, draw_sessions, load_transactions, read_tables
 
 LOCAL = os.environ.get("VOLTBENCH_LOCAL_DATA", "")
 DAY_S = 86400.0
-WORKPLACE = pytest.param(
-    "workplace",
-    marks=pytest.mark.xfail(raises=IndexError, reason="the weekend arrivals have no workplace column: not handled yet"),
-)
 ELAAD_HEAD = (
     "TransactionId;ChargePoint;Connector;UTCTransactionStart;UTCTransactionStop;StartCard;ConnectedTime;ChargeTime;"
     "TotalEnergy;MaxPower\r\n"
@@ -29,7 +25,7 @@ def test_the_seed_decides() -> None:
     assert len(one.charger) != len(other.charger) or (one.arrive_s != other.arrive_s).any()
 
 
-@pytest.mark.parametrize("kind", ["private", "public", WORKPLACE])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_charger_has_one_car_at_a_time_and_each_session_makes_sense(kind: str) -> None:
     sessions = draw_sessions(3, 20, 28, kind)
     assert (np.diff(sessions.arrive_s) >= 0).all()
@@ -46,6 +42,37 @@ def test_cars_come_home_in_the_evening() -> None:
     assert 16 < home < 20
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_stay_keeps_its_table_and_follows_its_arrival(kind: str) -> None:
+    tables, random = read_tables(kind), np.random.default_rng(5)
+    quarters = random.choice(QUARTERS, 20_000, p=tables.weekday)
+    places = random.standard_normal(20_000)
+    stay_h = np.array([tables.stay_s(int(q), float(z)) for q, z in zip(quarters, places, strict=True)]) / 3600.0
+    within_h = (tables.stay_h[1:] + tables.stay_h[:-1]) / 2.0
+    assert stay_h.mean() == pytest.approx(within_h.mean(), rel=0.03)
+    assert stay_h.std() == pytest.approx(within_h.std(), rel=0.04)
+    long, short = tables.lean[quarters] > 1.0, tables.lean[quarters] < -1.0
+    assert stay_h[long].mean() > 1.3 * stay_h[short].mean()
+
+
+@pytest.mark.parametrize("kind", ["private", "public"])
+def test_the_first_midnight_finds_cars_as_any_other_does(kind: str) -> None:
+    sessions = draw_sessions(2, 2000, 8, kind, first_weekday=0)
+
+    def standing(at_s: float) -> int:
+        return int(((sessions.arrive_s < at_s) & (sessions.leave_s > at_s)).sum())
+
+    assert standing(0.0) > 200
+    assert standing(0.0) == pytest.approx(standing(7 * DAY_S), rel=0.12)  # Monday and Monday
+    assert (sessions.leave_s > 0.0).all()
+
+
+def test_nobody_arrives_at_a_workplace_at_the_weekend() -> None:
+    sessions = draw_sessions(2, 50, 14, "workplace", first_weekday=3)
+    weekday = (3 + sessions.arrive_s // DAY_S) % 7
+    assert (weekday < 5).all() and len(weekday) > 100
+
+
 def test_an_unknown_kind_is_refused_with_those_there_are() -> None:
     with pytest.raises(ProfileError, match="kind = 'home': allowed: private, public, workplace"):
         draw_sessions(1, 1, 1, "home")
@@ -56,8 +83,23 @@ def test_an_elaad_file_is_read_with_its_decimal_commas(tmp_path: Path) -> None:
     path.write_text(ELAAD_HEAD + ELAAD_ROW + ELAAD_ROW.replace("27/08", "26/08").replace("cp-b", "cp-a"))
     sessions = load_transactions(path)
     assert sessions.need_wh.tolist() == [9860.0, 9860.0]
-    assert sessions.arrive_s.tolist() == [14 * 3600 + 52 * 60, DAY_S + 14 * 3600 + 52 * 60]
+    assert sessions.arrive_s.tolist() == [16 * 3600 + 52 * 60, DAY_S + 16 * 3600 + 52 * 60]  # UTC in, CEST out
     assert sessions.charger.tolist() == [1, 0]  # numbered as they appear, sorted by arrival
+
+
+def test_two_connectors_of_a_charge_point_are_two_plugs(tmp_path: Path) -> None:
+    path = tmp_path / "elaad.csv"
+    path.write_text(ELAAD_HEAD + ELAAD_ROW + ELAAD_ROW.replace("cp-b;1", "cp-b;2") + ELAAD_ROW)
+    assert load_transactions(path).charger.tolist() == [0, 0, 1]
+
+
+def test_seconds_pass_evenly_over_the_change_to_summer_time(tmp_path: Path) -> None:
+    path = tmp_path / "elaad.csv"
+    row = ELAAD_ROW.replace("27/08/2019 14:52", "30/03/2019 23:30").replace("27/08/2019 17:58", "31/03/2019 02:30")
+    path.write_text(ELAAD_HEAD + row)
+    sessions = load_transactions(path)
+    assert sessions.arrive_s.tolist() == [1800.0]  # 00:30 of the 31st in Amsterdam, still winter time
+    assert (sessions.leave_s - sessions.arrive_s).tolist() == [3 * 3600.0]  # until 04:30 on the wall
 
 
 def test_a_trondheim_file_is_read_and_its_open_sessions_are_counted(tmp_path: Path) -> None:
