@@ -59,6 +59,7 @@ def write_report(
         _obey_section(rig_info, controlled),
         _timing_section(timing),
         _port_section(timing),
+        _bench_section(timing),
         _event_section(rig_info, events),
         _fact_section(rig_info),
     ]
@@ -227,6 +228,32 @@ def _port_section(timing: Mapping[str, Any] | None) -> Raw:
     headers = ("port", "link at end", "round trip p50 (ms)", "p99 (ms)", "age p50 (ms)", "p99 (ms)",
                "slowest obeyed (s)", "errors", "last fault")  # fmt: skip
     return section("Ports", table(headers, rows, range(2, 8)))
+
+
+def _bench_section(timing: Mapping[str, Any] | None) -> Raw:
+    """Show how long the loop through the device under test takes."""
+    bench = (timing or {}).get("bench")
+    if not bench:
+        return Raw("")
+    names = {
+        "loop": "feeder volts computed to amps read back",
+        "cycle": "whole cycle",
+        "source": "source: set volts, read amps",
+        "load": "load: set amps, read volts and amps",
+        "adapter": "pilot adapter: read duty",
+    }
+    keys = ("p50_us", "p99_us", "p999_us", "max_us")
+    rows = [
+        (label, *(number(us if us is None else us / 1e3, 2) for us in (bench[name].get(key) for key in keys)))
+        for name, label in names.items()
+        if name in bench
+    ]
+    counters = bench.get("counters", {})
+    note = (
+        f"{counters.get('cycles', 0)} cycles, {counters.get('late', 0)} late, {counters.get('timeouts', 0)} time-outs."
+    )
+    headers = ("exchange", "p50 (ms)", "p99 (ms)", "p99.9 (ms)", "max (ms)")
+    return section("Power-HIL loop", note, table(headers, rows, range(1, 5)))
 
 
 def _event_section(info: RigInfo, events: Sequence[Mapping[str, Any]]) -> Raw:
