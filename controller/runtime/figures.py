@@ -19,7 +19,8 @@ def run_timing(site: Site) -> dict[str, Any]:
 
     Keys: those of `TimingView.to_dict` (period_ms, scans, skipped, misses, missed_ratio, wake, busy, decide …), `bins`
     (edges and counts of the histograms), `ports` by device name (round_trip, age, obey, link, errors, fault),
-    `realtime` (what was permitted to the scan) and, where the site has a bench, `bench` (its process's own figures). A StoreError names an image that is missing.
+    `realtime` (what was permitted to the scan) and, where the site has a bench, `bench` (its process's own figures).
+    A StoreError names an image that is missing.
     """
     view = read_timing(site.store(NAME))
     permitted: dict[str, Any] = {}
