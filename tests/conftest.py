@@ -107,7 +107,7 @@ def serve_voltbench(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[s
             process = subprocess.Popen(
                 [*VOLTBENCH, *map(str, arguments)],
                 cwd=tmp_path,
-                env=ENVIRONMENT,
+                env=ENVIRONMENT | {"TMPDIR": str(tmp_path)},
                 stdout=subprocess.PIPE,
                 stderr=narration,
                 text=True,
