@@ -99,11 +99,16 @@ def main(site_json: Path) -> int:
     die_with_parent()
     site = read_site(site_json)
     events = Events(Path(site.run_dir) / EVENTS, "bench")
+
+    def tell(kind: str, **fields: object) -> None:
+        events.write(kind, **fields)
+        if kind == "fault":  # the supervisor hands the last words of our log to the user
+            print(f"bench: {fields['text']}", file=sys.stderr)
+
     try:
-        bench = build(site, events.write, lambda: bool(asked))
+        bench = build(site, tell, lambda: bool(asked))
     except (PortFault, StoreError) as fault:
-        events.write("fault", text=str(fault), device=getattr(fault, "device", ""))
-        print(f"bench: {fault}", file=sys.stderr)
+        tell("fault", text=str(fault), device=getattr(fault, "device", ""))
         return EXIT_FAULT
     code = bench.run()
     (Path(site.run_dir) / FIGURES).write_text(json.dumps(figures(bench), indent=1))

@@ -153,7 +153,9 @@ class Supervisor:
         for child in self.children:
             if not self._alive(child) and child.spec.critical:
                 code = child.process.returncode
-                return self._end(EXIT_FAULT, child.spec.name, f"ended with {code}: {tail(child.log)}")
+                return self._end(
+                    EXIT_FAULT, child.spec.name, f"ended with {code}: {tail(child.log) or f'see {child.log}'}"
+                )
             if child.beat is not None and child.process.returncode is None:
                 age_s = child.beat.age_s(time.monotonic_ns())
                 if age_s > child.spec.heartbeat_s:

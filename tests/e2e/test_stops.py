@@ -1,6 +1,6 @@
 """Whatever ends a real run, both outputs are off in the end and no process is left: signals and kills on real sockets.
 
-Six small streets run three at a time; each is ended at a drawn moment after its bench was switched on. The time-outs
+Small streets run three at a time; each is ended at a drawn moment after its bench was switched on. The time-outs
 only end a broken test: no verdict hangs on them.
 """
 
@@ -26,8 +26,9 @@ pytestmark = pytest.mark.slow
 LIMIT_S = 60.0
 AT_ONCE = 3
 SIGNALS = {"SIGINT": signal.SIGINT, "SIGTERM": signal.SIGTERM}
-VICTIMS = ("scan", "wires", "bench", "plant")
-CASES = [*SIGNALS, *VICTIMS, "supervisor"]
+VICTIMS = ("scan", "wires", "bench", "guard", "plant")
+FROZEN = "frozen scan"
+CASES = [*SIGNALS, *VICTIMS, FROZEN, "supervisor"]
 
 
 @dataclass
@@ -78,6 +79,8 @@ def end_one(case: str, folder: Path, rig: Path) -> Ended:
         time.sleep(random.Random(case).uniform(0.0, 2.0))
         if case in SIGNALS:
             process.send_signal(SIGNALS[case])
+        elif case == FROZEN:
+            os.kill(pids["scan"], signal.SIGSTOP)
         else:
             os.kill(process.pid if case == "supervisor" else pids[case], signal.SIGKILL)
         code = process.wait(LIMIT_S)
@@ -142,6 +145,16 @@ def test_a_killed_process_is_named_and_the_run_exits_3(runs, case):
         assert outcome["who_died"] == case
         assert f"voltbench: {case}: ended with -9" in ended.said
     assert "Traceback" not in ended.said
+
+
+def test_a_scan_that_stands_still_is_named_silent_and_the_run_exits_3(runs):
+    ended = runs[FROZEN].result()
+    assert ended.code == 3
+    off = {event["device"]: event["answers"] for event in ended.events if event["kind"] == "safe_off"}
+    assert off == {"grid_source": ["OUTP? 0", "OUTP:REL? 0"], "car_load": ["INP? 0"]}
+    outcome = ended.last("outcome")
+    assert outcome["who_died"] in ("scan", "bench", "guard")  # who sees the silence first ends for it
+    assert "scan" in f"{outcome['who_died']}: {outcome['text']}"
 
 
 def test_a_killed_supervisor_leaves_outputs_off_and_no_process(runs):
