@@ -23,7 +23,7 @@ def test_a_process_of_its_own_gives_the_same_bits(assembly: Assembly, monkeypatc
         assert not multiprocessing.active_children()  # a short run is not worth one
         here = twin.trace()
     monkeypatch.setattr(fast, "BESIDE_STEPS", 1)
-    monkeypatch.setattr(fast.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
     with UncontrolledTwin(assembly, FOR_S, STEP_S) as twin:
         assert len(multiprocessing.active_children()) == 1
         beside = twin.trace()
@@ -35,7 +35,7 @@ def test_a_process_of_its_own_gives_the_same_bits(assembly: Assembly, monkeypatc
 
 def test_leaving_early_ends_the_process(assembly: Assembly, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fast, "BESIDE_STEPS", 1)
-    monkeypatch.setattr(fast.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
     with pytest.raises(KeyboardInterrupt), UncontrolledTwin(assembly, 1e6, STEP_S):
         raise KeyboardInterrupt
     assert not multiprocessing.active_children()

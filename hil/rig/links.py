@@ -30,7 +30,8 @@ FLOAT_STEP = 2.0**-16  # what a float32 register resolves of 230 V; a finer mete
 
 @kernel
 def take(
-    now_ns: Any, polled: Any, poll_ns: Any, cycle_ns: Any, grid_ns: Any, next_poll_ns: Any, next_read_ns: Any,
+    good: int, taken_a: float, now_ns: int, polled: Any,
+    poll_ns: Any, cycle_ns: Any, grid_ns: Any, next_poll_ns: Any, next_read_ns: Any,
     fresh: Any, step_v: Any, step_a: Any, told_a: Any, terminal_v: Any, drawn_a: Any,
     session_wh: Any, state: Any, applied_a: Any, session_no: Any, charger_v: Any, charger_a: Any,
     charger_w: Any, charger_wh: Any, charger_state: Any, charger_limit_a: Any, seen_no: Any,
@@ -40,6 +41,7 @@ def take(
 
     Every poll moves the reading's date: that of its oldest part. Returns whether one applies more than it was told.
     """
+    # constants of other modules come as arguments: numba's cache does not notice when they change
     over = False
     for i in range(len(polled)):
         if not polled[i]:
@@ -60,10 +62,10 @@ def take(
             charger_state[i] = state[i]
             charger_limit_a[i] = applied_a[i]
             seen_no[i] = session_no[i]
-            quality[i] = GOOD
+            quality[i] = good
             link[i] = 1
             fresh[i] = True
-            over = over or applied_a[i] > told_a[i] + TAKEN_A
+            over = over or applied_a[i] > told_a[i] + taken_a
         if fresh[i]:
             change_ns[i] = now_ns - cycle_ns[i] + poll_ns[i]
     return over
@@ -115,7 +117,8 @@ class ChargerLinks:
         self.world.fleet.touch(polled, t_s)
         inp, fleet = self.inp, self.world.fleet
         over = take(
-            now_ns, polled, self._poll_ns, self._cycle_ns, self._grid_ns, self._next_poll_ns, self._next_read_ns,
+            GOOD, TAKEN_A, now_ns, polled,
+            self._poll_ns, self._cycle_ns, self._grid_ns, self._next_poll_ns, self._next_read_ns,
             self._fresh, self._step_v, self._step_a, self.told_a, self.world.terminal_v, fleet.drawn_a,
             fleet.session_wh, fleet.state, fleet.applied_a, fleet.session_no, inp.charger_v, inp.charger_a,
             inp.charger_w, inp.charger_wh, inp.charger_state, inp.charger_limit_a, inp.session_no,
