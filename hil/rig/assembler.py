@@ -258,7 +258,7 @@ def _sessions(rig: Rig, cars: list[Vehicle], seed: int, horizon_s: float) -> lis
     soc = rig.scenario.arrival_soc
     events = []
     days = int(horizon_s // 86400) + 2
-    drawn = draw_sessions(seed, len(cars), days)
+    drawn = draw_sessions(seed, len(cars), days, first_weekday=rig.scenario.start.weekday())
     midnight_s = rig.scenario.start.hour * 3600 + rig.scenario.start.minute * 60 + rig.scenario.start.second
     for i, car in enumerate(cars):
         need_wh = (1 - soc) * car.battery_wh
