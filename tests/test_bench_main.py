@@ -152,7 +152,7 @@ def test_the_process_energises_draws_and_ends_safe_on_sigterm_while_ctrl_c_is_le
         assert process.wait(PATIENCE_S) == 0
         assert not world.source.twin.output_on and not world.load.twin.input_on and world.cp == 0
     kinds = [event["kind"] for event in read_events(tmp_path / EVENTS)]
-    assert kinds[0] == "bench_ready" and kinds[-1] == "bench_off"
+    assert kinds[:4] == ["identified"] * 3 + ["bench_ready"] and kinds[-1] == "bench_off"
     assert (tmp_path / "bench.json").exists()
 
 

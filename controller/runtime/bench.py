@@ -42,10 +42,10 @@ def build(site: Site, tell: Callable[..., None], stop_asked: Callable[[], bool])
     load_part = scpi_of(load_model(port.load.model), "ac_load")
     source_port = ScpiPort(port.source.name, source_part, port.source.address, timeout_s=TIMEOUT_S)
     load_port = ScpiPort(port.load.name, load_part, port.load.address, timeout_s=TIMEOUT_S)
-    source_port.open()
-    load_port.open()
+    for scpi_port in (source_port, load_port):
+        tell("identified", device=scpi_port.name, identity=scpi_port.open())
     adapter = ModbusAdapter(port.adapter.name, _quick(load_model(port.adapter.model)), port.adapter.address)
-    adapter.open()
+    tell("identified", device=adapter.name, identity=adapter.open())
     scan = Heartbeat(site.store("output.img"))
     return Bench(
         source=AcSource(

@@ -82,7 +82,9 @@ class Wires:
     async def open(self) -> None:
         """Connect to every device, identify it and program its fail-safe; PortsFailed names all that failed."""
         ports = [*self.chargers, *([self.substation] if self.substation else [])]
-        await _all(port.open() for port in ports)
+        answers = await _all(port.open() for port in ports)
+        for port, answer in zip(ports, answers, strict=True):
+            self.events.write("identified", device=port.name, identity=str(answer))
         await _all(charger.program_failsafe() for charger in self.chargers)
 
     async def run(self, ended: asyncio.Event) -> None:
@@ -170,16 +172,18 @@ class Wires:
             await asyncio.sleep(PUBLISH_S)
 
 
-async def _all(steps: Any) -> None:
-    """Await all of them and raise PortsFailed with every fault; any other exception is raised as it is."""
+async def _all(steps: Any) -> list[Any]:
+    """Await all and return their results; PortsFailed holds every fault, any other exception is raised as it is."""
     faults = []
-    for result in await asyncio.gather(*steps, return_exceptions=True):
+    results = await asyncio.gather(*steps, return_exceptions=True)
+    for result in results:
         if isinstance(result, PortFault):
             faults.append(result)
         elif isinstance(result, BaseException):
             raise result
     if faults:
         raise PortsFailed(faults)
+    return results
 
 
 def build_ports(site: Site) -> tuple[list[Any], Any | None]:

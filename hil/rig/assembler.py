@@ -4,7 +4,7 @@ Everything random is drawn here, from the rig's seed, so that fast mode, the rea
 twin see the same street.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -73,8 +73,11 @@ def assemble(loaded: LoadedRig, seed: int | None = None, horizon_s: float | None
     `seed` replaces the rig's; `horizon_s` is how far sessions are drawn. NetworkError where the two load-flow
     solutions do not agree.
     """
+    if seed is not None:
+        head = loaded.rig.rig.model_copy(update={"seed": seed})
+        loaded = replace(loaded, rig=loaded.rig.model_copy(update={"rig": head}))
     rig = loaded.rig
-    seed = rig.rig.seed if seed is None else seed
+    seed = rig.rig.seed
     horizon_s = rig.scenario.for_s if horizon_s is None else horizon_s
     feeder = loaded.feeder
     network = build_network(feeder, source_pu=rig.feeder.source_pu)

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from controller.law.kernel import law_hash
+from controller.runtime.events import NAME as EVENTS
+from controller.runtime.events import read_events
 from hil.rig.assembler import Assembly
 from hil.rig.references import Problem
 from hil.rig.rigfile import LoadedRig, RigError
@@ -72,3 +74,11 @@ def write_manifest(run_dir: Path, loaded: LoadedRig, assembly: Assembly, facts: 
     (run_dir / "manifest.json").write_text(json.dumps(manifest, indent=1, default=str) + "\n")
     (run_dir / loaded.path.name).write_bytes(loaded.path.read_bytes())
     return manifest
+
+
+def add_identities(run_dir: Path) -> None:
+    """Add to manifest.json what every device answered when it was identified, as the run's events tell it."""
+    found = {e["device"]: e["identity"] for e in read_events(run_dir / EVENTS) if e.get("kind") == "identified"}
+    path = run_dir / "manifest.json"
+    manifest = json.loads(path.read_text()) | {"identities": found}
+    path.write_text(json.dumps(manifest, indent=1) + "\n")

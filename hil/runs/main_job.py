@@ -17,7 +17,7 @@ from hil.rig.references import Problem
 from hil.rig.rigfile import LoadedRig, RigError, load_rig
 from hil.runs.exits import DEVICE, INTERRUPTED, OK
 from hil.runs.fast import UncontrolledTwin, default_step_s, run_fast, write_log
-from hil.runs.folder import make_run_dir, write_manifest
+from hil.runs.folder import add_identities, make_run_dir, write_manifest
 from hil.runs.indicators import flexpower
 from hil.runs.judging import verdict_plan
 from hil.runs.junit import write_junit
@@ -67,6 +67,7 @@ def _run_live(
         task = progress.add_task("run", total=for_s, text="")
         bar = _progress(progress, task) if not quiet else _plain_progress(say, silent=arguments.desk)
         live = run_live(assembly, run_dir, for_s, desk=arguments.desk, say=say.print, bar=bar)
+    add_identities(run_dir)
     end = live.outcome.exit_code
     if end != OK:
         who = live.outcome.who_died

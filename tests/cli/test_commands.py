@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from conftest import toml_text
+from commandline import toml_text
 
 from hil import cli
 from instruments.catalog import model_names

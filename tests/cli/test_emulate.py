@@ -9,7 +9,7 @@ import subprocess
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import ENVIRONMENT, VOLTBENCH
+from commandline import ENVIRONMENT, VOLTBENCH
 
 from hil.rig.realtime import SEED, TMPFS
 from instruments.catalog import load_model, modbus_of

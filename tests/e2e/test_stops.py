@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ENVIRONMENT, VOLTBENCH, toml_text
+from commandline import ENVIRONMENT, VOLTBENCH, toml_text
 
 from controller.runtime.events import read_events
 from controller.runtime.site import read_site

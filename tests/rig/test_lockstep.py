@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 import pytest
-from conftest import toml_text
+from commandline import toml_text
 
 from controller.runtime.ledger_format import files
 from controller.runtime.replay import replay

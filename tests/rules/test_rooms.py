@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ENVIRONMENT, ROOT, VOLTBENCH
+from commandline import ENVIRONMENT, ROOT, VOLTBENCH
 
 ROOMS = ("controller", "instruments", "profiles", "hil")
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])

@@ -1,36 +1,15 @@
-"""Build a small site with its shared files, and a law of a few lines whose decisions are easy to foresee."""
+"""Build a small site with its shared files."""
 
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from foreseeable import allow_override
 
 from controller.law import image
 from controller.runtime import stores
 from controller.runtime.site import ChargerPort, Site
 
 N, M = 3, 2
-
-
-def allow_override(inp: Any, plan: Any, state: Any, out: Any) -> None:
-    """Allow each charger its override, 16 A at most, and count the scans in STATE."""
-    state.last_ns[0] += 1
-    out.scan[0] = inp.scan[0]
-    out.now_ns[0] = inp.now_ns[0]
-    out.allowed_a[:] = inp.override_a.clip(0.0, 16.0)
-    out.reason_a[:] = inp.random_u + state.last_ns[0]
-
-
-def wait_for(true: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Poll a condition; the bound is there only so that a broken test ends, no verdict hangs on it."""
-    until_s = time.monotonic() + seconds
-    pause = threading.Event()
-    while not true():
-        assert time.monotonic() < until_s, "waited in vain"
-        pause.wait(0.005)
 
 
 @pytest.fixture

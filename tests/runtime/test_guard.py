@@ -8,7 +8,7 @@ import threading
 from dataclasses import dataclass
 
 import pytest
-from conftest import wait_for
+from foreseeable import wait_for
 
 from controller.runtime import guard
 from controller.runtime.events import Events, read_events

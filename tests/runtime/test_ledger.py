@@ -129,7 +129,7 @@ WRITER = f"""
 import sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from conftest import allow_override
+from foreseeable import allow_override
 from test_ledger import Run, MOST_SCANS
 run = Run(Path(sys.argv[1]), allow_override)
 for k in range(MOST_SCANS):

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import wait_for
+from foreseeable import wait_for
 from test_scan import SCAN
 
 from controller.runtime import stores

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import wait_for
+from foreseeable import wait_for
 
 from controller.law import image
 from controller.runtime import ledger, ring, stores
@@ -104,7 +104,7 @@ SCAN = f"""
 import sys
 from pathlib import Path
 sys.path.insert(0, {str(HERE)!r})
-from conftest import allow_override
+from foreseeable import allow_override
 from controller.runtime import scan
 scan.law_decide = lambda: allow_override
 sys.exit(scan.main(Path(sys.argv[1])))
