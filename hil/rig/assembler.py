@@ -95,7 +95,9 @@ def assemble(loaded: LoadedRig, seed: int | None = None, horizon_s: float | None
     return Assembly(
         rig=rig,
         network=network,
-        households=load_households(rig.feeder.households, len(customer_names), seed),
+        households=load_households(
+            rig.feeder.households, len(customer_names), seed, power_factor=rig.feeder.power_factor
+        ),
         customer_names=customer_names,
         customer_of=customer_of,
         charger_names=[charger.name for charger in rig.charger],

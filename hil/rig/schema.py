@@ -42,7 +42,7 @@ class FeederPart(Strict):
     head_a: Amps = Field(description="A per phase of the feeder cable's head")
     connection_a: Amps = Field(description="A per phase of a customer's connection")
     households: str
-    power_factor: Annotated[float, Field(gt=0, le=1)] = 0.95
+    power_factor: Annotated[float, Field(gt=0, le=1, description="of household shapes without reactive power")] = 0.95
     ambient_c: float = 10.0
 
 
