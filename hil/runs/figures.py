@@ -76,7 +76,7 @@ def street(
     """Draw volts at the worst customer, feeder-head amps per phase and watts, both runs side by side, as SVG."""
     runs = [run for run in (controlled, uncontrolled) if run is not None]
     worst = worst_customer(runs[-1])
-    with matplotlib.rc_context(STYLE | {"svg.hashsalt": "street"}):
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": "street", "text.parse_math": False}):
         figure = Figure(figsize=(11.0, 7.2), layout="constrained")
         axes = figure.subplots(3, len(runs), sharex=True, sharey="row", squeeze=False)
         for column, run in enumerate(runs):
@@ -89,13 +89,20 @@ def street(
             title = "With control" if run.name == "controlled" else "Without control, same seed"
             axes[0, column].set_title(title, fontweight="bold", pad=30, fontsize=11)
             axes[2, column].set_xlabel(f"scenario time ({time_unit(run)[0]})")
-        for row in (1, 2):  # only now: a limit set earlier would freeze the scale at the first run
-            axes[row, 0].set_ylim(bottom=0)
+        _legends(axes)
         customer = controlled.customer_names[worst]
         axes[0, 0].set_ylabel(f"volts at {customer}\n(V, line to neutral)")
         axes[1, 0].set_ylabel("feeder head\n(A per phase)")
         axes[2, 0].set_ylabel("feeder head (kW)")
         return svg(figure, "Volts, amps and watts of both runs")
+
+
+def _legends(axes: np.ndarray) -> None:
+    """Explain each row once, in the left picture; amps and watts start at zero in both."""
+    axes[0, 0].legend(loc="best")
+    for row, columns in ((1, 4), (2, 2)):
+        axes[row, 0].set_ylim(bottom=0)  # only now: a limit set earlier would freeze the scale at the first run
+        axes[row, 0].legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=columns, borderaxespad=0)
 
 
 def _volts(ax: Axes, run: Trace, customer: int, minimum_v: float) -> None:
@@ -107,7 +114,6 @@ def _volts(ax: Axes, run: Trace, customer: int, minimum_v: float) -> None:
     ax.plot(*thin(t, run.customer_v[:, customer]), color=BLUE, label="worst customer")
     if np.isfinite(minimum_v):
         ax.axhline(minimum_v, color=RED, linewidth=1, linestyle=(0, (5, 2)), label=f"minimum {minimum_v:.1f} V")
-    ax.legend(loc="lower right", ncols=1)
 
 
 def _head_amps(ax: Axes, run: Trace, limit_a: float) -> None:
@@ -116,7 +122,6 @@ def _head_amps(ax: Axes, run: Trace, limit_a: float) -> None:
         ax.plot(*thin(t, run.head_a[:, k]), color=colour, linestyle=style, label=f"phase {phase}")
     if np.isfinite(limit_a):
         ax.axhline(limit_a, color=RED, linewidth=1, linestyle=(0, (5, 2)), label=f"capacity {limit_a:g} A")
-    ax.legend(loc="lower right", ncols=4)
 
 
 def _head_watts(ax: Axes, run: Trace) -> None:
@@ -125,7 +130,6 @@ def _head_watts(ax: Axes, run: Trace) -> None:
     order_kw = np.where(np.isfinite(run.order_w), run.order_w / 1e3, np.nan)
     if np.isfinite(order_kw).any():
         ax.plot(t, order_kw, color=RED, linestyle=(0, (5, 2)), drawstyle="steps-post", label="DSO order")
-    ax.legend(loc="lower right", ncols=2)
 
 
 def chargers(controlled: Trace, uncontrolled: Trace | None, marks: Sequence[Mark], curtailed_wh: np.ndarray) -> str:
@@ -140,7 +144,7 @@ def chargers(controlled: Trace, uncontrolled: Trace | None, marks: Sequence[Mark
     top_a = float(np.nanmax([np.nanmax(controlled.drawn_a), np.nanmax(controlled.pwm_a), 10.0])) * 1.06
     if uncontrolled is not None:
         top_a = max(top_a, float(np.nanmax(uncontrolled.drawn_a)) * 1.06)
-    with matplotlib.rc_context(STYLE | {"svg.hashsalt": "chargers", "axes.titlesize": 8.5}):
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": "chargers", "axes.titlesize": 8.5, "text.parse_math": False}):
         figure = Figure(figsize=(11.0, 0.9 + 1.45 * rows), layout="constrained")
         axes = figure.subplots(rows, 4, sharex=True, sharey=True, squeeze=False).ravel()
         seen: set[int] = set()
@@ -148,15 +152,19 @@ def chargers(controlled: Trace, uncontrolled: Trace | None, marks: Sequence[Mark
             seen |= _charger(ax, controlled, uncontrolled, int(i), top_a)
             mark_lines(ax, marks, controlled)
             ax.set_title(controlled.charger_names[i], fontweight="bold", pad=3)
-            loss_kwh = curtailed_wh[i] / 1e3
-            if np.isfinite(loss_kwh):
-                ax.set_title(f"{-loss_kwh:+.3f} kWh", loc="right", fontsize=8, color=MUTED, pad=3)
+            if np.isfinite(curtailed_wh[i]):
+                ax.set_title(_gain(-curtailed_wh[i]), loc="right", fontsize=8, color=MUTED, pad=3)
         for ax in axes[len(shown) :]:
             ax.set_axis_off()
         figure.supxlabel(f"scenario time ({time_unit(controlled)[0]})", fontsize=8.5)
         figure.supylabel("amps per phase (A)", fontsize=8.5)
         _charger_legend(figure, seen, uncontrolled is not None)
         return svg(figure, "Amps allowed and drawn of every charger, and what bound it")
+
+
+def _gain(wh: float) -> str:
+    shown = f"{wh:+.0f} Wh" if abs(wh) < 1000 else f"{wh / 1e3:+.2f} kWh"
+    return shown.replace("-", "−")
 
 
 def _charger(ax: Axes, run: Trace, other: Trace | None, i: int, top_a: float) -> set[int]:
@@ -217,9 +225,9 @@ def timing(bins: Mapping[str, Sequence[float]], period_ms: float) -> str:
             ax.set_xscale("log")
             ax.set_yscale("symlog", linthresh=1)
             ax.set_xlim(1e-3, max(1e3, period_ms * 3))
-            ax.set_ylim(bottom=0)
             ax.set_title(title, fontweight="bold")
             ax.set_xlabel("time (ms)")
+        pair[0].set_ylim(bottom=0)  # after both, since they share it
         pair[0].set_ylabel("scans")
         return svg(figure, "Histograms of the scan's wake-up lateness and busy time")
 

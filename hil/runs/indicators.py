@@ -79,6 +79,12 @@ def flexpower(controlled: Trace, uncontrolled: Trace) -> FlexPower:
     )
 
 
+def curtailed_wh(controlled: Trace, uncontrolled: Trace) -> np.ndarray:
+    """Return how much less each charger got than without control from scenario time 0 on, (N,) Wh."""
+    end_s = min(controlled.t_s[-1], uncontrolled.t_s[-1])
+    return np.asarray(_energy_wh(uncontrolled, end_s) - _energy_wh(controlled, end_s))
+
+
 def held_back(controlled: Trace, uncontrolled: Trace | None) -> list[Held]:
     """Return who was held back, by what and for how long, the greatest curtailed energy first.
 

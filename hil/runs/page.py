@@ -5,12 +5,12 @@ import math
 from collections.abc import Iterable, Sequence
 
 CSS = """
-:root{color-scheme:light dark;--bg:#fff;--ink:#16181b;--muted:#62676e;--grid:#dfe2e6;--card:#f5f6f8;
+:root{color-scheme:light dark;--bg:#fff;--ink:#16181b;--muted:#62676e;--grid:#dfe2e6;--card:#f5f6f8;--blue:#0072b2;
 --passed:#00694d;--failed:#b23c00;--not_exercised:#62676e;--inconclusive:#8a5a00}
 @media (prefers-color-scheme:dark){:root{--bg:#14171a;--ink:#e6e8ea;--muted:#9aa1a9;--grid:#33383e;--card:#1d2125;
---passed:#3fc79a;--failed:#ff8a50;--not_exercised:#9aa1a9;--inconclusive:#e5b143}}
-@media print{:root{color-scheme:light;--bg:#fff;--ink:#000;--muted:#444;--grid:#ccc;--card:#fff;--passed:#00694d;
---failed:#b23c00;--not_exercised:#555;--inconclusive:#7a5000}main{max-width:none!important;padding:0!important}
+--blue:#2f8fd0;--passed:#3fc79a;--failed:#ff8a50;--not_exercised:#9aa1a9;--inconclusive:#e5b143}}
+@media print{:root{color-scheme:light;--bg:#fff;--ink:#000;--muted:#444;--grid:#ccc;--card:#fff;--blue:#0072b2;
+--passed:#00694d;--failed:#b23c00;--not_exercised:#555;--inconclusive:#7a5000}main{max-width:none!important;padding:0!important}
 section{break-inside:avoid-page}details>*{display:block}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--bg);color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,

@@ -17,12 +17,20 @@ from matplotlib.figure import Figure
 from hil.runs.promises import Mark
 from hil.runs.trace import Trace
 
-INK, MUTED, GRID = "#101112", "#707172", "#d0d1d2"
-CSS_COLOURS = {INK: "currentColor", MUTED: "var(--muted)", GRID: "var(--grid)"}
+INK, MUTED, GRID, PAGE = "#101112", "#707172", "#d0d1d2", "#fdfefd"
 BLUE, SKY, ORANGE, RED = "#0072B2", "#56B4E9", "#E69F00", "#D55E00"
 GREEN, PURPLE, YELLOW, GREY = "#009E73", "#CC79A7", "#F0E442", "#888888"
+CSS_COLOURS = {
+    INK: "currentColor",
+    MUTED: "var(--muted)",
+    GRID: "var(--grid)",
+    PAGE: "var(--bg)",
+    BLUE.lower(): "var(--blue)",
+}
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
     "font.size": 8.5,
     "text.color": INK,
     "axes.edgecolor": MUTED,
@@ -33,6 +41,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": GRID,
     "grid.linewidth": 0.5,
     "xtick.color": MUTED,
@@ -43,7 +52,9 @@ STYLE: dict[Any, Any] = {
     "ytick.major.size": 2.5,
     "lines.linewidth": 1.1,
     "hatch.linewidth": 0.7,
-    "legend.frameon": False,
+    "legend.facecolor": PAGE,
+    "legend.edgecolor": "none",
+    "legend.framealpha": 0.85,
     "legend.fontsize": 8,
 }
 MOST_POINTS = 1600

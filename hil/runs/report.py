@@ -11,7 +11,7 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 
 from hil.runs import figures
-from hil.runs.indicators import flexpower, held_back, order_to_ampere, worst_customer
+from hil.runs.indicators import Held, curtailed_wh, flexpower, held_back, order_to_ampere, worst_customer
 from hil.runs.page import Raw, badge, figure, fold, number, page, section, table, text, tiles
 from hil.runs.promises import Mark, Verdict
 from hil.runs.rules import scan_figures
@@ -19,7 +19,6 @@ from hil.runs.trace import Trace
 from hil.runs.verdict import exit_code
 
 MOST_EVENTS = 400
-MOST_HELD = 60
 EVENT_FRAME = ("t_s", "mono_ns", "kind", "process")
 
 
@@ -143,10 +142,10 @@ def _street_section(info: RigInfo, controlled: Trace, uncontrolled: Trace | None
 def _charger_section(info: RigInfo, controlled: Trace, uncontrolled: Trace | None) -> Raw:
     lost_wh = np.full(len(controlled.charger_names), np.nan)
     if uncontrolled is not None:
-        lost_wh = uncontrolled.energy_wh - controlled.energy_wh
+        lost_wh = curtailed_wh(controlled, uncontrolled)
     svg = figures.chargers(controlled, uncontrolled, info.get("marks", ()), lost_wh)
     caption = (
-        "Black: amps allowed; blue: amps drawn; dotted: amps drawn without control. The band below names what bound "
+        "Line: amps allowed; filled: amps drawn; dotted: amps drawn without control. The band below names what bound "
         "the charger. The figure at the right is its energy against the run without control."
     )
     shown = min(len(controlled.charger_names), figures.MOST_CHARGERS)
@@ -157,6 +156,28 @@ def _charger_section(info: RigInfo, controlled: Trace, uncontrolled: Trace | Non
 
 def _held_section(controlled: Trace, uncontrolled: Trace | None) -> Raw:
     held = held_back(controlled, uncontrolled)
+    if not held:
+        return section("Who was held back, by what, and by how much", "Nobody was held back.")
+    total_wh = float(np.nansum([row.curtailed_wh for row in held])) if uncontrolled is not None else np.nan
+    note = f"Energy against the run without control in the same seconds; together {number(total_wh, 1, 'Wh')}."
+    by_reason = []
+    for reason in sorted({row.reason for row in held}):
+        group = [row for row in held if row.reason == reason]
+        first = min(row.first_s for row in group)
+        spent = sum(row.seconds for row in group)
+        lost_wh = sum(row.curtailed_wh for row in group)
+        name, count = figures.reason_name(reason), len({row.charger for row in group})
+        by_reason.append((name, count, number(first, 1), number(spent, 1), number(lost_wh, 1)))
+    headers = ("held back by", "chargers", "first at (s)", "charger-seconds (s)", "curtailed (Wh)")
+    return section(
+        "Who was held back, by what, and by how much",
+        note,
+        table(headers, by_reason, (1, 2, 3, 4)),
+        fold(f"{len(held)} rows, one a charger and reason", _held_table(held)),
+    )
+
+
+def _held_table(held: Sequence[Held]) -> Raw:
     rows = [
         (
             row.charger,
@@ -169,12 +190,7 @@ def _held_section(controlled: Trace, uncontrolled: Trace | None) -> Raw:
         for row in held
     ]
     headers = ("charger", "held back by", "first at (s)", "for (s)", "lowest allowed (A)", "curtailed (Wh)")
-    parts: list[Raw] = [table(headers, rows[:MOST_HELD], (2, 3, 4, 5))]
-    if len(rows) > MOST_HELD:
-        parts.append(fold(f"{len(rows) - MOST_HELD} more", table(headers, rows[MOST_HELD:], (2, 3, 4, 5))))
-    total_wh = float(np.nansum([row.curtailed_wh for row in held])) if uncontrolled is not None else np.nan
-    note = f"Energy against the run without control in the same seconds; together {number(total_wh, 1, 'Wh')}."
-    return section("Who was held back, by what, and by how much", note, *parts)
+    return table(headers, rows, (2, 3, 4, 5))
 
 
 def _obey_section(info: RigInfo, controlled: Trace) -> Raw:
