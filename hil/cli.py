@@ -71,6 +71,11 @@ def parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="write the report of a finished run anew")
     report.add_argument("run", nargs="?", help="run folder; default the newest")
 
+    export = commands.add_parser("export", help="a run's samples for other tools")
+    export.add_argument("run", nargs="?", help="run folder; default the newest")
+    export.add_argument("--to", choices=["csv", "parquet"], required=True)
+    export.add_argument("--out", metavar="FILE", help="default samples.<format> in the run folder")
+
     latency = commands.add_parser("latency", help="what this machine can promise")
     latency.add_argument("--json", action="store_true")
 

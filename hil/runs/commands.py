@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from controller.runtime.ledger_format import LedgerError
 from controller.runtime.replay import ReplayResult
@@ -111,6 +112,23 @@ def report(arguments: argparse.Namespace) -> int:
     return OK
 
 
+def export(arguments: argparse.Namespace) -> int:
+    """Write a run's samples in another format and print the files written."""
+    from hil.runs.export import ExportError, export_samples
+    from hil.runs.folder import find_run_dir
+    from hil.runs.trace import TraceError
+
+    out = Path(arguments.out) if arguments.out is not None else None
+    try:
+        written = export_samples(find_run_dir(arguments.run), arguments.to, out)
+    except (ExportError, TraceError) as error:
+        print(f"voltbench: {error}", file=sys.stderr)
+        return USAGE
+    for path in written:
+        print(path)
+    return OK
+
+
 def latency(arguments: argparse.Namespace) -> int:
     """Measure what this machine can promise."""
     from controller.runtime.latency import measure
@@ -159,6 +177,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "desk": desk,
     "replay": replay,
     "report": report,
+    "export": export,
     "latency": latency,
     "catalog": catalog,
     "schema": schema,

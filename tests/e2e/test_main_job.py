@@ -121,3 +121,10 @@ def test_a_run_folder_is_never_written_twice(short_run, run_voltbench):
     assert ended.returncode == 2
     assert "is not empty" in ended.stderr
     assert (run_dir / "manifest.json").read_bytes() == before
+
+
+def test_samples_are_exported_with_their_units_beside_them(short_run, run_voltbench, tmp_path):
+    done = run_voltbench("export", short_run[0], "--to", "csv", "--out", tmp_path / "samples.csv")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(tmp_path / "samples.csv"), str(tmp_path / "samples.units.csv")]
+    assert '"cp01.drawn_a","A"' in (tmp_path / "samples.units.csv").read_text()
