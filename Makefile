@@ -42,7 +42,8 @@ lint: $(STAMP)
 	@$(BIN)/lint-imports
 
 bench: $(STAMP)
-	@$(BIN)/python -m pytest benches --benchmark-only --benchmark-columns=median,iqr,rounds
+	@$(BIN)/python -m pytest benches -o python_files="bench_*.py" -o python_functions="test_* bench_*" \
+	  --benchmark-only --benchmark-columns=median,iqr,rounds
 
 lock: $(STAMP)
 	@$(BIN)/python -m pip install --quiet uv
