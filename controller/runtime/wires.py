@@ -55,6 +55,7 @@ class Wires:
         self.chargers = chargers
         self.substation = substation
         self.events = events
+        self._max_age_s = image.views("plan", dims, site.load_plan()).node_max_age_s
         self.buffer, self.input = image.allocate("input", dims)
         self.input_store = stores.attach(site, "input.img")
         limit_s = max(HEARTBEAT_S, 5 * site.period_s)
@@ -113,10 +114,20 @@ class Wires:
         if self.substation:
             put_nodes(self.input, self.substation.reading)
 
-    def complete(self) -> bool:
-        """Say whether every device has delivered a first good reading, so that the law can start bumplessly."""
-        chargers = all(charger.reading.quality == Quality.GOOD for charger in self.chargers)
-        return chargers and (self.substation is None or bool((self.input.node_v_quality == Quality.GOOD).any()))
+    def complete(self, now_ns: int) -> bool:
+        """Say whether every device has delivered a good reading that is not stale, so that the law starts bumplessly.
+
+        One missing or stale node at the first scan would send the cars below it to their floor.
+        """
+        if not all(charger.reading.quality == Quality.GOOD for charger in self.chargers):
+            return False
+        if self.substation is None or self.site.substation is None:
+            return True
+        inp, nodes = self.input, [m for rows in self.site.substation.points.values() for m in rows]
+        fresh = (inp.node_v_quality[nodes] == Quality.GOOD) & (inp.node_a_quality[nodes] == Quality.GOOD)
+        oldest_ns = np.minimum(inp.node_v_change_ns[nodes], inp.node_a_change_ns[nodes])
+        fresh &= (now_ns - oldest_ns) / 1e9 <= self._max_age_s[nodes]
+        return bool(fresh.all())
 
     def measure(self, now_ns: int) -> None:
         """Count round trips, slot ages and obey times, and tell links that fell or came back."""
@@ -159,10 +170,10 @@ class Wires:
         while True:
             now_ns = time.monotonic_ns()
             self.compose()
-            if not started and (self.complete() or time.monotonic() > overdue_s):
+            if not started and (self.complete(now_ns) or time.monotonic() > overdue_s):
                 started = True
                 self.status[0]["ready"] = 1
-                self.events.write("wires_ready", complete=self.complete())
+                self.events.write("wires_ready", complete=self.complete(now_ns))
             if started:
                 self.input_store.write(self.buffer, now_ns)
                 self.measure(now_ns)

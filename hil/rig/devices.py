@@ -16,7 +16,7 @@ from controller.runtime.store import Store
 from hil.plant.bench import flow
 from hil.rig.assembler import Assembly
 from hil.rig.rigfile import devices as listed_devices
-from hil.rig.world import World
+from hil.rig.world import ActiveOrder, World
 from hil.twins.modbus_adapter import ModbusAdapterTwin
 from hil.twins.modbus_charger import ModbusChargerTwin
 from hil.twins.scpi_load import AcLoadTwin
@@ -29,6 +29,7 @@ from instruments.scpi_catalog import ScpiPart
 HOST = "127.0.0.1"
 NS = 1_000_000_000
 BEAT_S = 1.0
+EPS_S = 1e-3  # step times are sums
 CP_B = 1
 
 
@@ -45,6 +46,27 @@ async def listen(device: str, port: int, started: Awaitable[int]) -> int:
         reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be opened ({error.strerror})"
         advice = "end what listens there, or give another port in the rig (0: a free one)"
         raise PortInUse(f"{device}: {place} on {HOST} {reason}; {advice}") from error
+
+
+class Pace:
+    """Say when something that happens every `period_s` is due, also after a clock that was set back."""
+
+    __slots__ = ("_last_s", "_period_s")
+
+    def __init__(self, period_s: float) -> None:
+        self._period_s = period_s
+        self._last_s = -np.inf
+
+    def due(self, t_s: float) -> bool:
+        """Say whether it is due at `t_s`, and count from there if so.
+
+        The plant idles on a clock of its own until the scenario's begins, which may lie earlier: who waited for the
+        old time to come again would be silent meanwhile, and the controller would start on stale values.
+        """
+        if 0.0 <= t_s - self._last_s < self._period_s - EPS_S:
+            return False
+        self._last_s = t_s
+        return True
 
 
 class Devices:
@@ -65,8 +87,9 @@ class Devices:
         self.bench = BenchTwins(assembly, world, clock_s) if rig.bench is not None else None
         self._cut = np.zeros(len(rig.charger), dtype=bool)
         self._frozen: set[tuple[str, str]] = set()
-        self._order_told = False
-        self._beat_s = self._publish_s = -np.inf
+        self._told: ActiveOrder | None = None
+        self._beat = Pace(BEAT_S)
+        self._publish = Pace(rig.substation.publish_period_s)
 
     def _utc_ns(self) -> int:
         return round((self.assembly.start_utc_s + self._clock_s()) * NS)
@@ -124,14 +147,12 @@ class Devices:
             twin.freeze(name, quantity, (name, quantity) in self.world.frozen)
         self._frozen = set(self.world.frozen)
         order = self.world.order
-        if order is not None and not self._order_told:
-            self._order_told = True
+        if order is not None and order is not self._told:
+            self._told = order
             await twin.set_order("head" if order.node else "transformer", 0, order.limit_w, order.from_s, order.to_s)
-        if t_s - self._beat_s >= BEAT_S:
-            self._beat_s = t_s
+        if self._beat.due(t_s):
             await twin.beat()
-        if t_s - self._publish_s >= self.assembly.rig.substation.publish_period_s - 1e-3:
-            self._publish_s = t_s
+        if self._publish.due(t_s):
             volts, amps, watts = self.world.node_values()
             stamp_ns = round((self.assembly.start_utc_s + t_s) * NS)
             for name, rows in (("transformer", slice(0, 1)), ("head", slice(1, 2)), ("poc", slice(2, None))):

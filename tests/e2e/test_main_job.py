@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from controller.runtime.events import read_events
@@ -76,6 +77,14 @@ def test_the_samples_hold_both_runs_over_the_whole_time(short_run):
         assert trace.customer_v.shape == (len(trace.t_s), 55)
         assert trace.drawn_a.shape == (len(trace.t_s), 16)
     assert traces[UNCONTROLLED].customer_v.min() < traces[CONTROLLED].customer_v.min()
+
+
+def test_the_controller_takes_the_street_over_without_a_jolt(short_run):
+    trace = load_samples(short_run[0] / "samples.parquet")[CONTROLLED]
+    begin = int(np.searchsorted(trace.t_s, 0.0))
+    assert trace.t_s[0] < -1.0
+    assert trace.head_w[begin] == pytest.approx(trace.head_w[0], rel=0.03)  # settled before, and settled still
+    assert (trace.node_a_trust[1:begin] == 0).all()
 
 
 def test_every_link_was_a_real_socket_and_the_bench_was_off_at_the_end(short_run):

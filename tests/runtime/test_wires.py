@@ -14,6 +14,7 @@ from controller.runtime.compose import ObeyClock, OutputTap
 from controller.runtime.events import Events, read_events
 from controller.runtime.histogram import Histogram
 from controller.runtime.site import SubstationPort
+from controller.runtime.store import Store
 from instruments.faults import FaultKind, PortFault
 
 S = 1_000_000_000
@@ -158,6 +159,32 @@ def test_the_wires_publish_when_all_have_answered_and_carry_out_what_is_allowed(
     figures = wires_status.to_dict(status)
     assert list(figures) == ["cp0", "cp1", "cp2"]
     assert figures["cp1"]["round_trip"]["count"] > 0
+
+
+def test_the_law_is_not_started_on_a_node_that_is_missing_or_stale(site, events):
+    buffer, plan = image.allocate("plan", site.image_dims())
+    plan.node_max_age_s[:] = 2.0
+    buffer.tofile(site.store("plan.bin"))
+    points = {"transformer": [0], "head": [1]}
+    station = SubstationPort(name="ss", model="substation-iec61850", address="opc.tcp://127.0.0.1:1", points=points)
+    chargers = [FakeCharger(f"cp{i}") for i in range(3)]
+    site = site.model_copy(update={"substation": station})
+    Store.create(site.store(wires_status.NAME), wires_status.dtype(wires_status.ports(site)).itemsize)
+    process = wires.Wires(site, chargers, object(), events)
+    inp, now_ns = process.input, 100 * S
+    for name in ("node_v", "node_a"):
+        getattr(inp, f"{name}_quality")[:] = 0
+        getattr(inp, f"{name}_change_ns")[:] = now_ns - S
+    assert not process.complete(now_ns)  # the chargers have not answered
+    for charger in chargers:
+        charger.reading.quality = 0
+    assert process.complete(now_ns)
+    assert not process.complete(now_ns + 2 * S)
+    inp.node_v_change_ns[1] = now_ns - 3 * S
+    assert not process.complete(now_ns)
+    inp.node_v_change_ns[1] = now_ns
+    inp.node_a_quality[0] = 2
+    assert not process.complete(now_ns)
 
 
 def test_an_exception_in_one_port_ends_them_all(site, events):
