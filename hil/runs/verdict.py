@@ -43,6 +43,8 @@ __all__ = [
     "marks_of",
 ]
 
+GAP_S = 1.0  # the plant publishes 10 times a second; a run in longer steps may lack two of them
+
 
 def judge(
     plan: VerdictPlan, controlled: Trace, uncontrolled: Trace | None, timing: Mapping[str, Any] | None
@@ -63,9 +65,29 @@ def judge(
         against(rule(plan, controlled, controlled), rule(plan, uncontrolled, controlled) if uncontrolled else None)
         for rule in rules.of(plan)
     ]
+    if unseen := hole(controlled):
+        verdicts = [
+            _restate(found, INCONCLUSIVE, f"{found.text}; {unseen}") if found.state == PASSED else found
+            for found in verdicts
+        ]
     if plan.deadlines is not None and timing is not None:
         verdicts.append(rules.deadlines(plan.deadlines, timing))
     return verdicts
+
+
+def hole(trace: Trace) -> str:
+    """Say where a run from scenario time 0 on was not seen for longer than GAP_S; empty where it was seen throughout.
+
+    What was drawn in a hole is unknown, and unknown values never pass.
+    """
+    spans_s = np.diff(trace.t_s)
+    allowed_s = max(GAP_S, 3.0 * float(np.median(spans_s))) if len(spans_s) else GAP_S
+    seen_s = np.concatenate([[0.0], trace.t_s[trace.t_s >= 0.0]]) if trace.t_s[0] > 0.0 else trace.t_s
+    gaps_s = np.diff(seen_s, append=seen_s[-1])
+    k = int(np.argmax(gaps_s))
+    if gaps_s[k] <= allowed_s:
+        return ""
+    return f"no sample from {seen_s[k]:.1f} to {seen_s[k] + gaps_s[k]:.1f} s, {allowed_s:g} s allowed"
 
 
 def against(found: Verdict, without: Verdict | None) -> Verdict:

@@ -69,6 +69,34 @@ def test_the_right_run_passes_every_verdict_and_exits_0():
     assert "without control" in found["voltage_held"].text
 
 
+def without_rows(run, gone):
+    """Return the run as a recorder kept it that slept while `gone` (T,) was true."""
+    for name in run.__slots__:
+        value = getattr(run, name)
+        if isinstance(value, np.ndarray) and value.shape[0] == len(gone):
+            setattr(run, name, value[~gone])
+    return run
+
+
+@pytest.mark.parametrize(("begin_s", "end_s"), [(-6.0, 1.5), (50.0, 51.5)])
+def test_what_the_recorder_did_not_see_is_not_passed(begin_s, end_s):
+    run = street.controlled()
+    found = verdicts(without_rows(run, (run.t_s > begin_s) & (run.t_s < end_s)))
+    states = {name: v.state for name, v in found.items()}
+    assert states.pop("deadlines") == "passed"  # the scan counts those itself
+    assert set(states.values()) == {"inconclusive"}
+    assert f"to {end_s:.1f} s" in found["cap_kept"].text
+
+
+def test_a_failure_beside_a_hole_in_the_record_stays_one():
+    run = street.controlled()
+    run.customer_v[400, 2] = 200.0
+    assert verdicts(without_rows(run, run.t_s > 55.0))["voltage_held"].state == "failed"
+    run = street.controlled()
+    run.customer_v[400, 2] = 200.0
+    assert verdicts(without_rows(run, (run.t_s > 50.0) & (run.t_s < 52.0)))["voltage_held"].state == "failed"
+
+
 def test_there_is_no_deadline_verdict_in_fast_mode():
     assert "deadlines" not in verdicts(timing=None)
 
