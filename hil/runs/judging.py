@@ -8,6 +8,7 @@ from hil.rig.assembler import Assembly
 from hil.runs.promises import CutRule, DeadlineBudget, OrderRule, StaleRule, VerdictPlan, WindowRule
 from instruments.catalog import charger_of
 
+DAY_S = 86400.0
 REACT_S = 1.0  # from an order's arrival to the first lower limit: publishing, subscription and one scan
 
 
@@ -48,13 +49,15 @@ def verdict_plan(assembly: Assembly, log: list[dict[str, Any]], for_s: float) ->
 
 def _window(assembly: Assembly, for_s: float) -> WindowRule | None:
     """Return the first contract window that begins within the run and lowers the limit."""
-    start_s = (assembly.start_utc_s + assembly.utc_offset_s) % 86400.0
+    start_s = assembly.week_s % DAY_S
     found: dict[tuple[float, float, float], list[int]] = {}
     for window in assembly.site.windows:
-        begin_s = (window.from_s - start_s) % 86400.0
+        begin_s = (window.from_s - start_s) % DAY_S
         ceiling_a = max(c.hard_max_a for c in assembly.site.chargers)
-        if begin_s <= for_s and window.limit_a < ceiling_a and window.charger >= 0:
-            length_s = (window.to_s - window.from_s) % 86400.0
+        weekday = int((assembly.week_s + begin_s) // DAY_S) % 7
+        due = begin_s <= for_s and window.days >> weekday & 1
+        if due and window.limit_a < ceiling_a and window.charger >= 0:
+            length_s = (window.to_s - window.from_s) % DAY_S
             found.setdefault((begin_s, window.limit_a, begin_s + length_s), []).append(window.charger)
     if not found:
         return None
