@@ -153,3 +153,16 @@ def test_an_order_between_the_steps_of_a_device_is_named(bench: Bench) -> None:
     bench.allowed_a[P40] = 3.0
     with pytest.raises(RuntimeError, match=r"cp08: the law ordered 3 A; allowed: 0 or 6\.\.32 A"):
         bench.run(STEP_S)
+
+
+@pytest.mark.parametrize(("quantity", "frozen", "moving"), [("PhV", "node_v", "node_a"), ("A", "node_a", "node_v")])
+def test_a_frozen_quantity_stands_still_alone_as_it_does_at_the_twin(assembly, quantity, frozen, moving):
+    bench = Bench(assembly)
+    bench.run(1.0)
+    stamps = {name: int(getattr(bench.links.inp, f"{name}_change_ns")[1]) for name in (frozen, moving)}
+    bench.world.frozen.add(("head", quantity))
+    bench.run(2.0)
+    inp = bench.links.inp
+    assert getattr(inp, f"{frozen}_change_ns")[1] == stamps[frozen]
+    assert getattr(inp, f"{frozen}_change_ns")[0] > stamps[frozen]
+    assert getattr(inp, f"{moving}_change_ns")[1] > stamps[moving]

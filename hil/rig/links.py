@@ -226,14 +226,14 @@ class Links:
         inp, order = self.inp, self.world.order
         volts, amps, watts = self.world.node_values()
         utc_ns = inp.utc_ns[0]
-        inp.node_v[:] = volts
-        inp.node_v_change_ns[:] = now_ns
-        inp.node_v_stamp_utc_ns[:] = utc_ns
         inp.node_v_quality[:] = Quality.GOOD
         inp.node_a_quality[:] = Quality.GOOD
         inp.node_temp_c[0] = self.world.temperature_c
-        frozen = {0 if name == "transformer" else 1 for name, quantity in self.world.frozen if quantity == "A"}
-        live = slice(None) if not frozen else [m for m in range(len(watts)) if m not in frozen]
+        live = self._live("PhV")
+        inp.node_v[live] = volts[live]
+        inp.node_v_change_ns[live] = now_ns
+        inp.node_v_stamp_utc_ns[live] = utc_ns
+        live = self._live("A")
         inp.node_a[live] = amps[live]
         inp.node_w[live] = watts[live]
         inp.node_a_change_ns[live] = now_ns
@@ -242,6 +242,11 @@ class Links:
             inp.order_w[order.node] = order.limit_w
             inp.order_from_s[order.node] = order.from_s
             inp.order_to_s[order.node] = order.to_s
+
+    def _live(self, quantity: str) -> Any:
+        """Return the nodes whose values of a quantity move, as an index."""
+        frozen = {0 if name == "transformer" else 1 for name, what in self.world.frozen if what == quantity}
+        return [m for m in range(self.assembly.dims.m) if m not in frozen] if frozen else slice(None)
 
 
 def cycle_s(model: catalog.Model) -> float:
