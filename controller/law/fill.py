@@ -293,9 +293,9 @@ def stop(
                 continue
             tight_node[i] = tight[j, column]
             for c in range(4):
-                if watts[i] > 0.0 if c == WATTS else uses[i, c] == 1:
-                    if min(lowest[j, c] * weight[i], cap[i]) > x[i] + EVEN * (1.0 + x[i]):
-                        mark[j, c] = 1.0
+                more = min(lowest[j, c] * weight[i], cap[i]) > x[i] + EVEN * (1.0 + x[i])
+                if more and (watts[i] > 0.0 if c == WATTS else uses[i, c] == 1):
+                    mark[j, c] = 1.0
 
 
 @kernel

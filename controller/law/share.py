@@ -71,8 +71,9 @@ def split(
         for i in range(chargers):
             if member[i] == 1 and priority[i] == rank:
                 member[i] = 2
-        fill(tree_node, tree_up, tree_end, own_from, own_to, order, member, uses, volts_v, weight, base_a, cap_a, room,
-             target_a, load, load_hi, lowest, tight, line, entry, entry_from, entry_to, tight_node, tight_col)  # fmt: skip
+        fill(tree_node, tree_up, tree_end, own_from, own_to, order, member, uses, volts_v, weight, base_a, cap_a,
+             room, target_a, load, load_hi, lowest, tight, line, entry, entry_from, entry_to, tight_node,
+             tight_col)  # fmt: skip
     for i in range(chargers):
         if member[i] == 0:  # only a charger out of reach still has a cap: what it holds is already out of the room
             target_a[i] = min(cap_a[i], last_a[i])
