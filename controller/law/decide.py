@@ -18,6 +18,7 @@ from controller.law import (
     reason,
     share,
     start,
+    tree,
     trust,
     voltage,
     wish,
@@ -26,6 +27,7 @@ from controller.law import (
 LAW = (
     # 1 trust: what may be believed
     trust.clock,
+    tree.arrange,
     trust.chargers,
     trust.nodes,
     start.adopt,

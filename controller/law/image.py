@@ -4,7 +4,7 @@ Each image is one contiguous buffer that holds the arrays of its table one after
 64-byte boundary. The law sees a named tuple of views on such a buffer; windows, ledger, desk and documents read
 the same table. Shape letters: 1 a scalar, N chargers, M nodes, P the three phases, W contract windows,
 K points of a droop curve, S steps of the chain, R buckets of the reservation history, Q the three phases in amps and
-their sum in watts.
+their sum in watts, L the numbers of a subtree.
 
 Numbers (DESIGN: one meaning everywhere): NaN unknown, +inf no limit, 0 is zero; + flows from the grid into the
 charger; ``_ns`` are integer nanoseconds of the monotonic clock unless the name says ``utc``; ``_s`` of a calendar
@@ -23,6 +23,7 @@ PHASES = 3
 STEPS = len(Step)
 BUCKETS = 16
 COLUMNS = 4  # amps of the phases a, b, c; watts of all
+LINE = 8  # numbers that describe a subtree in the filling: one cache line
 ALIGN = 64
 
 
@@ -240,7 +241,6 @@ STATE_FIELDS: tuple[Field, ...] = (
     Field("ask_a", "f8", "N", "A", 0, "raise asked for beyond what is reserved"),
     Field("grant_a", "f8", "N", "A", 0, "raise granted beyond what is reserved"),
     Field("member", "u1", "N", "1", 0, "1 where it takes part in the filling"),
-    Field("active", "i4", "N", "1", 0, "chargers still growing in the filling"),
     Field("queue", "i4", "N", "1", 0, "chargers in the order of admission"),
     Field("key", "f8", "NP", "1", 0, "sort key of that order"),
     Field("tight_node", "i4", "N", "1", -1, "node that stopped it in the filling"),
@@ -249,10 +249,23 @@ STATE_FIELDS: tuple[Field, ...] = (
     Field("free", "f8", "MQ", "A|W", 0, "room minus every reservation"),
     Field("load", "f8", "MQ", "A|W", 0, "scratch per node: sum below"),
     Field("load_hi", "f8", "MQ", "A|W", 0, "scratch per node: upper sum below"),
-    Field("slope", "f8", "MQ", "A|W", 0, "scratch per node: growth per unit of level"),
-    Field("level", "f8", "MQ", "A", 0, "scratch per node: level at which it, alone, is full"),
-    Field("lowest", "f8", "MQ", "A", 0, "scratch per node: lowest level up to the root"),
-    Field("tight", "i4", "MQ", "1", -1, "scratch per node: node that is tight at or above it"),
+    Field("slope", "f8", "MQ", "A|W", 0, "scratch per node"),
+    Field("lowest", "f8", "MQ", "A", 0, "scratch per place: lowest level up to the root"),
+    Field("tight", "i4", "MQ", "1", -1, "scratch per place: place that is tight at or above it"),
+    Field("line", "f8", "MQL", "A|W", 0, "scratch per place: load of the subtree over the level, see fill"),
+    Field("entry", "f8", "QNP", "A|W", 0, "scratch per charger that grows in the filling, see fill"),
+    Field("entry_from", "i4", "MQ", "1", 0, "scratch per place: its first entry"),
+    Field("entry_to", "i4", "MQ", "1", 0, "scratch per place: the end of its entries"),
+    # the tree in preorder, made again when the plan's tree changes
+    Field("tree_parent", "i4", "M", "1", -2, "parent that it was arranged for"),
+    Field("tree_charger", "i4", "N", "1", -2, "charger_node that it was arranged for"),
+    Field("tree_node", "i4", "M", "1", 0, "node at a place"),
+    Field("tree_place", "i4", "M", "1", 0, "place of a node"),
+    Field("tree_up", "i4", "M", "1", -1, "place above a place"),
+    Field("tree_end", "i4", "M", "1", 0, "end of the subtree at a place"),
+    Field("own_from", "i4", "M", "1", 0, "first charger of a place in order"),
+    Field("own_to", "i4", "M", "1", 0, "end of the chargers of a place in order"),
+    Field("order", "i4", "N", "1", 0, "chargers by place"),
 )
 
 OUTPUT_FIELDS: tuple[Field, ...] = (
@@ -302,6 +315,7 @@ def shape_of(field: Field, dims: Dims) -> tuple[int, ...]:
         "S": STEPS,
         "R": BUCKETS,
         "Q": COLUMNS,
+        "L": LINE,
     }
     return tuple(size[letter] for letter in field.shape)
 

@@ -102,15 +102,22 @@ def pay(
     ask_a: Array,
     grant_a: Array,
     member: Array,
-    active: Array,
     tight_node: Array,
     tight_col: Array,
     load: Array,
     load_hi: Array,
-    slope: Array,
-    level: Array,
     lowest: Array,
     tight: Array,
+    line: Array,
+    entry: Array,
+    entry_from: Array,
+    entry_to: Array,
+    tree_node: Array,
+    tree_up: Array,
+    tree_end: Array,
+    own_from: Array,
+    own_to: Array,
+    order: Array,
     free: Array,
     why: Array,
     why_a: Array,
@@ -146,12 +153,11 @@ def pay(
         grant_a[i] = 0.0
         base_a[i] = 0.0
         member[i] = 2
-        active[count] = i
         count += 1
     if count == 0:
         return
-    fill(active, count, member, charger_node, parent, uses, volts_v, weight, base_a, ask_a, free, grant_a,
-         load_hi, load, slope, level, lowest, tight, tight_node, tight_col)  # fmt: skip
+    fill(tree_node, tree_up, tree_end, own_from, own_to, order, member, uses, volts_v, weight, base_a, ask_a, free,
+         grant_a, load, load_hi, lowest, tight, line, entry, entry_from, entry_to, tight_node, tight_col)  # fmt: skip
     for i in range(target_a.shape[0]):
         if member[i] == 1:
             new = floor_to(min(target_a[i], spare_a[i] + grant_a[i]), step_a[i])

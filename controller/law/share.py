@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from controller.law.fill import fill
 from controller.law.kernel import Array, Stage
 from controller.law.names import Reason, Step
+from controller.law.tree import arrange
 
 HEADROOM = int(Reason.HEADROOM)
 SHARE = int(Step.SHARE)
@@ -21,8 +22,6 @@ HAIR = 1e-9
 
 @Stage
 def split(
-    parent: Array,
-    charger_node: Array,
     weight: Array,
     priority: Array,
     uses: Array,
@@ -31,17 +30,24 @@ def split(
     base_a: Array,
     target_a: Array,
     member: Array,
-    active: Array,
     tight_node: Array,
     tight_col: Array,
     node_cap_why: Array,
     room: Array,
     load: Array,
     load_hi: Array,
-    slope: Array,
-    level: Array,
     lowest: Array,
     tight: Array,
+    line: Array,
+    entry: Array,
+    entry_from: Array,
+    entry_to: Array,
+    tree_node: Array,
+    tree_up: Array,
+    tree_end: Array,
+    own_from: Array,
+    own_to: Array,
+    order: Array,
     cap_a: Array,
     why: Array,
     why_a: Array,
@@ -62,14 +68,12 @@ def split(
         if rank == np.iinfo(np.int64).min:
             break
         below = rank
-        count = 0
         for i in range(chargers):
             if member[i] == 1 and priority[i] == rank:
                 member[i] = 2
-                active[count] = i
-                count += 1
-        fill(active, count, member, charger_node, parent, uses, volts_v, weight, base_a, cap_a, room, target_a,
-             load_hi, load, slope, level, lowest, tight, tight_node, tight_col)  # fmt: skip
+        fill(tree_node, tree_up, tree_end, own_from, own_to, order, member, uses, volts_v, weight, base_a, cap_a,
+             room, target_a, load, load_hi, lowest, tight, line, entry, entry_from, entry_to, tight_node,
+             tight_col)  # fmt: skip
     for i in range(chargers):
         if member[i] == 0:  # only a charger out of reach still has a cap: what it holds is already out of the room
             target_a[i] = min(cap_a[i], last_a[i])
@@ -116,10 +120,16 @@ def share(
             f"floor_a: floors of {load[m, c]:.3f} A below node {m}, phase {'abc'[c]}, over its headroom_a of"
             f" {room[m, c]:.3f} A; admit fewer chargers"
         )
+    scratch = {name: np.zeros(nodes, np.int32) for name in ("node", "place", "up", "end", "first", "last")}
+    order = np.zeros(chargers, np.int32)
+    arrange.kernel(tree, place, np.full(nodes, -2, np.int32), np.zeros(chargers, np.int32), *scratch.values(), order)
+    del scratch["place"]
+    amps, marks, lowest = (np.zeros((nodes, 4)) for _ in range(3))
+    tight, first, last = (np.zeros((nodes, 4), np.int32) for _ in range(3))
     fill(
-        np.arange(chargers, dtype=np.int32), chargers, np.full(chargers, 2, np.uint8), place, tree, use,
-        np.zeros(chargers), share_of, base, cap, room, x, *(np.zeros((nodes, 4)) for _ in range(5)),
-        np.zeros((nodes, 4), np.int32), np.zeros(chargers, np.int32), np.zeros(chargers, np.int8),
+        *scratch.values(), order, np.full(chargers, 2, np.uint8), use, np.zeros(chargers), share_of, base, cap, room, x,
+        amps, marks, lowest, tight, np.zeros((nodes, 4, 8)), np.zeros((4, chargers, 3)), first, last,
+        np.zeros(chargers, np.int32), np.zeros(chargers, np.int8),
     )  # fmt: skip
     return x
 
