@@ -191,7 +191,8 @@ def admit(
         key[i, 1] = -float(priority[i])
         key[i, 2] = NO_LAXITY
         slack_s = departure_s[i] - utc_ns[0] * 1e-9 - need_wh[i] * 3600.0 / (cap_a[i] * volts_v[i])
-        if slack_s < 2.0 * rotation_s[0]:  # false on NaN; more slack than two slots is no hurry
+        hurry = need_wh[i] > 0.0 and slack_s < 2.0 * rotation_s[0]  # false on NaN; who needs nothing is in no hurry
+        if hurry:
             key[i, 2] = max(slack_s, COMFORT)
         grace = session_ns[i] > 0 and (now_ns[0] - session_ns[i]) * 1e-9 < grace_s[0]
         dwell = running and on_ns[i] > 0 and (now_ns[0] - on_ns[i]) * 1e-9 < min_on_s[0]
