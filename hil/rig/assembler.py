@@ -216,7 +216,7 @@ def _site_spec(
 
 
 def _nominal_drop_pu(rig: Rig, network: Network, customer_of: np.ndarray) -> np.ndarray:
-    """Return each charger's fall of volts (N) [pu of 230 V] while all draw `equalise_a`; 0 where nothing is equalised."""
+    """Return each charger's fall of volts (N) [pu of 230 V] with `equalise_a` drawn by all; 0 where not equalised."""
     if rig.law.droop.fairness != "equalised":
         return np.zeros(len(customer_of))
     solver = FeederSolver(network.z_ohm, network.v0_v, network.phase)
