@@ -15,7 +15,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 HALVINGS = 80
 
@@ -79,6 +79,17 @@ def stability_margin(slopes: ArrayLike, sensitivities: ArrayLike, alpha: float, 
     largest = float(np.abs(np.linalg.eigvals(gain[:, None] * field)).max()) if gain.size else 0.0
     margin = 20.0 * math.log10(critical / largest) if largest > 0.0 else math.inf
     return Margin(largest, critical, margin, alpha, int(delay), float(gain.max()) if gain.size else 0.0)
+
+
+def broadcast_sensitivities(sensitivities: ArrayLike) -> NDArray[np.float64]:
+    """Return the sensitivities (N, N) of a common droop: everybody follows the worst node.
+
+    Which node is the worst may change, so it is the one that all chargers together pull down the most. The loop gain of
+    a common droop is the sum of its row, never under that of the local one.
+    """
+    field = np.asarray(sensitivities, dtype=np.float64)
+    worst = field[int(np.argmax(field.sum(axis=1)))]
+    return np.tile(worst, (len(field), 1))
 
 
 def longest_delay(lambda_max: float, alpha: float, required_db: float = 6.0) -> float:

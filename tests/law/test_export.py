@@ -1,5 +1,11 @@
 """Export (V2G): every step's lower bound, the scale-back over the tree, and break before make in this direction."""
 
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -249,6 +255,34 @@ def test_export_is_no_pause_for_the_minimum_off_time() -> None:
     world.inp.wish_a[:] = np.inf
     world.run(20)
     assert world.out.allowed_a[0] == 32.0
+
+
+def digest_of_a_run_with_export() -> str:
+    """Run random exports, orders and frequencies; return a hash over every STATE and OUTPUT."""
+    rng = np.random.default_rng(5)
+    world = Cars(random_site(np.random.default_rng(11)), 0.0, other=3.0)
+    total = hashlib.sha256()
+    gave = 0.0
+    for _ in range(60):
+        world.inp.wish_a[:] = rng.choice([-20.0, -6.0, 10.0], world.dims.n)
+        world.link = rng.random(world.dims.n) < 0.9
+        world.inp.order_export_w[:] = rng.choice([500.0, np.inf])
+        gave -= world.step(float(rng.choice([0.1, 1.0]))).sum()
+        for array in (*world.state, *world.out):
+            total.update(array.tobytes())
+    assert gave > 0.0
+    return total.hexdigest()
+
+
+def test_compiled_export_gives_the_bits_of_its_source() -> None:
+    here = str(Path(__file__).parent)
+    path = os.pathsep.join([here, str(Path(here).parents[1])])
+    environment = os.environ | {"NUMBA_DISABLE_JIT": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": path}
+    code = "import test_export; print(test_export.digest_of_a_run_with_export())"
+    plain = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert plain.stdout.strip() == digest_of_a_run_with_export(), plain.stderr[-2000:]
 
 
 ODD = np.array([np.nan, np.inf, -np.inf, -5.0, 0.0, 1e12, -1e12])

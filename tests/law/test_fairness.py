@@ -8,6 +8,7 @@ from lawbench import EU_DROOP, VoltSource, World, charger, node, site
 
 from controller.law import preset
 from controller.law.names import Fairness, Reason
+from controller.law.stability import broadcast_sensitivities, stability_margin
 from controller.law.voltage import share_at
 from controller.runtime.plan import DroopSpec, build_plan, droop_of
 
@@ -135,6 +136,14 @@ def test_pause_goes_by_unshifted_volts() -> None:
     world.volts[:] = 0.925 * 230.0
     assert (world.run(60) > 0.0).all()  # 0.895 on the shifted curve, but no pause
     assert world.out.allowed_a[0] < world.out.allowed_a[1]
+
+
+def test_common_droop_has_the_larger_loop_gain() -> None:
+    slopes = np.full(10, 32.0 * 20.0 / 230.0)
+    local = stability_margin(slopes, OHM, 0.05, 3)
+    common = stability_margin(slopes, broadcast_sensitivities(OHM), 0.05, 3)
+    assert common.lambda_max == pytest.approx(float(slopes @ OHM[-1]))
+    assert common.lambda_max > local.lambda_max
 
 
 def test_preset_becomes_a_droop() -> None:
