@@ -260,7 +260,11 @@ def test_export_is_no_pause_for_the_minimum_off_time() -> None:
 def digest_of_a_run_with_export() -> str:
     """Run random exports, orders and frequencies; return a hash over every STATE and OUTPUT."""
     rng = np.random.default_rng(5)
-    world = Cars(random_site(np.random.default_rng(11)), 0.0, other=3.0)
+    chargers = [
+        charger(k, phase_map=(0, 1, 2) if k == 2 else (k % 3, -1, -1), export=ExportSpec(16.0), obey_s=2.0)
+        for k in range(5)
+    ]
+    world = Cars(site([node(export_a=20.0)], chargers), 0.0, other=3.0)
     total = hashlib.sha256()
     gave = 0.0
     for _ in range(60):
