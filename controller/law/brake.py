@@ -3,7 +3,9 @@
 A node that carries more than `brake_over` times its limit, or a charger whose volts are under `brake_pu`, for
 `brake_delay_s` brings the chargers concerned down to their floor; lasting another delay and the obey time, to 0.
 The brake is released charger by charger between one and two `brake_release_s` after the condition has gone.
-An input that is not believed neither starts nor releases it. In the spirit of GridShield (facts A2).
+A reading that is not believed neither starts nor releases it; but a metered node that is not believed for
+`brake_lost_s` (a lost substation) brings everybody below it down to the floor, until it is believed again.
+In the spirit of GridShield (facts A2).
 """
 
 import math
@@ -24,16 +26,22 @@ def watch_nodes(
     node_a: Array,
     node_w: Array,
     parent: Array,
+    node_metered: Array,
     node_obey_s: Array,
     brake_over: Array,
     brake_delay_s: Array,
+    brake_lost_s: Array,
+    start_ns: Array,
     node_uses: Array,
+    node_a_seen_ns: Array,
+    node_known: Array,
     node_cap: Array,
     node_brake_level: Array,
     node_brake_ns: Array,
+    node_brake_own: Array,
     node_trust: Array,
 ) -> None:
-    """Time each node's overload; a node takes the level of the node above where that is higher."""
+    """Time each node's overload or silence; a node takes the level of the node above where that is higher."""
     for m in range(parent.shape[0]):
         if node_trust[m] == BELIEVED:
             over = node_w[m] > brake_over[0] * node_cap[m, WATTS]
@@ -41,17 +49,21 @@ def watch_nodes(
                 over = over or (node_uses[m, p] == 1 and node_a[m, p] > brake_over[0] * node_cap[m, p])
             if not over:
                 node_brake_ns[m] = 0
-                node_brake_level[m] = FREE
+                node_brake_own[m] = FREE
             elif node_brake_ns[m] == 0:
                 node_brake_ns[m] = now_ns[0]
             else:
                 lasted_s = (now_ns[0] - node_brake_ns[m]) * 1e-9
                 if lasted_s >= 2.0 * brake_delay_s[0] + node_obey_s[m]:
-                    node_brake_level[m] = PAUSED
+                    node_brake_own[m] = PAUSED
                 elif lasted_s >= brake_delay_s[0]:
-                    node_brake_level[m] = DOWN
-        if parent[m] >= 0:
-            node_brake_level[m] = max(node_brake_level[m], node_brake_level[parent[m]])
+                    node_brake_own[m] = DOWN
+        elif node_metered[m] == 1:
+            since_ns = node_a_seen_ns[m] if node_known[m] == 1 else start_ns[0]
+            if (now_ns[0] - since_ns) * 1e-9 > brake_lost_s[0]:
+                node_brake_own[m] = max(DOWN, int(node_brake_own[m]))
+        above = node_brake_level[parent[m]] if parent[m] >= 0 else FREE
+        node_brake_level[m] = max(node_brake_own[m], above)
 
 
 @Stage

@@ -5,6 +5,9 @@ issued early by its lead time. An order is a limit in watts at a node; 0 W is 0 
 goes Bad or its heartbeat stops. Without heartbeat for `node_beat_timeout_s` the node falls to `node_failsafe_w`; it
 leaves that only when the heartbeat is back *and* the order reads Good again (after EEBUS LPC rules 911, 916-920: a
 heartbeat alone lifts nothing). A known future order is issued early by the worst obey time below its node.
+
+Export has limits of its own beside those of import, all written as numbers from 0: capacity, order, fail-safe and
+window. A negative export limit (a sign taken over from another convention) allows none.
 """
 
 import math
@@ -14,7 +17,7 @@ from controller.law.names import Alarm, Quality, Reason, Step
 
 GOOD = int(Quality.GOOD)
 WINDOW, ORDER, ORDER_LOST = int(Reason.WINDOW), int(Reason.ORDER), int(Reason.ORDER_LOST)
-HEADROOM = int(Reason.HEADROOM)
+HEADROOM, EXPORT = int(Reason.HEADROOM), int(Reason.EXPORT)
 CONTRACT = int(Step.CONTRACT)
 ALARM_LOST = int(Alarm.ORDER_LOST)
 DAY_NS = 86_400_000_000_000
@@ -28,6 +31,7 @@ def orders(
     now_ns: Array,
     utc_ns: Array,
     order_w: Array,
+    order_export_w: Array,
     order_from_s: Array,
     order_to_s: Array,
     order_quality: Array,
@@ -35,14 +39,20 @@ def orders(
     node_limit_a: Array,
     node_limit_w: Array,
     node_failsafe_w: Array,
+    node_failsafe_export_w: Array,
+    node_export_a: Array,
+    node_export_w: Array,
     node_beat_timeout_s: Array,
     node_obey_s: Array,
     node_cap: Array,
     node_cap_why: Array,
     order_held_w: Array,
+    order_held_export_w: Array,
     order_held_from_s: Array,
     order_held_to_s: Array,
     order_lost: Array,
+    node_back_cap: Array,
+    node_back_why: Array,
     alarm: Array,
 ) -> None:
     """Set each node's limits to its capacity, then lower its watts to the order or the fail-safe in force."""
@@ -51,16 +61,24 @@ def orders(
         for p in range(3):
             node_cap[m, p] = node_limit_a[m, p]
             node_cap_why[m, p] = HEADROOM
+            node_back_cap[m, p] = min(node_export_a[m, p], node_limit_a[m, p])
+            node_back_why[m, p] = EXPORT
+        back, back_code = min(node_export_w[m], node_limit_w[m]), EXPORT
         cap, code = node_limit_w[m], HEADROOM
         read = order_quality[m] == GOOD and not math.isnan(order_w[m])
         if read:
             order_held_w[m] = max(order_w[m], 0.0)
+            if not math.isnan(order_export_w[m]):
+                order_held_export_w[m] = max(order_export_w[m], 0.0)
             order_held_from_s[m] = order_from_s[m]
             order_held_to_s[m] = order_to_s[m]
         begun = not utc_s < order_held_from_s[m] - node_obey_s[m]  # true on NaN: at once
         ended = utc_s >= order_held_to_s[m]  # false on NaN: until withdrawn
-        if begun and not ended and order_held_w[m] < cap:
-            cap, code = order_held_w[m], ORDER
+        if begun and not ended:
+            if order_held_w[m] < cap:
+                cap, code = order_held_w[m], ORDER
+            if order_held_export_w[m] < back:
+                back, back_code = order_held_export_w[m], ORDER
         if node_beat_timeout_s[m] < math.inf:
             silent_ns = now_ns[0] - order_beat_ns[m]
             silent = order_beat_ns[m] == 0 or silent_ns < 0 or silent_ns * 1e-9 > node_beat_timeout_s[m]
@@ -72,10 +90,14 @@ def orders(
                 alarm[0] = alarm[0] | ALARM_LOST
                 if node_failsafe_w[m] < cap:
                     cap, code = node_failsafe_w[m], ORDER_LOST
+                if node_failsafe_export_w[m] < back:
+                    back, back_code = node_failsafe_export_w[m], ORDER_LOST
         else:
             order_lost[m] = 0
         node_cap[m, WATTS] = cap
         node_cap_why[m, WATTS] = code
+        node_back_cap[m, WATTS] = back
+        node_back_why[m, WATTS] = back_code
 
 
 @Stage
@@ -89,6 +111,7 @@ def windows(
     window_days: Array,
     window_a: Array,
     window_w: Array,
+    window_export_w: Array,
     window_lead_s: Array,
     volts_v: Array,
     node_cap: Array,
@@ -97,6 +120,10 @@ def windows(
     why: Array,
     why_a: Array,
     why_node: Array,
+    low_a: Array,
+    low_why: Array,
+    node_back_cap: Array,
+    node_back_why: Array,
     chain: Array,
     node_cap_w: Array,
 ) -> None:
@@ -125,6 +152,9 @@ def windows(
             if window_w[w] < node_cap[m, WATTS]:
                 node_cap[m, WATTS] = window_w[w]
                 node_cap_why[m, WATTS] = WINDOW
+            if window_export_w[w] < node_back_cap[m, WATTS]:
+                node_back_cap[m, WATTS] = max(window_export_w[w], 0.0)
+                node_back_why[m, WATTS] = WINDOW
         elif i >= 0:
             limit = min(window_a[w], window_w[w] / volts_v[i] if volts_v[i] > 0.0 else 0.0)
             if limit < cap_a[i]:
@@ -132,6 +162,10 @@ def windows(
                 why[i] = WINDOW
                 why_a[i] = limit
                 why_node[i] = w
+            low = -max(window_export_w[w], 0.0) / volts_v[i] if volts_v[i] > 0.0 else 0.0
+            if low > low_a[i]:
+                low_a[i] = low
+                low_why[i] = WINDOW
     for i in range(cap_a.shape[0]):
         chain[i, CONTRACT] = cap_a[i]
     for m in range(node_cap_w.shape[0]):

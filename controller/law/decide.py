@@ -11,6 +11,8 @@ from controller.law import (
     brake,
     contract,
     envelope,
+    export,
+    frequency,
     headroom,
     image,
     quantise,
@@ -32,12 +34,16 @@ LAW = (
     trust.nodes,
     start.adopt,
     headroom.reserve,
+    export.reserve,
     # 2-5 what each charger, and each node, may have at most
     wish.ask,
+    frequency.respond,
     envelope.car,
     envelope.ceiling,
+    envelope.discharge,
     voltage.volts,
     voltage.droop,
+    voltage.volt_watt,
     contract.orders,
     contract.windows,
     # 6-9 how the room is shared
@@ -53,7 +59,9 @@ LAW = (
     brake.brake,
     ramp.rise,
     ramp.pay,
+    export.share,
     reason.conclude,
+    export.settle,
 )
 
 

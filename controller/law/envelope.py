@@ -3,7 +3,10 @@
 Amps that a car was seen not to take go to others: where it draws less than it may for `car_shrink_s`, its ceiling
 becomes what it draws plus `car_margin_a`; once it draws more than half of that margin over, the ceiling is lifted
 (Tinkerforge WARP charge manager: 60 s and 3 A, facts E2). An override may only lower; an unknown one (NaN) keeps what
-is allowed now.
+is allowed now; it binds export too.
+
+Export ends at `soc_floor` and begins again `soc_band` over it; a state of charge that is not known, like a reading that
+is not believed, allows none that was not allowed before.
 """
 
 import math
@@ -13,8 +16,9 @@ from controller.law.names import Cp, Reason, Step, Trust
 
 BELIEVED = int(Trust.BELIEVED)
 HARDWARE, CAR, OVERRIDE, NO_CAR = int(Reason.HARDWARE), int(Reason.CAR), int(Reason.OVERRIDE), int(Reason.NO_CAR)
-ENVELOPE = int(Step.ENVELOPE)
+ENVELOPE, SOC = int(Step.ENVELOPE), int(Reason.SOC)
 CP_A, CP_C, CP_D, CP_E, CP_F = int(Cp.A), int(Cp.C), int(Cp.D), int(Cp.E), int(Cp.F)
+UNKNOWN = int(Cp.UNKNOWN)
 
 
 @Stage
@@ -88,3 +92,47 @@ def ceiling(
             why[i] = code
             why_a[i] = cap
         chain[i, ENVELOPE] = cap
+
+
+@Stage
+def discharge(
+    utc_ns: Array,
+    charger_soc: Array,
+    override_a: Array,
+    override_until_s: Array,
+    export_max_a: Array,
+    soc_floor: Array,
+    soc_band: Array,
+    seen_state: Array,
+    v2g: Array,
+    last_min_a: Array,
+    soc_low: Array,
+    low_a: Array,
+    low_why: Array,
+    charger_trust: Array,
+) -> None:
+    """Raise the lower bound towards 0: discharge ceiling, battery floor, override, no car."""
+    if v2g[0] == 0:
+        return
+    utc_s = utc_ns[0] * 1e-9
+    for i in range(low_a.shape[0]):
+        low, code = low_a[i], int(low_why[i])
+        if -export_max_a[i] > low:
+            low, code = -export_max_a[i], HARDWARE
+        if charger_trust[i] == BELIEVED:
+            if charger_soc[i] >= soc_floor[i] + soc_band[i]:
+                soc_low[i] = 0
+            elif not charger_soc[i] > soc_floor[i]:  # true on NaN: not known is empty
+                soc_low[i] = 1
+        if soc_low[i] == 1 and low < 0.0:
+            low, code = 0.0, SOC
+        ended = override_until_s[i] < utc_s  # false on NaN: it never ends
+        if not ended:
+            override = last_min_a[i] if math.isnan(override_a[i]) else -max(override_a[i], 0.0)
+            if override > low:
+                low, code = override, OVERRIDE
+        state = seen_state[i]
+        if state in (UNKNOWN, CP_A, CP_E, CP_F) and low < 0.0:
+            low, code = 0.0, NO_CAR
+        low_a[i] = low
+        low_why[i] = code

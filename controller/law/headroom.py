@@ -119,6 +119,7 @@ def uncontrolled(
     volts_v: Array,
     swing_a: Array,
     obey_hi_a: Array,
+    back_swing_a: Array,
     node_v_ok: Array,
     node_a_seen_ns: Array,
     node_other: Array,
@@ -134,8 +135,8 @@ def uncontrolled(
 ) -> None:
     """Estimate each node's uncontrolled load: measured, held with growth, or the declared design load."""
     nodes = parent.shape[0]
-    explained(charger_node, parent, max_age_s, uses, seen_a, seen_w, volts_v, swing_a, obey_hi_a, charger_trust,
-              load, load_hi, free, slope)  # fmt: skip
+    explained(charger_node, parent, max_age_s, uses, seen_a, seen_w, volts_v, swing_a, obey_hi_a, back_swing_a,
+              charger_trust, load, load_hi, free, slope)  # fmt: skip
     high_v = HIGH_PU * u_nom_v[0]
     for m in range(nodes):
         weight = dt_s[0] / (node_tau_s[m] + dt_s[0]) if dt_s[0] > 0.0 else 0.0
@@ -191,6 +192,7 @@ def explained(
     volts_v: Array,
     swing_a: Array,
     obey_hi_a: Array,
+    back_swing_a: Array,
     charger_trust: Array,
     least: Array,
     most: Array,
@@ -203,10 +205,11 @@ def explained(
         for c in range(4):
             least[m, c], most[m, c], said[m, c], lag_s[m, c] = 0.0, 0.0, 0.0, 0.0
     for i in range(charger_node.shape[0]):
-        if charger_trust[i] != BELIEVED:
+        believed = charger_trust[i] == BELIEVED
+        if not believed and back_swing_a[i] == 0.0:
             continue
         m = charger_node[i]
-        if swing_a[i] > 0.0:
+        if believed and swing_a[i] > 0.0:
             lag_s[m, 0] = max(lag_s[m, 0], max_age_s[i])
         for c in range(4):
             if c < WATTS and uses[i, c] == 0:
@@ -214,8 +217,10 @@ def explained(
             each = volts_v[i] if c == WATTS else 1.0
             drawn = seen_w[i] if c == WATTS else seen_a[i, c]
             swing = swing_a[i] * each
+            if not believed:  # its export must not pass for somebody's generation, which would be headroom
+                drawn, swing = min(drawn, 0.0), 0.0
             said[m, c] += drawn
-            least[m, c] += max(drawn - swing, min(drawn, 0.0))
+            least[m, c] += max(drawn - swing, min(drawn, -back_swing_a[i] * each))
             most[m, c] += max(drawn, min(drawn + swing, obey_hi_a[i] * each))
     for m in range(parent.shape[0] - 1, 0, -1):
         up = parent[m]

@@ -29,6 +29,9 @@ class Reason(IntEnum):
     LINK_LOST = 17  # its link is lost: it is counted with its fail-safe current
     HYSTERESIS = 18  # held back until the voltage has recovered by the hysteresis
     DWELL = 19  # minimum off time after a pause
+    FREQUENCY = 20  # frequency response (FCR)
+    SOC = 21  # the battery is at its floor: no export
+    EXPORT = 22  # export capacity of a node, scaled back
 
 
 class Cp(IntEnum):
@@ -84,6 +87,14 @@ class Step(IntEnum):
     QUANTISE = 5
     BRAKE = 6
     RAMP = 7
+
+
+class Fairness(IntEnum):
+    """Say how a voltage droop treats chargers along a feeder (facts A6); the plan's builder turns it into fields."""
+
+    LOCAL = 0  # everybody by his own volts: the end of the line gives way first
+    COMMON = 1  # everybody by the lowest volts of his group (worst node broadcast)
+    EQUALISED = 2  # own volts, the start shifted by the nominal drop
 
 
 class VoltSource(IntEnum):

@@ -24,6 +24,7 @@ def rise(
     step_a: Array,
     ramp_up_a_per_s: Array,
     raise_band_a: Array,
+    wish_exempt: Array,
     dt_s: Array,
     off_ns: Array,
     want_ns: Array,
@@ -39,6 +40,7 @@ def rise(
     """Limit every raise to the ramp, after the random delay."""
     for i in range(target_a.shape[0]):
         target, last = target_a[i], last_a[i]
+        at_once = wish_exempt[i] == 1 or math.isinf(ramp_up_a_per_s[i])
         if target <= 0.0:
             want_ns[i] = 0
         if target <= last:
@@ -51,12 +53,12 @@ def rise(
             if off_ns[i] > 0 and waited_s < delay_s[i]:
                 new = 0.0
             else:
-                new = target if math.isinf(ramp_up_a_per_s[i]) else floor_q_a[i]
+                new = target if at_once else floor_q_a[i]
             ramp_a[i] = new
-        elif target - last < raise_band_a[i] and target < hard_max_a[i] - step_a[i]:
+        elif target - last < raise_band_a[i] and target < hard_max_a[i] - step_a[i] and wish_exempt[i] == 0:
             target_a[i] = last
             continue
-        elif math.isinf(ramp_up_a_per_s[i]):
+        elif at_once:
             new = target
             ramp_a[i] = target
         else:

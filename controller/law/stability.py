@@ -15,18 +15,24 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 HALVINGS = 80
 
 
 @dataclass(frozen=True, slots=True)
 class Margin:
-    """Hold the loop gain, the gain at which it would oscillate, and their ratio in dB (+inf: no droop at all)."""
+    """Hold the loop gain, the gain at which it would oscillate, and their ratio in dB (+inf: no droop at all).
+
+    `alpha` and `delay` (scans) are what they were computed for, `slope` the steepest slope, in the unit it was given.
+    """
 
     lambda_max: float
     critical_lambda: float
     margin_db: float
+    alpha: float = math.nan
+    delay: int = 0
+    slope: float = math.nan
 
 
 class MarginError(ValueError):
@@ -72,14 +78,63 @@ def stability_margin(slopes: ArrayLike, sensitivities: ArrayLike, alpha: float, 
     critical = critical_lambda(alpha, delay)
     largest = float(np.abs(np.linalg.eigvals(gain[:, None] * field)).max()) if gain.size else 0.0
     margin = 20.0 * math.log10(critical / largest) if largest > 0.0 else math.inf
-    return Margin(largest, critical, margin)
+    return Margin(largest, critical, margin, alpha, int(delay), float(gain.max()) if gain.size else 0.0)
+
+
+def broadcast_sensitivities(sensitivities: ArrayLike) -> NDArray[np.float64]:
+    """Return the sensitivities (N, N) of a common droop: everybody follows the worst node.
+
+    Which node is the worst may change, so it is the one that all chargers together pull down the most. The loop gain of
+    a common droop is the sum of its row, never under that of the local one.
+    """
+    field = np.asarray(sensitivities, dtype=np.float64)
+    worst = field[int(np.argmax(field.sum(axis=1)))]
+    return np.tile(worst, (len(field), 1))
+
+
+def longest_delay(lambda_max: float, alpha: float, required_db: float = 6.0) -> float:
+    """Return the longest delay in scans that keeps the margin: +inf where any does, -1 where not even none does."""
+    needed = lambda_max * 10.0 ** (required_db / 20.0)
+    if needed <= 1.0:  # the critical gain falls towards 1 with the delay, and never under it
+        return math.inf
+    if critical_lambda(alpha, 0) < needed:
+        return -1.0
+    low, high = 0, 1
+    while critical_lambda(alpha, high) >= needed:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if critical_lambda(alpha, middle) >= needed else (low, middle)
+    return float(low)
 
 
 def require_margin(margin: Margin, required_db: float = 6.0) -> None:
-    """Refuse a plan under the required margin (MarginError with the figures)."""
-    if not margin.margin_db >= required_db:
+    """Refuse a plan under the required margin (MarginError with the figures: margin, slope and delay)."""
+    if margin.margin_db >= required_db:
+        return
+    text = (
+        f"voltage droop: margin {margin.margin_db:.1f} dB, required {required_db:g} dB (loop gain"
+        f" {margin.lambda_max:.3g}, oscillates at {margin.critical_lambda:.3g}); make the curve flatter, the"
+        " filter slower or the delay shorter"
+    )
+    if 0.0 < margin.alpha <= 1.0:
+        fits = margin.slope * 10.0 ** ((margin.margin_db - required_db) / 20.0)
+        longest = longest_delay(margin.lambda_max, margin.alpha, required_db)
+        allowed = f"up to {longest:g} scans" if longest >= 0.0 else "none at this slope"
+        text += f" (slope {margin.slope:.3g}, allowed up to {fits:.3g}; delay {margin.delay} scans, allowed {allowed})"
+    raise MarginError(text)
+
+
+def require_hysteresis(
+    hysteresis_pu: float, floor_a: float, sensitivity_v_per_a: float, u_nom_v: float = 230.0
+) -> None:
+    """Refuse a hysteresis that the step of a charger between 0 and its floor would undo (MarginError with the figure).
+
+    `sensitivity_v_per_a` is the fall of the volts at the charger per amp that it draws. Source: facts A4, A5 (C).
+    """
+    step_pu = floor_a * abs(sensitivity_v_per_a) / u_nom_v
+    if not hysteresis_pu > step_pu:
         raise MarginError(
-            f"voltage droop: margin {margin.margin_db:.1f} dB, required {required_db:g} dB (loop gain"
-            f" {margin.lambda_max:.3g}, oscillates at {margin.critical_lambda:.3g}); make the curve flatter, the"
-            " filter slower or the delay shorter"
+            f"voltage droop: hysteresis {hysteresis_pu:.4f} pu, required over {step_pu:.4f} pu: starting at"
+            f" {floor_a:g} A moves the charger's own volts by that; make the hysteresis wider"
         )

@@ -5,7 +5,13 @@ a piecewise-linear curve. On the way up the volts must first recover by the hyst
 curve(u - h) <= c <= curve(u) (a play operator), so that it rests anywhere in between. Below `droop_pause_pu` the
 charger is paused until `droop_resume_pu`; in between the curve leaves at least the floor.
 
-Volts that are not believed raise nothing: the cap rests for `hold_s`, then falls to the floor.
+Fairness (facts A6): *local*, everybody by his own volts; *common*, the curve is read at the lowest volts of the group
+(a member that falls silent counts with its last volts); *equalised*, `droop_shift_pu` moves the curve's start by the
+nominal drop. Pause and resume always go by own, unshifted volts.
+
+Export has a curve of its own over the highest used phase (volt-watt), with a filter of its own.
+
+Volts that are not believed raise nothing: the cap rests for `hold_s`, then falls to the floor; export then ends.
 Source: facts A3-A5 (IEEE 1547-2018 volt-watt, AS/NZS 4777.2 charging curve, Jahangiri/Aliprantis filtered update).
 """
 
@@ -51,16 +57,20 @@ def volts(
     volt_source: Array,
     droop_tau_s: Array,
     droop_deadband_pu: Array,
+    droop_group: Array,
     dt_s: Array,
     node_v_ok: Array,
     volt_f_pu: Array,
     volt_used_pu: Array,
     volt_ns: Array,
+    group_pu: Array,
     alarm: Array,
     charger_trust: Array,
     volt_pu: Array,
 ) -> None:
-    """Filter the volts of the used phases and take the lowest, behind the dead band."""
+    """Filter the volts of the used phases and take the lowest, behind the dead band; and the lowest of each group."""
+    for m in range(group_pu.shape[0]):
+        group_pu[m] = math.inf
     for i in range(volt_used_pu.shape[0]):
         source = volt_source[i]
         node = charger_node[i]
@@ -88,6 +98,8 @@ def volts(
             if not -droop_deadband_pu[i] < moved < droop_deadband_pu[i]:  # true on NaN: the first value
                 volt_used_pu[i] = lowest
         volt_pu[i] = volt_used_pu[i]
+        if droop_group[i] >= 0 and source != NONE and volt_used_pu[i] < group_pu[droop_group[i]]:  # false on NaN
+            group_pu[droop_group[i]] = volt_used_pu[i]
 
 
 @Stage
@@ -100,6 +112,8 @@ def droop(
     droop_hysteresis_pu: Array,
     droop_pause_pu: Array,
     droop_resume_pu: Array,
+    droop_shift_pu: Array,
+    droop_group: Array,
     volt_source: Array,
     floor_q_a: Array,
     last_a: Array,
@@ -107,6 +121,7 @@ def droop(
     volt_ns: Array,
     droop_a: Array,
     droop_paused: Array,
+    group_pu: Array,
     cap_a: Array,
     why: Array,
     why_a: Array,
@@ -125,6 +140,9 @@ def droop(
                 droop_paused[i] = 1
             elif used >= droop_resume_pu[i]:
                 droop_paused[i] = 0
+            if droop_group[i] >= 0:
+                used = group_pu[droop_group[i]]
+            used += droop_shift_pu[i]
             high = share_at(used, droop_pu[i], droop_share[i]) * hard_max_a[i]
             low = share_at(used - droop_hysteresis_pu[i], droop_pu[i], droop_share[i]) * hard_max_a[i]
             if droop_pause_pu[i] > 0.0:
@@ -142,3 +160,54 @@ def droop(
             why[i] = code
             why_a[i] = cap
         chain[i, VOLTAGE] = cap_a[i]
+
+
+@Stage
+def volt_watt(
+    now_ns: Array,
+    charger_v: Array,
+    node_v: Array,
+    charger_node: Array,
+    phase_map: Array,
+    hold_s: Array,
+    u_nom_v: Array,
+    export_max_a: Array,
+    export_pu: Array,
+    export_share: Array,
+    export_tau_s: Array,
+    volt_source: Array,
+    dt_s: Array,
+    volt_ns: Array,
+    volt_e_pu: Array,
+    volt_high_pu: Array,
+    export_cap_a: Array,
+    v2g: Array,
+    low_a: Array,
+    low_why: Array,
+) -> None:
+    """Raise the lower bound towards 0 to the export curve at the highest phase, without hysteresis (IEEE 1547-2018)."""
+    if v2g[0] == 0:
+        return
+    for i in range(low_a.shape[0]):
+        if volt_source[i] == NONE or export_max_a[i] <= 0.0:
+            continue
+        since = now_ns[0] - volt_ns[i]
+        if since == 0:  # `volts` believed them in this scan
+            highest = -math.inf
+            weight = dt_s[0] / (export_tau_s[i] + dt_s[0]) if dt_s[0] > 0.0 else 0.0
+            for t in range(3):
+                p = int(phase_map[i, t])
+                if p >= 0:
+                    volt = charger_v[i, t] if volt_source[i] == OWN else node_v[charger_node[i], p]
+                    held = volt_e_pu[i, p]
+                    pu = volt / u_nom_v[0]
+                    held = pu if math.isnan(held) else held + weight * (pu - held)
+                    volt_e_pu[i, p] = held
+                    highest = max(highest, held)
+            volt_high_pu[i] = highest
+            export_cap_a[i] = share_at(highest, export_pu[i], export_share[i]) * export_max_a[i]
+        elif math.isnan(export_cap_a[i]) or since < 0 or since * 1e-9 > hold_s[i]:
+            export_cap_a[i] = 0.0
+        if -export_cap_a[i] > low_a[i]:
+            low_a[i] = -export_cap_a[i]
+            low_why[i] = LOW

@@ -1,7 +1,7 @@
 """Step 2, wish: the set-point asked for. Full power (+inf) unless a planner asks for less.
 
-An unknown wish (NaN) keeps what is allowed now: an input that vanishes raises nothing. Export is not on a wire yet,
-so a negative wish is 0.
+An unknown wish (NaN) keeps what is allowed now: an input that vanishes raises nothing. A negative wish asks for export:
+the upper bound is 0 and the lower one is the wish, which the steps behind bring up towards 0.
 """
 
 import math
@@ -10,14 +10,33 @@ from controller.law.kernel import Array, Stage
 from controller.law.names import Reason, Step
 
 REASON, WISH = int(Reason.WISH), int(Step.WISH)
-INF = math.inf
 
 
 @Stage
-def ask(wish_a: Array, last_a: Array, cap_a: Array, why: Array, why_a: Array, why_node: Array, chain: Array) -> None:
-    """Start the chain of caps with the wish."""
+def ask(
+    wish_a: Array,
+    export_max_a: Array,
+    last_a: Array,
+    v2g: Array,
+    last_min_a: Array,
+    back_swing_a: Array,
+    cap_a: Array,
+    why: Array,
+    why_a: Array,
+    why_node: Array,
+    low_a: Array,
+    low_why: Array,
+    chain: Array,
+) -> None:
+    """Start the chain of caps with the wish; notice whether there is anybody who may export."""
+    v2g[0] = 0
     for i in range(wish_a.shape[0]):
         wish = wish_a[i]
+        low_a[i] = 0.0
+        low_why[i] = REASON
+        if export_max_a[i] > 0.0 or last_min_a[i] < 0.0 or back_swing_a[i] > 0.0:
+            v2g[0] = 1
+            low_a[i] = last_min_a[i] if math.isnan(wish) else min(wish, 0.0)
         if not wish >= 0.0:
             wish = last_a[i] if math.isnan(wish) else 0.0
         cap_a[i] = wish

@@ -3,106 +3,37 @@
 One builder for fast, bench and field, so that the law is handed the same bytes whoever describes the site.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from controller.law import image
-from controller.law.names import VoltSource
+from controller.law.names import Fairness
+from controller.law.preset import Preset
+from controller.runtime.plan_check import PlanError, check_site
+from controller.runtime.plan_spec import (
+    ChargerSpec,
+    DroopSpec,
+    ExportSpec,
+    NodeSpec,
+    ReserveSpec,
+    SiteSpec,
+    WindowSpec,
+)
 
-INF = float("inf")
-
-
-@dataclass(frozen=True, slots=True)
-class NodeSpec:
-    """Declare a node of the capacity tree; parents stand before their children.
-
-    Amps and watts are capacities per phase and over all phases; `design_a` is the load per phase that is assumed
-    for everything not controlled below the node once its meter cannot be believed.
-    """
-
-    name: str
-    parent: int
-    limit_a: float = INF
-    limit_w: float = INF
-    metered: bool = False
-    design_a: float = 0.0
-    growth_a_per_s: float = 0.0
-    tau_s: float = 1.0
-    max_age_s: float = 3.0
-    hold_s: float = 30.0
-    unbalance_a: float = INF
-    failsafe_w: float = INF
-    beat_timeout_s: float = INF
-
-
-@dataclass(frozen=True, slots=True)
-class DroopSpec:
-    """Declare a voltage droop: points (pu of 230 V, share of the ceiling), filter and hysteresis."""
-
-    points: tuple[tuple[float, float], ...]
-    tau_s: float = 10.0
-    deadband_pu: float = 0.001
-    hysteresis_pu: float = 0.02
-    pause_pu: float = 0.0
-    resume_pu: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class ChargerSpec:
-    """Declare a charger: where it is connected, what it and its device model can do, and its comfort rules."""
-
-    name: str
-    node: int
-    phase_map: tuple[int, int, int]
-    hard_max_a: float
-    obey_s: float
-    max_age_s: float
-    failsafe_a: float
-    failsafe_s: float
-    step_a: float
-    floor_a: float = 6.0
-    weight: float = 1.0
-    priority: int = 0
-    no_pause: bool = False
-    hold_s: float = 30.0
-    ramp_up_a_per_s: float = INF
-    random_delay_s: float = 0.0
-    volt_source: VoltSource = VoltSource.NONE
-    droop: DroopSpec | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class WindowSpec:
-    """Declare one contract window for a charger or a node (the other one is -1), in local seconds of the day."""
-
-    from_s: float
-    to_s: float
-    charger: int = -1
-    node: int = -1
-    limit_a: float = INF
-    limit_w: float = INF
-    days: int = 127
-    lead_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class SiteSpec:
-    """Hold the declarations of a whole site, from which `build_plan` fills the PLAN image."""
-
-    nodes: tuple[NodeSpec, ...]
-    chargers: tuple[ChargerSpec, ...]
-    windows: tuple[WindowSpec, ...] = ()
-    period_s: float = 0.1
-    rotation_s: float = 900.0
-    min_on_s: float = 300.0
-    min_off_s: float = 300.0
-    grace_s: float = 210.0
-    brake_pu: float = 0.0
-    brake_over: float = INF
-    brake_delay_s: float = 5.0
-    brake_release_s: float = 60.0
+__all__ = [
+    "ChargerSpec",
+    "DroopSpec",
+    "ExportSpec",
+    "NodeSpec",
+    "PlanError",
+    "ReserveSpec",
+    "SiteSpec",
+    "WindowSpec",
+    "build_plan",
+    "dims_of",
+    "droop_of",
+]
 
 
 NODE_FIELDS = {
@@ -115,6 +46,10 @@ NODE_FIELDS = {
     "node_unbalance_a": "unbalance_a",
     "node_failsafe_w": "failsafe_w",
     "node_beat_timeout_s": "beat_timeout_s",
+    "node_failsafe_export_w": "failsafe_export_w",
+    "node_export_w": "export_w",
+    "node_export_a": "export_a",
+    "node_design_export_a": "design_export_a",
 }
 CHARGER_FIELDS = (
     "hard_max_a",
@@ -131,6 +66,7 @@ CHARGER_FIELDS = (
     "ramp_up_a_per_s",
     "random_delay_s",
     "volt_source",
+    "wish_exempt",
 )
 SITE_FIELDS = (
     "period_s",
@@ -142,17 +78,37 @@ SITE_FIELDS = (
     "brake_over",
     "brake_delay_s",
     "brake_release_s",
+    "brake_lost_s",
+    "fcr_nominal_hz",
+    "fcr_deadband_hz",
+    "fcr_full_hz",
+    "fcr_max_age_s",
 )
+
+
+def droop_of(preset: Preset, fairness: Fairness = Fairness.LOCAL) -> DroopSpec:
+    """Return the droop of a named charging curve."""
+    return DroopSpec(
+        preset.points,
+        preset.tau_s,
+        preset.deadband_pu,
+        preset.hysteresis_pu,
+        preset.pause_pu,
+        preset.resume_pu,
+        fairness,
+    )
 
 
 def dims_of(site: SiteSpec) -> image.Dims:
     """Return the sizes of the images of a site."""
     points = [len(c.droop.points) for c in site.chargers if c.droop is not None]
+    points += [len(c.export.points) for c in site.chargers if c.export is not None]
     return image.Dims(len(site.chargers), len(site.nodes), len(site.windows), max(points, default=2))
 
 
 def build_plan(site: SiteSpec) -> tuple[image.Dims, np.ndarray, Any]:
-    """Return the sizes, the PLAN buffer (uint8) and its views, filled from the declarations."""
+    """Return the sizes, the PLAN buffer (uint8) and its views; PlanError where a declaration cannot be used."""
+    check_site(site)
     dims = dims_of(site)
     buffer, plan = image.allocate("plan", dims)
     for name in SITE_FIELDS:
@@ -170,6 +126,11 @@ def build_plan(site: SiteSpec) -> tuple[image.Dims, np.ndarray, Any]:
             getattr(plan, name)[i] = getattr(charger, name)
         if charger.droop is not None:
             _fill_droop(plan, i, charger.droop)
+        if charger.export is not None:
+            _fill_export(plan, i, charger.export)
+        if charger.reserve is not None:
+            plan.fcr_w[i] = charger.reserve.power_w
+            plan.fcr_base_a[i] = charger.reserve.base_a
     for w, window in enumerate(site.windows):
         plan.window_charger[w] = window.charger
         plan.window_node[w] = window.node
@@ -178,22 +139,56 @@ def build_plan(site: SiteSpec) -> tuple[image.Dims, np.ndarray, Any]:
         plan.window_days[w] = window.days
         plan.window_a[w] = window.limit_a
         plan.window_w[w] = window.limit_w
+        plan.window_export_w[w] = window.export_w
         plan.window_lead_s[w] = window.lead_s
     _fill_obey(plan)
+    _fill_fairness(plan, site)
     return dims, buffer, plan
 
 
 def _fill_droop(plan: Any, i: int, droop: DroopSpec) -> None:
-    """Write one charger's curve; a curve with fewer points repeats its last one."""
-    k = plan.droop_pu.shape[1]
-    points = list(droop.points) + [droop.points[-1]] * (k - len(droop.points))
-    plan.droop_pu[i] = [volts for volts, _ in points]
-    plan.droop_share[i] = [share for _, share in points]
+    """Write one charger's charging curve."""
+    _fill_curve(plan.droop_pu[i], plan.droop_share[i], droop.points)
     plan.droop_tau_s[i] = droop.tau_s
     plan.droop_deadband_pu[i] = droop.deadband_pu
     plan.droop_hysteresis_pu[i] = droop.hysteresis_pu
     plan.droop_pause_pu[i] = droop.pause_pu
     plan.droop_resume_pu[i] = droop.resume_pu
+
+
+def _fill_export(plan: Any, i: int, export: ExportSpec) -> None:
+    """Write what one charger may export; without points its volts do not limit it."""
+    plan.export_max_a[i] = export.max_a
+    plan.soc_floor[i] = export.soc_floor
+    plan.soc_band[i] = export.soc_band
+    if export.points:
+        plan.export_tau_s[i] = export.tau_s
+        _fill_curve(plan.export_pu[i], plan.export_share[i], export.points)
+
+
+def _fill_curve(volts: np.ndarray, share: np.ndarray, points: tuple[tuple[float, float], ...]) -> None:
+    """Write a curve; one with fewer points than the image has places repeats its last."""
+    padded = list(points) + [points[-1]] * (len(volts) - len(points))
+    volts[:] = [volt for volt, _ in padded]
+    share[:] = [part for _, part in padded]
+
+
+def _fill_fairness(plan: Any, site: SiteSpec) -> None:
+    """Group the common droops by their root; start the equalised ones earlier, the less their nominal drop is.
+
+    The charger with the largest nominal drop keeps the curve as it is declared, so that equalising never lets the
+    volts at the end of the line fall lower than the curve says.
+    """
+    mode = [Fairness.LOCAL if c.droop is None else c.droop.fairness for c in site.chargers]
+    drops = [c.nominal_drop_pu for c, m in zip(site.chargers, mode, strict=True) if m == Fairness.EQUALISED]
+    for i, charger in enumerate(site.chargers):
+        if mode[i] == Fairness.EQUALISED:
+            plan.droop_shift_pu[i] = charger.nominal_drop_pu - max(drops)
+        if mode[i] == Fairness.COMMON:
+            root = charger.node
+            while site.nodes[root].parent >= 0:
+                root = site.nodes[root].parent
+            plan.droop_group[i] = root
 
 
 def _fill_obey(plan: Any) -> None:

@@ -12,8 +12,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from controller.law import image
-from controller.law.names import VoltSource
+from controller.law.names import Fairness, VoltSource
 from controller.runtime.plan import ChargerSpec, DroopSpec, NodeSpec, SiteSpec, WindowSpec, build_plan
+from hil.plant.feeder import FeederSolver
 from hil.plant.fleet import EvseSpec, EvSpec
 from hil.rig.network import Network, build_network
 from hil.rig.rigfile import LoadedRig
@@ -85,7 +86,7 @@ def assemble(loaded: LoadedRig, seed: int | None = None, horizon_s: float | None
     models = [loaded.models[charger.model] for charger in rig.charger]
     cars = [loaded.vehicles[charger.vehicle] for charger in rig.charger]
     customer_of = np.array([charger.customer - 1 for charger in rig.charger])
-    site = _site_spec(loaded, models, cars, feeder, customer_of)
+    site = _site_spec(loaded, models, cars, feeder, customer_of, _nominal_drop_pu(rig, network, customer_of))
     dims, plan_bytes, _ = build_plan(site)
     zone = ZoneInfo(rig.rig.timezone)
     start = rig.scenario.start
@@ -157,7 +158,12 @@ def _ev(charger: ChargerPart, car: Vehicle) -> EvSpec:
 
 
 def _site_spec(
-    loaded: LoadedRig, models: list[catalog.Model], cars: list[Vehicle], feeder: Feeder, customer_of: np.ndarray
+    loaded: LoadedRig,
+    models: list[catalog.Model],
+    cars: list[Vehicle],
+    feeder: Feeder,
+    customer_of: np.ndarray,
+    drop_pu: np.ndarray,
 ) -> SiteSpec:
     """Declare nodes, chargers and windows for the plan."""
     rig, law = loaded.rig, loaded.rig.law
@@ -168,6 +174,7 @@ def _site_spec(
         hysteresis_pu=law.droop.hysteresis_pu,
         pause_pu=law.droop.pause_pu,
         resume_pu=law.droop.resume_pu,
+        fairness=Fairness[law.droop.fairness.upper()],
     )
     chargers = []
     for i, (charger, model, car) in enumerate(zip(rig.charger, models, cars, strict=True)):
@@ -193,6 +200,7 @@ def _site_spec(
                 random_delay_s=law.random_delay_s,
                 volt_source=VoltSource.NODE if coarse else VoltSource.OWN,
                 droop=droop,
+                nominal_drop_pu=float(drop_pu[i]),
             )
         )
     return SiteSpec(
@@ -208,7 +216,18 @@ def _site_spec(
         brake_over=law.brake_over,
         brake_delay_s=law.brake_delay_s,
         brake_release_s=law.brake_release_s,
+        brake_lost_s=float("inf") if law.brake_lost_s is None else law.brake_lost_s,
     )
+
+
+def _nominal_drop_pu(rig: Rig, network: Network, customer_of: np.ndarray) -> np.ndarray:
+    """Return each charger's fall of volts (N) [pu of 230 V] with `equalise_a` drawn by all; 0 where not equalised."""
+    if rig.law.droop.fairness != "equalised":
+        return np.zeros(len(customer_of))
+    solver = FeederSolver(network.z_ohm, network.v0_v, network.phase)
+    fall_v_per_a = -solver.sensitivity_v_per_a()[np.ix_(customer_of, customer_of)]
+    drop: np.ndarray = np.maximum(fall_v_per_a.sum(axis=1), 0.0) * rig.law.droop.equalise_a / 230.0
+    return drop
 
 
 def _nodes(rig: Rig) -> list[NodeSpec]:

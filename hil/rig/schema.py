@@ -5,9 +5,11 @@ switching it between emulated and real changes one word.
 """
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from controller.law import preset
 
 Amps = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Watts = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -114,15 +116,48 @@ class ContractPart(Strict):
 
 
 class DroopPart(Strict):
-    """Shape the voltage droop of the chargers: [pu of 230 V, share of the ceiling] points, rising volts."""
+    """Shape the voltage droop of the chargers: a curve by name, or [pu of 230 V, share of the ceiling] points.
 
-    points: Annotated[list[Annotated[tuple[Pu, Share], Field(strict=False)]], Field(min_length=2, max_length=8)]
+    A preset fills in every key of the droop that the file does not give; `points` beside it are refused.
+    """
+
+    preset: Literal["eu_research", "as_nzs_4777_charging"] | None = None
+    points: Annotated[
+        list[Annotated[tuple[Pu, Share], Field(strict=False)]],
+        Field(default=[], validate_default=False, min_length=2, max_length=8, description="rising volts"),
+    ]
+    fairness: Literal["local", "common", "equalised"] = Field(
+        default="local", description="own volts; lowest volts of all; own volts, start shifted by the nominal drop"
+    )
+    equalise_a: Amps = Field(default=6.0, description="amps of every charger at which the nominal drop is taken")
     filter_s: Seconds = 10.0
     deadband_pu: Annotated[float, Field(ge=0, lt=0.1)] = 0.001
     hysteresis_pu: Annotated[float, Field(ge=0, lt=0.1)] = 0.02
     pause_pu: Annotated[float, Field(ge=0, lt=1.2)] = 0.0
     resume_pu: Annotated[float, Field(ge=0, lt=1.2)] = 0.0
     required_margin_db: float = 6.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def from_preset(cls, given: Any) -> Any:
+        """Fill in what the named preset says; refuse a file that gives both a curve and a name, or neither."""
+        if not isinstance(given, dict):
+            return given
+        if ("preset" in given) == ("points" in given):
+            both = "both" if "preset" in given else "neither"
+            raise ValueError(f'{both} of preset and points given: say either preset = "eu_research" or points')
+        found = preset.CHARGING.get(given["preset"]) if isinstance(given.get("preset"), str) else None
+        if found is None:
+            return given
+        filled = {
+            "points": [list(point) for point in found.points],
+            "filter_s": found.tau_s,
+            "deadband_pu": found.deadband_pu,
+            "hysteresis_pu": found.hysteresis_pu,
+            "pause_pu": found.pause_pu,
+            "resume_pu": found.resume_pu,
+        }
+        return filled | given
 
 
 class LawPart(Strict):
@@ -142,6 +177,9 @@ class LawPart(Strict):
     brake_over: Annotated[float, Field(gt=1)] = 1.3
     brake_delay_s: Seconds = 5.0
     brake_release_s: Seconds = 60.0
+    brake_lost_s: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="brake below a meter not believed for so long; default never"
+    )
 
 
 class Event(Strict):

@@ -1,0 +1,103 @@
+"""A site that no plan can be built from is refused, with the figure that is wrong."""
+
+import dataclasses
+
+import pytest
+from lawbench import EU_DROOP, INF, VoltSource, charger, node, site
+
+from controller.law.names import Fairness
+from controller.law.stability import MarginError, longest_delay, require_hysteresis, require_margin, stability_margin
+from controller.runtime.plan import DroopSpec, ExportSpec, PlanError, ReserveSpec, WindowSpec, build_plan
+
+STEEP = DroopSpec(((0.950, 0.2), (0.955, 1.0)))
+REFUSED = {
+    "unbalance": ([node("poc_7", unbalance_a=20.0)], {}, r"node poc_7: unbalance_a = 20 A; allowed is \+inf"),
+    "negative limit": ([node(limit_a=-1.0)], {}, r"node head: limit_a = -1 A"),
+    "nan limit": ([node(limit_w=float("nan"))], {}, r"limit_w = nan W"),
+    "negative export": ([node(export_w=-4000.0)], {}, r"export_w = -4000 W; allowed is a number from 0"),
+    "parent after child": ([node(parent=1), node("b")], {}, r"parent = 1; allowed is -1 or a node before"),
+    "node out of range": ([node()], {"at": 3}, r"charger cp0: node = 3; allowed is 0 to 0"),
+    "no phase": ([node()], {"phase_map": (-1, -1, -1)}, "phase_map"),
+    "phase twice": ([node()], {"phase_map": (1, 1, -1)}, "phase_map"),
+    "weight": ([node()], {"weight": 0.0}, "weight = 0; allowed is a number over 0"),
+    "obey": ([node()], {"obey_s": INF}, "obey_s = inf s"),
+    "slope": ([node()], {"droop": STEEP}, r"slope = 160.0 of the ceiling per pu; allowed is up to 100"),
+    "falling volts": ([node()], {"droop": DroopSpec(((0.96, 0.2), (0.92, 1.0)))}, "volts that rise"),
+    "falling share": ([node()], {"droop": DroopSpec(((0.92, 1.0), (0.96, 0.2)))}, "does not fall"),
+    "one point": ([node()], {"droop": DroopSpec(((0.92, 1.0),))}, "two points or more"),
+    "resume under pause": ([node()], {"droop": dataclasses.replace(EU_DROOP, resume_pu=0.9)}, r"resume_pu = 0.9 pu"),
+    "drop": (
+        [node()],
+        {"droop": dataclasses.replace(EU_DROOP, fairness=Fairness.EQUALISED), "nominal_drop_pu": 0.2},
+        r"nominal_drop_pu = 0.2 pu; allowed is 0 to 0.1",
+    ),
+    "rising export": ([node()], {"export": ExportSpec(16.0, points=((1.06, 0.0), (1.1, 1.0)))}, "does not rise"),
+    "export unread": ([node()], {"export": ExportSpec(16.0, points=((1.06, 1.0), (1.1, 0.0)))}, "nobody reads"),
+    "soc": ([node()], {"export": ExportSpec(16.0, soc_floor=30.0)}, "soc_floor = 30; allowed is 0 to 1"),
+    "reserve": ([node()], {"reserve": ReserveSpec(2000.0, -4.0)}, r"base_a = -4 A; allowed is 0 to 32 A"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name: str) -> None:
+    nodes, given, text = REFUSED[name]
+    with pytest.raises(PlanError, match=text):
+        build_plan(site(nodes, [charger(**given)]))
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"period_s": 0.0}, "period_s = 0 s"),
+        ({"fcr_deadband_hz": 0.3}, "fcr_deadband_hz = 0.3 Hz; allowed is under fcr_full_hz, 0.2 Hz"),
+        ({"brake_over": 0.9}, "brake_over = 0.9"),
+        ({"brake_lost_s": 0.0}, "brake_lost_s = 0 s"),
+    ],
+)
+def test_site_refused(given: dict, text: str) -> None:
+    with pytest.raises(PlanError, match=text):
+        build_plan(site([node()], [charger()], **given))
+
+
+def test_window_refused_and_every_error_is_told_at_once() -> None:
+    window = WindowSpec(0.0, 90_000.0, charger=0, node=0)
+    with pytest.raises(PlanError) as caught:
+        build_plan(site([node(limit_a=-1.0)], [charger(weight=-1.0)], (window,)))
+    lines = str(caught.value).splitlines()
+    assert [line.split(" = ")[0] for line in lines] == [
+        "node head: limit_a",
+        "charger cp0: weight",
+        "window 0: charger, node",
+        "window 0: to_s",
+    ]
+
+
+def test_plain_site_is_built() -> None:
+    dims, _, plan = build_plan(site([node()], [charger(volt_source=VoltSource.OWN, droop=EU_DROOP)]))
+    assert (dims.n, dims.m, plan.export_max_a[0], plan.droop_group[0]) == (1, 1, 0.0, -1)
+
+
+def test_margin_error_tells_slope_and_delay_that_would_do() -> None:
+    margin = stability_margin([500.0], [[0.002]], 0.1, 30)  # loop gain 1
+    with pytest.raises(MarginError) as caught:
+        require_margin(margin)
+    text = str(caught.value)
+    longest = longest_delay(1.0, 0.1)
+    assert f"delay 30 scans, allowed up to {longest:g} scans" in text
+    assert stability_margin([500.0], [[0.002]], 0.1, int(longest)).margin_db >= 6.0
+    assert stability_margin([500.0], [[0.002]], 0.1, int(longest) + 1).margin_db < 6.0
+    slope = float(text.split("allowed up to ")[1].split(";")[0])
+    assert stability_margin([slope * 0.99], [[0.002]], 0.1, 30).margin_db >= 6.0
+    assert stability_margin([slope * 1.01], [[0.002]], 0.1, 30).margin_db < 6.0
+
+
+def test_longest_delay() -> None:
+    assert longest_delay(0.4, 0.5) == INF
+    assert longest_delay(20.0, 0.1) == -1.0
+    assert longest_delay(9.5, 0.1) == 0.0
+
+
+def test_hysteresis_under_the_cars_own_step_is_refused() -> None:
+    require_hysteresis(0.02, 6.0, 0.144)
+    with pytest.raises(MarginError, match=r"hysteresis 0.0020 pu, required over 0.0038 pu"):
+        require_hysteresis(0.002, 6.0, 0.144)
