@@ -27,6 +27,8 @@ KEEP_LINK = (FaultKind.REJECTED, FaultKind.BUSY, FaultKind.RANGE, FaultKind.READ
 SAFE_CURRENT_A = 0.05  # a float register may show the site's value a hair above itself
 VALIDITY_S = 2.0
 FAULT_SHOWN_S = 10.0
+DOG_TRIES = 2  # writes of a fail-safe value before its read-back is a fault
+DOG_AGAIN_S = 30.0  # after such a fault
 
 
 class ModbusCharger:
@@ -42,8 +44,8 @@ class ModbusCharger:
     failsafe_s: time without us after which it must, s
     """
 
-    __slots__ = ("_builder", "_clock_ns", "_failsafe_a", "_failsafe_s", "_gate", "_link", "_modbus", "_model", "_part",
-                 "_plan", "_polls", "_shown_ns", "name", "reading")  # fmt: skip
+    __slots__ = ("_builder", "_clock_ns", "_dog", "_dog_ns", "_dog_tries", "_failsafe_a", "_failsafe_s", "_gate", "_link",
+                 "_modbus", "_model", "_part", "_plan", "_polls", "_shown_ns", "name", "reading")  # fmt: skip
 
     def __init__(
         self,
@@ -69,6 +71,8 @@ class ModbusCharger:
         self._gate = WriteGate(self._part, rewrite_s(self._part, failsafe_s))
         self._builder = ReadingBuilder(self._modbus)
         self._shown_ns = 0
+        self._dog: list[tuple[str, str, float]] = []  # fail-safe values to compare again: read, write, wanted
+        self._dog_ns = self._dog_tries = 0
         self.reading: ChargerReading = self._builder.reading
 
     async def open(self) -> str:
@@ -104,7 +108,8 @@ class ModbusCharger:
         """Poll and write until cancelled.
 
         `want_a` returns the amps per phase to allow, 0 pauses, NaN nothing to write yet; `may_talk` False stops all
-        I/O. After a fault it connects and identifies anew with back-off; the first message after that is the order.
+        I/O. After a fault it connects and identifies anew with back-off; the first message after that is the order,
+        then the fail-safe is compared again: a device that restarted may have forgotten it.
         """
         backoff_s = BACKOFF_FIRST_S
         while True:
@@ -130,18 +135,27 @@ class ModbusCharger:
     async def _turn(self, want_a: float) -> float:
         """Send at most one request and return the time until the next turn, s."""
         now_ns = self._clock_ns()
+        write = None
         if not math.isnan(want_a):
             if why := self._gate.check(want_a):
                 raise PortFault(FaultKind.RANGE, self.name, self._part.setpoint.register_name, why)
             write = self._gate.next(want_a, now_ns)
-            if write is not None:
-                await self._order(write)
-                return 0.0
+        lowers = write is not None and not write.value >= self._gate.sent_a  # NaN: the first order of a connection
+        if self._dog and not lowers and now_ns >= self._dog_ns and self._free(now_ns):
+            await self._watch_dog()
+            return 0.0
+        if write is not None:
+            await self._order(write)
+            return 0.0
         poll = self._plan.next(now_ns)
         if poll is None:
             return min(self._plan.wait_s(now_ns), TICK_S)
         await self._read_poll(poll)
         return 0.0
+
+    def _free(self, now_ns: int) -> bool:
+        """Say whether the pacing lets a read and a write out now."""
+        return self._plan.wait_s(now_ns) <= 0.0 and self._gate.wait_s(now_ns) <= 0.0
 
     async def _order(self, write: Write) -> None:
         """Send one part of the order; its pacing runs from the answer, or from the fault."""
@@ -149,6 +163,22 @@ class ModbusCharger:
         self._gate.done(write, self._clock_ns())
         self.reading.sent_a = self._gate.sent_a
         self.reading.sent_ns = self._clock_ns()
+
+    async def _watch_dog(self) -> None:
+        """Compare one value of the fail-safe with the site's and write it where it differs, a step a turn."""
+        get, put, wanted = self._dog[0]
+        held = await self._get(get)
+        kept = math.isclose(held, wanted, abs_tol=1e-3)
+        if kept or (not put and held <= wanted + SAFE_CURRENT_A):
+            self._dog.pop(0)
+            self._dog_tries = 0
+        elif put and self._dog_tries < DOG_TRIES:
+            self._dog_tries += 1
+            await self._put(put, wanted)
+        else:
+            self._dog_tries, self._dog_ns = 0, self._clock_ns() + round(DOG_AGAIN_S * NS)
+            detail = f"{held:g} in the device after the link came back; the site says {wanted:g}"
+            self._note(PortFault(FaultKind.READBACK, self.name, get, detail))
 
     async def _read_poll(self, poll: int) -> None:
         """Read one request's values into the reading and compare what is in force with what was ordered."""
@@ -191,6 +221,12 @@ class ModbusCharger:
         self._gate.forget()
         self._plan.restart()
         self._builder.restart()
+        dog = self._part.watchdog
+        values = (
+            (dog.current_get, dog.current_set, self._failsafe_a),
+            (dog.timeout_get, dog.timeout_set, self._failsafe_s),
+        )
+        self._dog, self._dog_ns, self._dog_tries = [row for row in values if row[0]], 0, 0
         await self._identify()
         self.reading.link = True
         self.reading.fault = ""

@@ -252,6 +252,42 @@ def test_cut_link_is_seen_at_once_and_the_order_comes_first_after_it():
     assert reading.errors >= 1 and reading.link and reading.fault == ""
 
 
+def test_failsafe_that_a_restart_forgot_is_programmed_again_after_the_order():
+    async def act(street):
+        street.want_a = 10.0
+        await until(lambda: street.view.values["setpoint_a"] == 10.0, "the order")
+        await street.twin.server.cut()
+        await until(lambda: not street.client.reading.link, "the lost link")
+        street.view.values |= {"failsafe_a": 16.0, "failsafe_s": 0.0, "setpoint_a": 32.0}
+        street.view.written.clear()
+        await street.twin.server.restore()
+        await until(lambda: street.view.values["failsafe_s"] == 60.0, "the fail-safe again")
+        await until(lambda: street.client.reading.quality == GOOD, "readings again")
+        return list(street.view.written), street.snapshot()
+
+    written, reading = play(Street("keba-p40", failsafe=(6.0, 60.0)), act)
+    assert written == [("setpoint_a", 10.0), ("failsafe_a", 6.0), ("failsafe_s", 60.0)]
+    assert reading.link and not reading.fault
+
+
+def test_failsafe_that_does_not_come_back_is_told_and_the_charger_still_read():
+    async def act(street):
+        street.want_a = 10.0
+        await until(lambda: street.view.values["setpoint_a"] == 10.0, "the order")
+        await street.twin.server.cut()
+        await until(lambda: not street.client.reading.link, "the lost link")
+        street.view.values["failsafe_a"] = 16.0
+        street.view.deaf = True
+        await street.twin.server.restore()
+        await until(lambda: "16 in the device" in street.client.reading.fault, "the fault")
+        await until(lambda: street.client.reading.quality == GOOD, "readings again")
+        return street.snapshot()
+
+    reading = play(Street("keba-p40", failsafe=(6.0, 60.0)), act)
+    assert reading.link
+    assert "failsafe_current: readback: 16 in the device after the link came back" in reading.fault
+
+
 def test_stalled_device_times_out_and_its_late_answer_is_not_taken():
     async def act(street):
         street.twin.server.delay_s = 0.5  # longer than the client's time-out of 0.3 s
