@@ -44,8 +44,8 @@ class ModbusCharger:
     failsafe_s: time without us after which it must, s
     """
 
-    __slots__ = ("_builder", "_clock_ns", "_dog", "_dog_ns", "_dog_tries", "_failsafe_a", "_failsafe_s", "_gate", "_link",
-                 "_modbus", "_model", "_part", "_plan", "_polls", "_shown_ns", "name", "reading")  # fmt: skip
+    __slots__ = ("_builder", "_clock_ns", "_dog", "_dog_ns", "_dog_tries", "_failsafe_a", "_failsafe_s", "_gate",
+                 "_link", "_modbus", "_model", "_part", "_plan", "_polls", "_shown_ns", "name", "reading")  # fmt: skip
 
     def __init__(
         self,
