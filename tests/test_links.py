@@ -1,5 +1,7 @@
 """Links in virtual time do what the real clients do: two-write resumes, repeats, silence on a cut link, order first."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -166,3 +168,12 @@ def test_a_frozen_quantity_stands_still_alone_as_it_does_at_the_twin(assembly, q
     assert getattr(inp, f"{frozen}_change_ns")[1] == stamps[frozen]
     assert getattr(inp, f"{frozen}_change_ns")[0] > stamps[frozen]
     assert getattr(inp, f"{moving}_change_ns")[1] > stamps[moving]
+
+
+def test_local_time_follows_the_zone_during_a_run(assembly):
+    night = replace(assembly, start_utc_s=datetime(2026, 3, 29, 0, 59, 59, tzinfo=UTC).timestamp())
+    bench = Bench(night)
+    bench.run(0.5)
+    assert bench.links.inp.utc_offset_s[0] == 3600.0
+    bench.run(1.0)
+    assert bench.links.inp.utc_offset_s[0] == 7200.0

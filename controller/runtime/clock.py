@@ -7,8 +7,11 @@ cannot move a contract window, and a street may start at 16:59:50 whatever the t
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 NS = 1_000_000_000
+LOOK_NS = 60 * NS  # zones change on whole minutes of UTC
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,28 @@ class SiteClock:
     def utc_ns(self) -> int:
         """Return the scenario's UTC now, ns."""
         return self.monotonic_ns() + self.utc_minus_mono_ns
+
+
+class LocalTime:
+    """Tell how far local time is ahead of UTC, also across a change to or from summer time.
+
+    `zone` is an IANA name; an empty one keeps `offset_s` for ever. ZoneInfoNotFoundError for one that is not there.
+    """
+
+    __slots__ = ("_offset_s", "_until_ns", "_zone")
+
+    def __init__(self, zone: str, offset_s: float) -> None:
+        self._zone = ZoneInfo(zone) if zone else None
+        self._offset_s = offset_s
+        self._until_ns = -1
+
+    def offset_s(self, utc_ns: int) -> float:
+        """Return local time minus UTC at `utc_ns`, s; the zone is asked once a minute."""
+        if self._zone is not None and not 0 < self._until_ns - utc_ns <= LOOK_NS:
+            offset = datetime.fromtimestamp(utc_ns // NS, UTC).astimezone(self._zone).utcoffset()
+            self._offset_s = offset.total_seconds() if offset is not None else self._offset_s
+            self._until_ns = (utc_ns // LOOK_NS + 1) * LOOK_NS
+        return self._offset_s
 
 
 def sleep_until(deadline_ns: int) -> None:

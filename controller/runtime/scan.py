@@ -15,7 +15,7 @@ import numpy as np
 
 from controller.law import image
 from controller.runtime import stores
-from controller.runtime.clock import Deadlines, sleep_until
+from controller.runtime.clock import Deadlines, LocalTime, sleep_until
 from controller.runtime.events import NAME as EVENTS
 from controller.runtime.events import Events
 from controller.runtime.ledger import CHECKPOINT_SCANS
@@ -42,6 +42,7 @@ class Scan:
         "_checkpoint_in",
         "_input_store",
         "_latched_store",
+        "_local",
         "_mailbox",
         "_output_store",
         "_random",
@@ -77,6 +78,7 @@ class Scan:
         self.override_until_s = self.input.override_until_s.copy()
         self.timing = Timing.attach(site.store(TIMING), round(site.period_s * 1e9))
         self._stride = max(1, round(PUBLISH_S / site.period_s))
+        self._local = LocalTime(site.timezone, site.utc_offset_s)
         self._random = np.random.default_rng([site.seed, RANDOM_STREAM])
         self._checkpoint_in = 0
         self._input_store: Store = stores.attach(site, "input.img")
@@ -132,7 +134,7 @@ class Scan:
         inp = self.input
         inp.now_ns[0] = now_ns
         inp.utc_ns[0] = now_ns + self.site.utc_minus_mono_ns
-        inp.utc_offset_s[0] = self.site.utc_offset_s
+        inp.utc_offset_s[0] = self._local.offset_s(int(inp.utc_ns[0]))
         inp.scan[0] = self.number
         self._random.random(out=inp.random_u)
         for order in self._mailbox.drain():

@@ -69,7 +69,8 @@ class Site(Strict):
     stage: str = Field(description="bench or field")
     period_s: float
     utc_minus_mono_ns: int = Field(description="UTC of the scenario minus the monotonic clock, ns")
-    utc_offset_s: float = Field(description="local time minus UTC at the site, s")
+    utc_offset_s: float = Field(description="local time minus UTC at the site at the start, s")
+    timezone: str = Field(default="", description="IANA zone that says when it changes; empty: it does not")
     store_dir: str = Field(description="folder of the shared images, on a tmpfs where there is one")
     run_dir: str
     seed: int

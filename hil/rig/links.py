@@ -13,6 +13,7 @@ import numpy as np
 
 from controller.law import image
 from controller.law.names import Quality
+from controller.runtime.clock import LocalTime
 from hil.plant.kernel import kernel
 from hil.rig.assembler import Assembly
 from hil.rig.world import World
@@ -188,6 +189,7 @@ class Links:
     def __init__(self, world: World, assembly: Assembly, t_s: float) -> None:
         self.world = world
         self.assembly = assembly
+        self._local = LocalTime(assembly.rig.rig.timezone, assembly.utc_offset_s)
         self.inp_bytes, self.inp = image.allocate("input", assembly.dims)
         self._first_ns = EPOCH_NS - int(t_s * NS)
         self.chargers = ChargerLinks(world, assembly, self.inp, self.now_ns(t_s))
@@ -204,7 +206,7 @@ class Links:
         now_ns = self.now_ns(t_s)
         inp.now_ns[0] = now_ns
         inp.utc_ns[0] = round((self.assembly.start_utc_s + t_s) * NS)
-        inp.utc_offset_s[0] = self.assembly.utc_offset_s
+        inp.utc_offset_s[0] = self._local.offset_s(int(inp.utc_ns[0]))
         inp.scan[0] = scan
         random.random(out=inp.random_u)
         self.chargers.read(t_s, now_ns)

@@ -104,6 +104,7 @@ def write_site(
         period_s=rig.rig.scan_period_s,
         utc_minus_mono_ns=utc_minus_mono_ns,
         utc_offset_s=assembly.utc_offset_s,
+        timezone=rig.rig.timezone,
         store_dir=str(store_dir),
         run_dir=str(run_dir),
         seed=rig.rig.seed,
