@@ -109,7 +109,7 @@ def assemble(loaded: LoadedRig, seed: int | None = None, horizon_s: float | None
         dims=dims,
         plan_bytes=plan_bytes,
         site=site,
-        sessions=_sessions(rig, cars, seed, horizon_s),
+        sessions=_sessions(rig, local, cars, seed, horizon_s),
         start_utc_s=local.astimezone(UTC).timestamp(),
         utc_offset_s=offset.total_seconds() if offset is not None else 0.0,
         week_s=local.weekday() * 86400.0 + midnight_s,
@@ -277,13 +277,13 @@ def _windows(loaded: LoadedRig, worst_obey_s: float) -> list[WindowSpec]:
     ]
 
 
-def _sessions(rig: Rig, cars: list[Vehicle], seed: int, horizon_s: float) -> list[SessionEvent]:
-    """Plug every charger's first car in before the start; draw what comes after it, up to the horizon."""
+def _sessions(rig: Rig, start: datetime, cars: list[Vehicle], seed: int, horizon_s: float) -> list[SessionEvent]:
+    """Plug every charger's first car in before the start (local time); draw what comes after it, up to the horizon."""
     soc = rig.scenario.arrival_soc
     events = []
     days = int(horizon_s // 86400) + 2
-    drawn = draw_sessions(seed, len(cars), days, first_weekday=rig.scenario.start.weekday())
-    midnight_s = rig.scenario.start.hour * 3600 + rig.scenario.start.minute * 60 + rig.scenario.start.second
+    drawn = draw_sessions(seed, len(cars), days, first_weekday=start.weekday())
+    midnight_s = start.hour * 3600 + start.minute * 60 + start.second
     for i, car in enumerate(cars):
         need_wh = (1 - soc) * car.battery_wh
         events.append(SessionEvent(-rig.scenario.settle_s, i, soc, need_wh))

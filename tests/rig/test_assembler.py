@@ -1,6 +1,7 @@
 """The assembler makes one plan and one street out of a rig: limits, windows, droop, sessions, the same by seed."""
 
 import dataclasses
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -134,3 +135,13 @@ def test_a_bench_over_its_loop_gain_is_refused(street_assembly):
     rig = street_assembly.rig.model_copy(update={"bench": tight})
     with pytest.raises(RigError, match=r"bench\.max_loop_gain"):
         margins(dataclasses.replace(street_assembly, rig=rig))
+
+
+def test_sessions_go_by_the_sites_clock_whatever_zone_the_start_is_written_in(street, write_rig):
+    street["scenario"]["start"] = datetime(2026, 1, 13, 16, 59, 50)
+    here = assemble(load_rig(str(write_rig(street))), horizon_s=86400.0)
+    street["scenario"]["start"] = datetime(2026, 1, 13, 15, 59, 50, tzinfo=UTC)
+    there = assemble(load_rig(str(write_rig(street))), horizon_s=86400.0)
+    assert here.start_utc_s == there.start_utc_s
+    assert here.week_s == there.week_s
+    assert here.sessions == there.sessions
