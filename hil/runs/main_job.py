@@ -11,8 +11,10 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from controller.runtime.events import NAME as EVENTS
 from controller.runtime.events import read_events
+from controller.runtime.site import read_site
 from hil.rig.assembler import Assembly, assemble
 from hil.rig.precheck import precheck
+from hil.rig.realtime import SITE
 from hil.rig.references import Problem
 from hil.rig.rigfile import LoadedRig, RigError, load_rig
 from hil.runs.exits import DEVICE, INTERRUPTED, OK
@@ -121,6 +123,8 @@ def _finish(
     save_verdicts(run_dir, code, verdicts, marks)
     write_junit(run_dir, assembly.rig.rig.name, verdicts, ran_s, {"seed": assembly.rig.rig.seed})
     info = rig_info(assembly, plan, marks)
+    if (run_dir / SITE).is_file():  # only a run in real time has one
+        info["start_mono_ns"] = round(assembly.start_utc_s * 1e9) - read_site(run_dir / SITE).utc_minus_mono_ns
     (run_dir / "report.json").write_text(json.dumps(_plain(info), indent=1))
     write_report(run_dir, info, controlled, uncontrolled, verdicts, timing, list(read_events(run_dir / EVENTS)))
     if arguments.json:

@@ -123,6 +123,13 @@ def test_a_report_is_written_anew_from_the_folder(short_run, run_voltbench):
     assert (run_dir / "report.html").stat().st_size > 10_000
 
 
+def test_the_report_places_events_by_the_scenarios_clock(short_run):
+    run_dir, _ = short_run
+    zero_ns = json.loads((run_dir / "report.json").read_text())["start_mono_ns"]
+    told = next(event for event in read_events(run_dir / "events.jsonl") if event["kind"] == "plant_clock")
+    assert (told["mono_ns"] - zero_ns) / 1e9 == pytest.approx(told["t_s"], abs=0.2)
+
+
 def test_a_run_folder_is_never_written_twice(short_run, run_voltbench):
     run_dir, _ = short_run
     before = (run_dir / "manifest.json").read_bytes()
