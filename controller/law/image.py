@@ -355,18 +355,8 @@ CLASSES: dict[str, Callable[..., Any]] = {"input": Input, "plan": Plan, "state":
 
 def shape_of(field: Field, dims: Dims) -> tuple[int, ...]:
     """Return the shape of a field's array for the given sizes."""
-    size = {
-        "1": 1,
-        "N": dims.n,
-        "M": dims.m,
-        "P": PHASES,
-        "W": dims.w,
-        "K": dims.k,
-        "S": STEPS,
-        "R": BUCKETS,
-        "Q": COLUMNS,
-        "L": LINE,
-    }
+    size = {"1": 1, "N": dims.n, "M": dims.m, "P": PHASES,
+            "W": dims.w, "K": dims.k, "S": STEPS, "R": BUCKETS, "Q": COLUMNS, "L": LINE}  # fmt: skip
     return tuple(size[letter] for letter in field.shape)
 
 
