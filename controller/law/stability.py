@@ -85,7 +85,8 @@ def broadcast_sensitivities(sensitivities: ArrayLike) -> NDArray[np.float64]:
     """Return the sensitivities (N, N) of a common droop: everybody follows the worst node.
 
     Which node is the worst may change, so it is the one that all chargers together pull down the most. The loop gain of
-    a common droop is the sum of its row, never under that of the local one.
+    a common droop is the sum of its row: never under that of the local one on one phase; load on another phase lifts
+    these volts, so over three phases it may be.
     """
     field = np.asarray(sensitivities, dtype=np.float64)
     worst = field[int(np.argmax(field.sum(axis=1)))]

@@ -4,7 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controller.law.stability import stability_margin
+from controller.law.stability import (
+    Margin,
+    MarginError,
+    broadcast_sensitivities,
+    require_hysteresis,
+    require_margin,
+    stability_margin,
+)
 from hil.plant.feeder import FeederSolver
 from hil.plant.phil import loop_gain, refusal
 from hil.rig.assembler import Assembly
@@ -39,25 +46,37 @@ def margins(assembly: Assembly) -> Margins:
         text = refusal(gain, rig.bench.max_loop_gain, rig.bench.charger)
         if text is not None:
             problems.append(Problem("bench.max_loop_gain", f"{rig.bench.max_loop_gain:g}", text))
-    droop = rig.law.droop
-    points = np.array(droop.points)
-    slope_pu = float(np.max(np.diff(points[:, 1]) / np.diff(points[:, 0])))
-    tops_a = np.array([spec.hard_max_a for spec in assembly.evse])
-    slopes_a_per_v = slope_pu * tops_a / U_NOM_V
-    sensitivity = -solver.sensitivity_v_per_a()[np.ix_(rows, rows)]
-    alpha = 1.0 - float(np.exp(-rig.rig.scan_period_s / droop.filter_s))
-    delay = round(max(charger.obey_s for charger in assembly.site.chargers) / rig.rig.scan_period_s)
-    margin = stability_margin(slopes_a_per_v, sensitivity, alpha, delay)
-    if margin.margin_db < droop.required_margin_db:
-        text = (
-            f"stability margin {margin.margin_db:.1f} dB, required {droop.required_margin_db:g} dB "
-            f"(slope {slope_pu:.1f} of the ceiling per pu, delay {delay} scans, filter {droop.filter_s:g} s): "
-            "make the curve flatter or the filter slower"
-        )
-        problems.append(Problem("law.droop", "", text))
+    margin, found = _droop_margin(assembly, -solver.sensitivity_v_per_a()[np.ix_(rows, rows)])
+    problems += found
     if problems:
         raise RigError(problems)
     return Margins(network.agreement_pu, gain, margin.lambda_max, margin.critical_lambda, margin.margin_db)
+
+
+def _droop_margin(assembly: Assembly, sensitivity_v_per_a: np.ndarray) -> tuple[Margin, list[Problem]]:
+    """Return the margin of the droop that the plan holds (whatever preset or points it came from), and what is wrong.
+
+    `sensitivity_v_per_a` (N, N) is the fall of each charger's volts per amp that each of them draws.
+    """
+    rig, plan = assembly.rig, assembly.plan()
+    steps_pu = np.diff(plan.droop_pu, axis=1)
+    rises = np.diff(plan.droop_share, axis=1)
+    slope = np.max(np.divide(rises, steps_pu, out=np.zeros_like(rises), where=steps_pu > 0.0), axis=1)
+    field = sensitivity_v_per_a
+    if rig.law.droop.fairness == "common":
+        field = broadcast_sensitivities(field)
+    period_s = rig.rig.scan_period_s
+    alpha = float(np.max(period_s / (plan.droop_tau_s + period_s)))
+    delay = round(float(np.max(plan.obey_s)) / period_s)
+    margin = stability_margin(slope * plan.hard_max_a / U_NOM_V, field, alpha, delay)
+    problems = []
+    try:
+        require_margin(margin, rig.law.droop.required_margin_db)
+        for i, hysteresis_pu in enumerate(plan.droop_hysteresis_pu):
+            require_hysteresis(float(hysteresis_pu), float(plan.floor_a[i]), float(sensitivity_v_per_a[i, i]), U_NOM_V)
+    except MarginError as error:
+        problems.append(Problem("law.droop", "", str(error)))
+    return margin, problems
 
 
 def precheck(assembly: Assembly) -> list[str]:

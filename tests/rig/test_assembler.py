@@ -8,7 +8,7 @@ import pytest
 
 from controller.law.names import VoltSource
 from hil.rig.assembler import assemble
-from hil.rig.precheck import margins
+from hil.rig.precheck import margins, precheck
 from hil.rig.rigfile import RigError, load_rig
 
 
@@ -145,3 +145,15 @@ def test_sessions_go_by_the_sites_clock_whatever_zone_the_start_is_written_in(st
     assert here.start_utc_s == there.start_utc_s
     assert here.week_s == there.week_s
     assert here.sessions == there.sessions
+
+
+def test_a_hysteresis_that_a_step_to_six_amps_would_undo_is_refused_with_the_figure(street, write_rig):
+    street["law"]["droop"]["hysteresis_pu"] = 0.003
+    with pytest.raises(RigError, match=r"hysteresis 0\.0030 pu, required over 0\.00"):
+        precheck(assemble(load_rig(str(write_rig(street)))))
+
+
+def test_a_preset_has_a_margin_as_points_have(street, write_rig):
+    del street["law"]["droop"]["points"]
+    street["law"]["droop"]["preset"] = "eu_research"
+    assert any(line.startswith("droop: loop gain") for line in precheck(assemble(load_rig(str(write_rig(street))))))
