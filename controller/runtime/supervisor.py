@@ -163,7 +163,11 @@ class Supervisor:
         return None
 
     def stop(self, fault: bool | None = None) -> None:
-        """End every child in order; `fault` None takes it from the outcome."""
+        """End every child in order; `fault` None takes it from the outcome.
+
+        Who switches outputs off has confirmed that by exit code 0: where one has not, the run's outcome is a fault,
+        however well it went before.
+        """
         fault = fault or (self.outcome is not None and self.outcome.exit_code == EXIT_FAULT)
         self._said[STOPPING] = not fault
         self._write_beat()
@@ -174,6 +178,11 @@ class Supervisor:
             self._stop_group([child for child in running if child.spec.at_once])
         for order in sorted({child.spec.stop_order for child in running}):
             self._stop_group([child for child in running if child.spec.stop_order == order])
+        unsafe = next((child for child in running if child.spec.at_once and not _confirmed(child)), None)
+        if unsafe is not None and self.outcome is not None and self.outcome.exit_code != EXIT_FAULT:
+            code = unsafe.process.returncode
+            text = f"did not confirm that outputs are off (ended with {code}): {tail(unsafe.log) or unsafe.log}"
+            self._end(EXIT_FAULT, unsafe.spec.name, text)
 
     def _spawn(self, spec: ProcessSpec, environment: dict[str, str]) -> Child:
         log = self.run_dir / "logs" / f"{spec.name}.log"
@@ -220,6 +229,11 @@ class Supervisor:
         self.outcome = Outcome(exit_code, who, text)
         self.events.write("outcome", exit_code=exit_code, who_died=who, text=text)
         return self.outcome
+
+
+def _confirmed(child: Child) -> bool:
+    """Say whether a child ended as it should; SIGTERM itself ends one that has not begun its work yet."""
+    return child.process.returncode in (0, -signal.SIGTERM)
 
 
 def tail(log: Path) -> str:

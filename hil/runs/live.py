@@ -116,7 +116,7 @@ def _supervised(
     failed = supervisor.start(controller_processes(site.store(realtime.SITE), site))
     if failed is not None:
         supervisor.stop()
-        return LiveRun(failed, None, None, plant_log(run_dir))
+        return LiveRun(supervisor.outcome or failed, None, None, plant_log(run_dir))
     if desk:
         supervisor.start([realtime.desk_spec(site)])
     recorder = TraceRecorder(assembly, CONTROLLED, int((for_s + PREROLL_S) * SAMPLES_PER_S) + 10)
@@ -131,6 +131,7 @@ def _supervised(
 
     outcome = supervisor.watch(lambda: sampler.t_s >= for_s, tick)
     supervisor.stop()
+    outcome = supervisor.outcome or outcome  # outputs that were not confirmed off make it a fault
     timing = write_timing(site)
     trace = recorder.trace() if recorder.count else None
     return LiveRun(outcome, trace, timing, plant_log(run_dir))

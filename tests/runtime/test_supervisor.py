@@ -27,6 +27,7 @@ with open(order, "a") as log:
     log.write(name + chr(10))
 """
 STUBBORN = CHILD.replace("lambda *_: end.append(1)", "signal.SIG_IGN")
+UNSURE = CHILD + "print('source: not confirmed off')\nsys.exit(3)\n"
 
 
 class Bench:
@@ -116,6 +117,20 @@ def test_one_that_does_not_end_is_killed_and_the_others_still_end(bench, tmp_pat
     assert bench.ended() == ["plant"]
     assert run.children[1].process.returncode == -signal.SIGKILL
     assert "killed" in bench.kinds()
+
+
+@pytest.mark.parametrize("interrupt", [False, True])
+@pytest.mark.parametrize(("code", "said"), [(UNSURE, "(ended with 3): source: not confirmed off"), (STUBBORN, "-9")])
+def test_a_stop_that_did_not_confirm_the_outputs_off_is_a_fault(bench, tmp_path, code, said, interrupt):
+    with Supervisor(tmp_path, bench.events) as run:
+        run.start([bench.spec("plant", 1), bench.spec("bench", 0, code, at_once=True, stop_timeout_s=0.5)])
+        if interrupt:
+            os.kill(os.getpid(), signal.SIGINT)
+        assert run.watch(lambda: not interrupt).exit_code == (130 if interrupt else 0)
+        run.stop()
+    assert (run.outcome.exit_code, run.outcome.who_died) == (3, "bench")
+    assert said in run.outcome.text
+    assert bench.ended()[-1] == "plant"
 
 
 def test_a_stopped_process_is_noticed_by_its_heartbeat_and_killed(bench, tmp_path):
