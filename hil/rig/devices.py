@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from controller.runtime.bench_images import BENCH_SET, MEAS_NAME, SET_NAME, BenchState, MeasuredView
+from controller.runtime.bench_images import MEAS_NAME, SET_NAME, BenchState, MeasuredView, WantedWriter
 from controller.runtime.site import Site
-from controller.runtime.store import Store
+from controller.runtime.store import StoreError
 from hil.plant.bench import flow
 from hil.rig.assembler import Assembly
 from hil.rig.rigfile import devices as listed_devices
@@ -181,8 +181,7 @@ class BenchTwins:
         self.adapter = ModbusAdapterTwin(self._adapter_model, self._duty, self._assert_cp)
         self._source_server = ScpiServer(self.source.answer, source.transport)
         self._load_server = ScpiServer(self.load.answer, load.transport)
-        self._set = np.zeros(1, dtype=BENCH_SET)
-        self._set_store: Store | None = None
+        self._wanted: WantedWriter | None = None
         self._view: MeasuredView | None = None
         self._driven = False
         self._cp = CP_B
@@ -244,24 +243,22 @@ class BenchTwins:
     def _measured(self, site: Site | None) -> Any:
         """Return what the bench process measured last; None while there is nothing."""
         if self._view is None:
-            if site is None or not site.store(MEAS_NAME).exists():
+            if site is None:
                 return None
-            self._view = MeasuredView(site.store(MEAS_NAME))
+            try:
+                self._view = MeasuredView(site.store(MEAS_NAME))
+            except StoreError:  # the bench has not made it yet, or is just making it: the next step looks again
+                return None
         return self._view.read()
 
     def publish(self, site: Site | None) -> None:
         """Write the volts that the source shall play: those of the device's node in the feeder."""
         if site is None:
             return
-        if self._set_store is None:
-            self._set_store = Store.create(site.store(SET_NAME), BENCH_SET.itemsize)
-        now_ns = time.monotonic_ns()
-        record = self._set[0]
-        record["seq"] += 1
-        record["stamp_ns"] = now_ns
-        record["volt_v"] = (self.world.customer_v[self.world.customer_of[self.dut]], 0.0, 0.0)
-        record["want_plugged"] = 1
-        self._set_store.write(self._set.view(np.uint8), now_ns)
+        if self._wanted is None:
+            self._wanted = WantedWriter(site.store(SET_NAME))
+        volts = np.array([self.world.customer_v[self.world.customer_of[self.dut]], 0.0, 0.0])
+        self._wanted.write(volts, True, time.monotonic_ns())
 
     def outputs(self) -> dict[str, bool]:
         """Say which of the two is still on."""

@@ -7,6 +7,7 @@ from commandline import toml_text
 
 from hil.rig.assembler import assemble
 from hil.rig.devices import Devices, Pace
+from hil.rig.plant_process import may_end
 from hil.rig.rigfile import load_rig
 from hil.rig.world import ActiveOrder, World
 
@@ -66,6 +67,15 @@ def test_a_substation_goes_on_measuring_and_beating_when_the_scenarios_clock_beg
     assert devices.substation.beats == 5
     stamps_s = [stamp / 1e9 - devices.assembly.start_utc_s for stamp in devices.substation.stamps_ns]
     assert stamps_s == pytest.approx([-9.0, -8.0, -14.0, -13.0, -12.0], abs=1e-3)
+
+
+def test_an_orphaned_plant_outlives_the_guard_even_where_its_parent_is_still_seen_at_first():
+    s = 1_000_000_000
+    assert not may_end(0, 10 * s, orphaned=False)
+    assert not may_end(10 * s, 10 * s, orphaned=False)
+    assert may_end(10 * s, 10 * s + s // 4, orphaned=False)
+    assert not may_end(10 * s, 12 * s, orphaned=True)
+    assert may_end(10 * s, 13 * s, orphaned=True)
 
 
 def test_every_order_of_a_scenario_reaches_the_substation_once(street):
