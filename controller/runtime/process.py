@@ -61,16 +61,6 @@ def on_sigterm(act: Callable[[], object]) -> None:
     signal.signal(signal.SIGTERM, handler)
 
 
-def pin_blas() -> dict[str, str]:
-    """Set the BLAS thread counts to one and return what was set; call it before numpy is imported.
-
-    The supervisor hands the same variables to its children, so this only matters for a process started by hand.
-    """
-    for name, value in BLAS_ENV.items():
-        os.environ.setdefault(name, value)
-    return {name: os.environ[name] for name in BLAS_ENV}
-
-
 def realtime(priority: int = 40, cpu: int | None = None) -> dict[str, str]:
     """Ask for SCHED_FIFO, locked memory, 1 ns timer slack and one CPU; return what was permitted.
 

@@ -117,6 +117,9 @@ def _supervised(
     if failed is not None:
         supervisor.stop()
         return LiveRun(supervisor.outcome or failed, None, None, plant_log(run_dir))
+    late_s = (time.monotonic_ns() + clock_ns - start_utc_ns) / NS
+    if late_s > 0.0:  # the verdicts will say that this was not seen
+        say(f"the controller was ready {late_s:.1f} s after the scenario began: this host is too busy, run it again")
     if desk:
         supervisor.start([realtime.desk_spec(site)])
     recorder = TraceRecorder(assembly, CONTROLLED, int((for_s + PREROLL_S) * SAMPLES_PER_S) + 10)
