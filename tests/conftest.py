@@ -48,7 +48,19 @@ def write_rig(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def run_voltbench(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess[str]]:
+def compiled(hamlet: RigFile, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Compile law and plant once, as a clean clone has to: no limit of a test may count that minute."""
+    folder = tmp_path_factory.mktemp("compiled")
+    rig = folder / "hamlet.toml"
+    rig.write_text(toml_text(hamlet))
+    argv = [*VOLTBENCH, "run", str(rig), "--fast", "--for", "1s", "--out", str(folder / "run")]
+    subprocess.run(argv, cwd=folder, env=ENVIRONMENT, capture_output=True, timeout=600.0, check=False)
+
+
+@pytest.fixture(scope="session")
+def run_voltbench(
+    compiled: None, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a function that runs the command in an empty folder (or in `cwd`) and returns how it ended."""
     empty = tmp_path_factory.mktemp("cwd")
 

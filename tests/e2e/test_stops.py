@@ -98,7 +98,7 @@ def end_one(case: str, folder: Path, rig: Path) -> Ended:
 
 
 @pytest.fixture(scope="module")
-def runs(hamlet, tmp_path_factory):
+def runs(hamlet, compiled, tmp_path_factory):
     """Start every case, some at a time, and return {case: Future[Ended]}."""
     top = tmp_path_factory.mktemp("stops")
     rig = top / "hamlet.toml"
