@@ -49,6 +49,7 @@ def fill(
     tight: Array,
     line: Array,
     entry: Array,
+    entry_of: Array,
     entry_from: Array,
     entry_to: Array,
     tight_node: Array,
@@ -58,20 +59,24 @@ def fill(
 
     `x` (N) holds what all chargers take; those with `member` 1 stay, those with 0 do not count. The first six come from
     `tree.arrange`. `tight_node` and `tight_col` (N) tell what stopped a charger, -1 its cap. `fixed`, `mark`, `lowest`,
-    `tight`, `entry_from`, `entry_to` (M, 4), `line` (M, 4, 8) and `entry` (4, N, 3) are scratch, by place in the tree.
-    Returns the number of rounds.
+    `tight`, `entry_from`, `entry_to` (M, 4), `line` (M, 4, 8), `entry` (4, N, 3) and `entry_of` (4, N) are scratch, by
+    place in the tree. Returns the number of rounds.
     """
     rounds = 0
     left = 1
     while left > 0:
         rounds += 1
         several = sweep(tree_node, tree_up, tree_end, own_from, own_to, order, member, uses, watts, weight, base, cap,
-                        room, x, fixed, line, entry, entry_from, entry_to)  # fmt: skip
-        stop(tree_up, tree_node, own_from, own_to, order, member, uses, watts, weight, base, cap, x, mark, lowest,
-             tight, line, tight_node, tight_col, several)  # fmt: skip
-        left = 0
+                        room, x, fixed, line, entry, entry_of, entry_from, entry_to, tight_node)  # fmt: skip
+        descend(tree_up, lowest, tight, line)
         if several:
-            left = settle(tree_up, tree_node, own_from, own_to, order, member, mark, tight_node, tight_col)
+            stop(tree_node, own_from, own_to, order, member, uses, watts, weight, base, cap, x, mark, lowest, tight,
+                 tight_node, tight_col)  # fmt: skip
+            left = settle(tree_up, tree_node, member, mark, tight_node, tight_col)
+        else:
+            stop_all(tree_node, member, weight, base, cap, x, lowest, tight, entry, entry_of, entry_from, entry_to,
+                     tight_node, tight_col)  # fmt: skip
+            left = 0
     return rounds
 
 
@@ -94,8 +99,10 @@ def sweep(
     fixed: Array,
     line: Array,
     entry: Array,
+    entry_of: Array,
     entry_from: Array,
     entry_to: Array,
+    tight_node: Array,
 ) -> bool:
     """Find for every node and column the level at which it is full; say whether any charger meets several columns."""
     places = tree_node.shape[0]
@@ -115,20 +122,25 @@ def sweep(
         for k in range(own_from[j], own_to[j]):
             i = order[k]
             if member[i] == 2:
-                low, high = base[i] / weight[i], cap[i] / weight[i]
+                each = weight[i]
+                low, high = base[i] / each, cap[i] / each
+                before = at_a + at_b + at_c + at_w
                 if uses[i, 0] == 1:
-                    enter(j, 0, at_a, weight[i], low, high, line, entry)
+                    enter(entry, entry_of, 0, at_a, i, each, low, high)
                     at_a += 1
                 if uses[i, 1] == 1:
-                    enter(j, 1, at_b, weight[i], low, high, line, entry)
+                    enter(entry, entry_of, 1, at_b, i, each, low, high)
                     at_b += 1
                 if uses[i, 2] == 1:
-                    enter(j, 2, at_c, weight[i], low, high, line, entry)
+                    enter(entry, entry_of, 2, at_c, i, each, low, high)
                     at_c += 1
                 if metered and watts[i] > 0.0:
-                    enter(j, WATTS, at_w, weight[i] * watts[i], low, high, line, entry)
+                    enter(entry, entry_of, WATTS, at_w, i, each * watts[i], low, high)
                     at_w += 1
-                several = several or metered or uses[i, 0] + uses[i, 1] + uses[i, 2] > 1
+                met = at_a + at_b + at_c + at_w - before
+                several = several or met > 1
+                if met == 0:  # nothing limits it but its cap
+                    x[i], tight_node[i], member[i] = cap[i], -1, 1
             elif member[i] == 1:
                 for c in range(3):
                     fixed[j, c] += x[i] * uses[i, c]
@@ -136,6 +148,7 @@ def sweep(
         entry_to[j, 0], entry_to[j, 1], entry_to[j, 2], entry_to[j, WATTS] = at_a, at_b, at_c, at_w
         up = tree_up[j]
         for c in range(columns):
+            add_own(j, c, line, entry, entry_from[j, c], entry_to[j, c])
             if line[j, c, TOP] > -math.inf:
                 close(j, c, room[tree_node[j], c] - fixed[j, c], tree_end, line, entry, entry_from, entry_to)
             if up >= 0:
@@ -145,16 +158,26 @@ def sweep(
 
 
 @kernel
-def enter(j: int, c: int, at: int, gain: float, low: float, high: float, line: Array, entry: Array) -> None:
-    """Note a charger at a place and column."""
+def enter(entry: Array, entry_of: Array, c: int, at: int, i: int, gain: float, low: float, high: float) -> None:
+    """Note charger i as the entry `at` of a column."""
     entry[c, at, GAIN], entry[c, at, BASE], entry[c, at, CAP] = gain, low, high
-    line[j, c, LOW] += gain * low
-    line[j, c, FULL] += gain * high
-    line[j, c, GROWTH] += gain
-    line[j, c, LAST] = max(line[j, c, LAST], low)
-    line[j, c, FIRST] = min(line[j, c, FIRST], high)
-    line[j, c, BOTTOM] = min(line[j, c, BOTTOM], low)
-    line[j, c, TOP] = max(line[j, c, TOP], high)
+    entry_of[c, at] = i
+
+
+@kernel
+def add_own(j: int, c: int, line: Array, entry: Array, begin: int, end: int) -> None:
+    """Add a place's own chargers to what its subtree already holds."""
+    low_sum, high_sum, growth = line[j, c, LOW], line[j, c, FULL], line[j, c, GROWTH]
+    last, first, bottom, top = line[j, c, LAST], line[j, c, FIRST], line[j, c, BOTTOM], line[j, c, TOP]
+    for e in range(begin, end):
+        each, low, high = entry[c, e, GAIN], entry[c, e, BASE], entry[c, e, CAP]
+        low_sum += each * low
+        high_sum += each * high
+        growth += each
+        last, bottom = max(last, low), min(bottom, low)
+        first, top = min(first, high), max(top, high)
+    line[j, c, LOW], line[j, c, FULL], line[j, c, GROWTH] = low_sum, high_sum, growth
+    line[j, c, LAST], line[j, c, FIRST], line[j, c, BOTTOM], line[j, c, TOP] = last, first, bottom, top
 
 
 @kernel
@@ -238,8 +261,53 @@ def full_at(
 
 
 @kernel
+def descend(tree_up: Array, lowest: Array, tight: Array, line: Array) -> None:
+    """Find for every place and column the lowest level at or above it, and whose it is."""
+    for j in range(tree_up.shape[0]):
+        up = tree_up[j]
+        for c in range(4):
+            lowest[j, c] = line[j, c, LEVEL]
+            tight[j, c] = j
+            if up >= 0 and lowest[up, c] <= lowest[j, c]:
+                lowest[j, c] = lowest[up, c]
+                tight[j, c] = tight[up, c]
+
+
+@kernel
+def stop_all(
+    tree_node: Array,
+    member: Array,
+    weight: Array,
+    base: Array,
+    cap: Array,
+    x: Array,
+    lowest: Array,
+    tight: Array,
+    entry: Array,
+    entry_of: Array,
+    entry_from: Array,
+    entry_to: Array,
+    tight_node: Array,
+    tight_col: Array,
+) -> None:
+    """Stop every active charger at the lowest level above it, where each meets one column only."""
+    for j in range(tree_node.shape[0] - 1, -1, -1):
+        for c in range(4):
+            level, place = lowest[j, c], tree_node[tight[j, c]]
+            for e in range(entry_from[j, c], entry_to[j, c]):
+                i = entry_of[c, e]
+                member[i] = 1
+                tight_col[i] = c
+                if level >= entry[c, e, CAP]:
+                    x[i] = cap[i]
+                    tight_node[i] = -1
+                else:
+                    x[i] = min(max(weight[i] * level, base[i]), cap[i])
+                    tight_node[i] = place
+
+
+@kernel
 def stop(
-    tree_up: Array,
     tree_node: Array,
     own_from: Array,
     own_to: Array,
@@ -254,24 +322,16 @@ def stop(
     mark: Array,
     lowest: Array,
     tight: Array,
-    line: Array,
     tight_node: Array,
     tight_col: Array,
-    several: bool,
 ) -> None:
     """Stop every active charger at the lowest level above it, and mark nodes whose level counted on more of it.
 
-    Where chargers meet one column each, that is the end of it; otherwise `tight_node` is left as a place for `settle`.
+    `tight_node` is left as a place for `settle`.
     """
     for j in range(tree_node.shape[0]):
-        up = tree_up[j]
         for c in range(4):
             mark[j, c] = 0.0
-            lowest[j, c] = line[j, c, LEVEL]
-            tight[j, c] = j
-            if up >= 0 and lowest[up, c] <= lowest[j, c]:
-                lowest[j, c] = lowest[up, c]
-                tight[j, c] = tight[up, c]
         for k in range(own_from[j], own_to[j]):
             i = order[k]
             if member[i] != 2:
@@ -287,10 +347,6 @@ def stop(
                 continue
             x[i] = max(weight[i] * level, base[i])
             tight_col[i] = column
-            if not several:
-                tight_node[i] = tree_node[tight[j, column]]
-                member[i] = 1
-                continue
             tight_node[i] = tight[j, column]
             for c in range(4):
                 more = min(lowest[j, c] * weight[i], cap[i]) > x[i] + EVEN * (1.0 + x[i])
@@ -302,9 +358,6 @@ def stop(
 def settle(
     tree_up: Array,
     tree_node: Array,
-    own_from: Array,
-    own_to: Array,
-    order: Array,
     member: Array,
     mark: Array,
     tight_node: Array,

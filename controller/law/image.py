@@ -23,6 +23,7 @@ PHASES = 3
 STEPS = len(Step)
 BUCKETS = 16
 COLUMNS = 4  # amps of the phases a, b, c; watts of all
+BY_COLUMN = ("chain",)  # arrays whose columns lie one after the other: each step writes one
 LINE = 8  # numbers that describe a subtree in the filling: one cache line
 ALIGN = 64
 
@@ -254,6 +255,7 @@ STATE_FIELDS: tuple[Field, ...] = (
     Field("tight", "i4", "MQ", "1", -1, "scratch per place: place that is tight at or above it"),
     Field("line", "f8", "MQL", "A|W", 0, "scratch per place: load of the subtree over the level, see fill"),
     Field("entry", "f8", "QNP", "A|W", 0, "scratch per charger that grows in the filling, see fill"),
+    Field("entry_of", "i4", "QN", "1", 0, "scratch: charger of an entry"),
     Field("entry_from", "i4", "MQ", "1", 0, "scratch per place: its first entry"),
     Field("entry_to", "i4", "MQ", "1", 0, "scratch per place: the end of its entries"),
     # the tree in preorder, made again when the plan's tree changes
@@ -340,7 +342,10 @@ def views(table: str, dims: Dims, buffer: np.ndarray) -> Any:
     places, nbytes = layout(table, dims)
     if buffer.dtype != np.uint8 or buffer.size != nbytes:
         raise ValueError(f"{table} image of {dims} needs {nbytes} bytes of uint8, got {buffer.size} {buffer.dtype}")
-    arrays = [np.ndarray(shape, dtype=dtype, buffer=buffer, offset=offset) for offset, dtype, shape in places.values()]
+    arrays = [
+        np.ndarray(shape, dtype=dtype, buffer=buffer, offset=offset, order="F" if name in BY_COLUMN else "C")
+        for name, (offset, dtype, shape) in places.items()
+    ]
     return CLASSES[table](*arrays)
 
 

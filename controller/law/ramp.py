@@ -110,6 +110,7 @@ def pay(
     tight: Array,
     line: Array,
     entry: Array,
+    entry_of: Array,
     entry_from: Array,
     entry_to: Array,
     tree_node: Array,
@@ -157,7 +158,8 @@ def pay(
     if count == 0:
         return
     fill(tree_node, tree_up, tree_end, own_from, own_to, order, member, uses, volts_v, weight, base_a, ask_a, free,
-         grant_a, load, load_hi, lowest, tight, line, entry, entry_from, entry_to, tight_node, tight_col)  # fmt: skip
+         grant_a, load, load_hi, lowest, tight, line, entry, entry_of, entry_from, entry_to, tight_node,
+         tight_col)  # fmt: skip
     for i in range(target_a.shape[0]):
         if member[i] == 1:
             new = floor_to(min(target_a[i], spare_a[i] + grant_a[i]), step_a[i])

@@ -40,6 +40,7 @@ def split(
     tight: Array,
     line: Array,
     entry: Array,
+    entry_of: Array,
     entry_from: Array,
     entry_to: Array,
     tree_node: Array,
@@ -56,24 +57,25 @@ def split(
 ) -> None:
     """Split the room, one priority class after the other."""
     chargers = cap_a.shape[0]
-    below = np.iinfo(np.int64).max
+    lowest_rank, rank = np.iinfo(np.int64).max, np.iinfo(np.int64).min
     for i in range(chargers):
         target_a[i] = base_a[i]
         tight_node[i] = -1
-    while True:
-        rank = np.iinfo(np.int64).min
+        if member[i] == 1:
+            lowest_rank = min(lowest_rank, int(priority[i]))
+            rank = max(rank, int(priority[i]))
+    while rank >= lowest_rank:
+        below = np.iinfo(np.int64).min  # the class after this one
         for i in range(chargers):
-            if member[i] == 1 and rank < priority[i] < below:
-                rank = int(priority[i])
-        if rank == np.iinfo(np.int64).min:
-            break
-        below = rank
-        for i in range(chargers):
-            if member[i] == 1 and priority[i] == rank:
-                member[i] = 2
+            if member[i] == 1:
+                if priority[i] == rank:
+                    member[i] = 2
+                elif priority[i] < rank:
+                    below = max(below, int(priority[i]))
         fill(tree_node, tree_up, tree_end, own_from, own_to, order, member, uses, volts_v, weight, base_a, cap_a,
-             room, target_a, load, load_hi, lowest, tight, line, entry, entry_from, entry_to, tight_node,
+             room, target_a, load, load_hi, lowest, tight, line, entry, entry_of, entry_from, entry_to, tight_node,
              tight_col)  # fmt: skip
+        rank = below
     for i in range(chargers):
         if member[i] == 0:  # only a charger out of reach still has a cap: what it holds is already out of the room
             target_a[i] = min(cap_a[i], last_a[i])
@@ -128,8 +130,8 @@ def share(
     tight, first, last = (np.zeros((nodes, 4), np.int32) for _ in range(3))
     fill(
         *scratch.values(), order, np.full(chargers, 2, np.uint8), use, np.zeros(chargers), share_of, base, cap, room, x,
-        amps, marks, lowest, tight, np.zeros((nodes, 4, 8)), np.zeros((4, chargers, 3)), first, last,
-        np.zeros(chargers, np.int32), np.zeros(chargers, np.int8),
+        amps, marks, lowest, tight, np.zeros((nodes, 4, 8)), np.zeros((4, chargers, 3)),
+        np.zeros((4, chargers), np.int32), first, last, np.zeros(chargers, np.int32), np.zeros(chargers, np.int8),
     )  # fmt: skip
     return x
 
