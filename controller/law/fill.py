@@ -15,6 +15,8 @@ Source: Bertsekas and Gallager, Data Networks (1992), 6.5.2, for the bottleneck 
 
 import math
 
+import numpy as np
+
 from controller.law.kernel import Array, kernel
 
 WATTS = 3
@@ -32,42 +34,45 @@ def fill(
     tree_node: Array,
     tree_up: Array,
     tree_end: Array,
+    tree_plain: Array,
     own_from: Array,
     own_to: Array,
     order: Array,
-    member: Array,
+    entry_of: Array,
+    entry_from: Array,
+    entry_to: Array,
     uses: Array,
+    phase_count: Array,
+    member: Array,
     watts: Array,
     weight: Array,
     base: Array,
     cap: Array,
     room: Array,
     x: Array,
+    start: Array,
     fixed: Array,
     mark: Array,
     lowest: Array,
     tight: Array,
     line: Array,
     entry: Array,
-    entry_of: Array,
-    entry_from: Array,
-    entry_to: Array,
     tight_node: Array,
     tight_col: Array,
 ) -> int:
     """Raise the chargers whose `member` is 2 from `base` (N) towards `cap` (N) within `room` (M, 4).
 
-    `x` (N) holds what all chargers take; those with `member` 1 stay, those with 0 do not count. The first six come from
-    `tree.arrange`. `tight_node` and `tight_col` (N) tell what stopped a charger, -1 its cap. `fixed`, `mark`, `lowest`,
-    `tight`, `entry_from`, `entry_to` (M, 4), `line` (M, 4, 8), `entry` (4, N, 3) and `entry_of` (4, N) are scratch, by
-    place in the tree. Returns the number of rounds.
+    The first twelve come from `tree.arrange`. `x` (N) holds what all chargers take; those with `member` 1 stay, those
+    with 0 do not count. `start` (M, 4) keeps levels from call to call, from where the next search begins. `fixed`,
+    `mark`, `lowest` and `tight` (M, 4), `line` (M, 4, 8) and `entry` (4, N, 3) are scratch, by place in the tree.
+    `tight_node` and `tight_col` (N) tell what stopped a charger, -1 its cap. Returns the number of rounds.
     """
     rounds = 0
     left = 1
     while left > 0:
         rounds += 1
-        several = sweep(tree_node, tree_up, tree_end, own_from, own_to, order, member, uses, watts, weight, base, cap,
-                        room, x, fixed, line, entry, entry_of, entry_from, entry_to, tight_node)  # fmt: skip
+        several = sweep(tree_node, tree_up, tree_end, tree_plain, entry_of, entry_from, entry_to, phase_count, member,
+                        watts, weight, base, cap, room, x, start, fixed, line, entry)  # fmt: skip
         descend(tree_up, lowest, tight, line)
         if several:
             stop(tree_node, own_from, own_to, order, member, uses, watts, weight, base, cap, x, mark, lowest, tight,
@@ -85,24 +90,22 @@ def sweep(
     tree_node: Array,
     tree_up: Array,
     tree_end: Array,
-    own_from: Array,
-    own_to: Array,
-    order: Array,
+    tree_plain: Array,
+    entry_of: Array,
+    entry_from: Array,
+    entry_to: Array,
+    phase_count: Array,
     member: Array,
-    uses: Array,
     watts: Array,
     weight: Array,
     base: Array,
     cap: Array,
     room: Array,
     x: Array,
+    start: Array,
     fixed: Array,
     line: Array,
     entry: Array,
-    entry_of: Array,
-    entry_from: Array,
-    entry_to: Array,
-    tight_node: Array,
 ) -> bool:
     """Find for every node and column the level at which it is full; say whether any charger meets several columns."""
     places = tree_node.shape[0]
@@ -115,42 +118,16 @@ def sweep(
             line[j, c, LAST], line[j, c, FIRST] = -math.inf, math.inf
             line[j, c, BOTTOM], line[j, c, TOP], line[j, c, LEVEL] = math.inf, -math.inf, math.inf
     columns = 4 if metered else 3
-    several = False
-    at_a, at_b, at_c, at_w = 0, 0, 0, 0
+    several = metered or tree_plain[0] == 0
     for j in range(places - 1, -1, -1):
-        entry_from[j, 0], entry_from[j, 1], entry_from[j, 2], entry_from[j, WATTS] = at_a, at_b, at_c, at_w
-        for k in range(own_from[j], own_to[j]):
-            i = order[k]
-            if member[i] == 2:
-                each = weight[i]
-                low, high = base[i] / each, cap[i] / each
-                before = at_a + at_b + at_c + at_w
-                if uses[i, 0] == 1:
-                    enter(entry, entry_of, 0, at_a, i, each, low, high)
-                    at_a += 1
-                if uses[i, 1] == 1:
-                    enter(entry, entry_of, 1, at_b, i, each, low, high)
-                    at_b += 1
-                if uses[i, 2] == 1:
-                    enter(entry, entry_of, 2, at_c, i, each, low, high)
-                    at_c += 1
-                if metered and watts[i] > 0.0:
-                    enter(entry, entry_of, WATTS, at_w, i, each * watts[i], low, high)
-                    at_w += 1
-                met = at_a + at_b + at_c + at_w - before
-                several = several or met > 1
-                if met == 0:  # nothing limits it but its cap
-                    x[i], tight_node[i], member[i] = cap[i], -1, 1
-            elif member[i] == 1:
-                for c in range(3):
-                    fixed[j, c] += x[i] * uses[i, c]
-                fixed[j, WATTS] += x[i] * watts[i]
-        entry_to[j, 0], entry_to[j, 1], entry_to[j, 2], entry_to[j, WATTS] = at_a, at_b, at_c, at_w
         up = tree_up[j]
         for c in range(columns):
-            add_own(j, c, line, entry, entry_from[j, c], entry_to[j, c])
+            held, meets = add_own(j, c, member, phase_count, watts, weight, base, cap, x, line, entry, entry_of,
+                                  entry_from, entry_to)  # fmt: skip
+            fixed[j, c] += held
+            several = several or meets
             if line[j, c, TOP] > -math.inf:
-                close(j, c, room[tree_node[j], c] - fixed[j, c], tree_end, line, entry, entry_from, entry_to)
+                close(j, c, room[tree_node[j], c] - fixed[j, c], tree_end, line, entry, entry_from, entry_to, start)
             if up >= 0:
                 fixed[up, c] += fixed[j, c]
                 join(j, up, c, line)
@@ -158,26 +135,49 @@ def sweep(
 
 
 @kernel
-def enter(entry: Array, entry_of: Array, c: int, at: int, i: int, gain: float, low: float, high: float) -> None:
-    """Note charger i as the entry `at` of a column."""
-    entry[c, at, GAIN], entry[c, at, BASE], entry[c, at, CAP] = gain, low, high
-    entry_of[c, at] = i
+def add_own(
+    j: int,
+    c: int,
+    member: Array,
+    phase_count: Array,
+    watts: Array,
+    weight: Array,
+    base: Array,
+    cap: Array,
+    x: Array,
+    line: Array,
+    entry: Array,
+    entry_of: Array,
+    entry_from: Array,
+    entry_to: Array,
+) -> tuple[float, bool]:
+    """Add a place's own chargers to what its subtree already holds.
 
-
-@kernel
-def add_own(j: int, c: int, line: Array, entry: Array, begin: int, end: int) -> None:
-    """Add a place's own chargers to what its subtree already holds."""
+    Returns what the fixed ones take, and whether an active one meets several columns.
+    """
     low_sum, high_sum, growth = line[j, c, LOW], line[j, c, FULL], line[j, c, GROWTH]
     last, first, bottom, top = line[j, c, LAST], line[j, c, FIRST], line[j, c, BOTTOM], line[j, c, TOP]
-    for e in range(begin, end):
-        each, low, high = entry[c, e, GAIN], entry[c, e, BASE], entry[c, e, CAP]
-        low_sum += each * low
-        high_sum += each * high
-        growth += each
-        last, bottom = max(last, low), min(bottom, low)
-        first, top = min(first, high), max(top, high)
+    held, meets = 0.0, False
+    for e in range(entry_from[j, c], entry_to[j, c]):
+        i = np.uint32(entry_of[c, e])  # saves the compiler's test for an index from the end
+        each = watts[i] if c == WATTS else 1.0
+        if member[i] == 2 and each > 0.0:
+            meets = meets or phase_count[i] != 1
+            low, high = base[i] / weight[i], cap[i] / weight[i]
+            each *= weight[i]
+            low_sum += each * low
+            high_sum += each * high
+            growth += each
+            last, bottom = max(last, low), min(bottom, low)
+            first, top = min(first, high), max(top, high)
+            entry[c, e, GAIN], entry[c, e, BASE], entry[c, e, CAP] = each, low, high
+        else:
+            if member[i] == 1:
+                held += each * x[i]
+            entry[c, e, GAIN], entry[c, e, BASE], entry[c, e, CAP] = 0.0, -math.inf, -math.inf
     line[j, c, LOW], line[j, c, FULL], line[j, c, GROWTH] = low_sum, high_sum, growth
     line[j, c, LAST], line[j, c, FIRST], line[j, c, BOTTOM], line[j, c, TOP] = last, first, bottom, top
+    return held, meets
 
 
 @kernel
@@ -194,15 +194,24 @@ def join(j: int, up: int, c: int, line: Array) -> None:
 
 @kernel
 def close(
-    j: int, c: int, limit: float, tree_end: Array, line: Array, entry: Array, entry_from: Array, entry_to: Array
+    j: int,
+    c: int,
+    limit: float,
+    tree_end: Array,
+    line: Array,
+    entry: Array,
+    entry_from: Array,
+    entry_to: Array,
+    start: Array,
 ) -> None:
     """Limit a subtree to what its node can carry; a limit that is not a number carries the bases only."""
     if line[j, c, FULL] <= limit:
         return
     level = 0.0
     if limit > line[j, c, LOW]:
-        level = full_at(j, c, limit, tree_end, line, entry, entry_from, entry_to)
+        level = full_at(j, c, limit, start[j, c], tree_end, line, entry, entry_from, entry_to)
         line[j, c, FULL] = limit
+        start[j, c] = level
     else:
         line[j, c, FULL] = line[j, c, LOW]
     line[j, c, LEVEL] = level
@@ -212,38 +221,28 @@ def close(
 
 @kernel
 def full_at(
-    j: int, c: int, limit: float, tree_end: Array, line: Array, entry: Array, entry_from: Array, entry_to: Array
+    j: int,
+    c: int,
+    limit: float,
+    guess: float,
+    tree_end: Array,
+    line: Array,
+    entry: Array,
+    entry_from: Array,
+    entry_to: Array,
 ) -> float:
-    """Return the level at which the load of a subtree is `limit`: Newton steps within a bracket, every third halved."""
+    """Return the level at which the load of a subtree is `limit`: Newton steps within a bracket, every third halved.
+
+    A step that stays within the piece on which the load was found to be straight needs no proof.
+    """
     level = limit / line[j, c, GROWTH]
     if line[j, c, LAST] <= level <= line[j, c, FIRST]:
         return level
     under, over = line[j, c, BOTTOM], line[j, c, TOP]
-    level = min(max(level, under), over)
+    level = guess if under < guess < over else min(max(level, under), over)
     close_to = TOLERANCE * (1.0 + abs(limit))
     for step in range(STEPS):
-        load, gain = 0.0, 0.0
-        place, end = j, tree_end[j]
-        while place < end:
-            if place > j:
-                if level >= line[place, c, TOP]:
-                    load += line[place, c, FULL]
-                    place = tree_end[place]
-                    continue
-                if level <= line[place, c, BOTTOM]:
-                    load += line[place, c, LOW]
-                    place = tree_end[place]
-                    continue
-                if line[place, c, LAST] <= level <= line[place, c, FIRST]:
-                    load += line[place, c, GROWTH] * level
-                    gain += line[place, c, GROWTH]
-                    place = tree_end[place]
-                    continue
-            for e in range(entry_from[place, c], entry_to[place, c]):
-                each, low, high = entry[c, e, GAIN], entry[c, e, BASE], entry[c, e, CAP]
-                load += each * min(max(level, low), high)
-                gain += each if (low <= level) & (level < high) else 0.0
-            place += 1
+        load, gain, least, most = load_at(j, c, level, tree_end, line, entry, entry_from, entry_to)
         gap = limit - load
         if abs(gap) <= close_to:
             return level
@@ -253,11 +252,49 @@ def full_at(
             over = level
         half = 0.5 * (under + over) if over < math.inf else 2.0 * level + 1.0
         level = level + gap / gain if gain > 0.0 else half
+        if gain > 0.0 and least <= level <= most:
+            return level
         if step % 3 == 2 or not under < level < over:
             level = half
         if not under < level < over:  # two neighbouring numbers
             return under
     return under
+
+
+@kernel
+def load_at(
+    j: int, c: int, level: float, tree_end: Array, line: Array, entry: Array, entry_from: Array, entry_to: Array
+) -> tuple[float, float, float, float]:
+    """Return load and growth of a subtree at a level, and from where to where it grows so."""
+    load, gain, least, most = 0.0, 0.0, -math.inf, math.inf
+    place, end = j, tree_end[j]
+    while place < end:
+        if place > j:
+            if level >= line[place, c, TOP]:
+                load += line[place, c, FULL]
+                least = max(least, line[place, c, TOP])
+                place = tree_end[place]
+                continue
+            if level <= line[place, c, BOTTOM]:
+                load += line[place, c, LOW]
+                most = min(most, line[place, c, BOTTOM])
+                place = tree_end[place]
+                continue
+            if line[place, c, LAST] <= level <= line[place, c, FIRST]:
+                load += line[place, c, GROWTH] * level
+                gain += line[place, c, GROWTH]
+                least, most = max(least, line[place, c, LAST]), min(most, line[place, c, FIRST])
+                place = tree_end[place]
+                continue
+        most = min(most, line[place, c, TOP])  # of a full node: above it the subtree grows no more
+        for e in range(entry_from[place, c], entry_to[place, c]):
+            each, low, high = entry[c, e, GAIN], entry[c, e, BASE], entry[c, e, CAP]
+            load += each * min(max(level, low), high) if each > 0.0 else 0.0
+            gain += each if (low <= level) & (level < high) else 0.0
+            least = max(least, (high if level >= high else low) if level >= low else -math.inf)
+            most = min(most, (math.inf if level >= high else high) if level >= low else low)
+        place += 1
+    return load, gain, least, most
 
 
 @kernel
@@ -295,7 +332,9 @@ def stop_all(
         for c in range(4):
             level, place = lowest[j, c], tree_node[tight[j, c]]
             for e in range(entry_from[j, c], entry_to[j, c]):
-                i = entry_of[c, e]
+                i = np.uint32(entry_of[c, e])
+                if member[i] != 2:
+                    continue
                 member[i] = 1
                 tight_col[i] = c
                 if level >= entry[c, e, CAP]:

@@ -14,6 +14,7 @@ its fail-safe, until it must have fallen to that. `ramp.pay` grants raises from 
 
 import math
 
+from controller.law.image import BUCKETS
 from controller.law.kernel import Array, Stage, kernel
 from controller.law.names import Alarm, Trust
 
@@ -40,7 +41,11 @@ def reserve(
     last_a: Array,
     hist_hi_a: Array,
     hist_lo_a: Array,
+    hist_now_hi_a: Array,
+    hist_now_lo_a: Array,
     hist_slot: Array,
+    hist_end_ns: Array,
+    last_ns: Array,
     obey_hi_a: Array,
     span_hi_a: Array,
     span_lo_a: Array,
@@ -51,37 +56,21 @@ def reserve(
     """Keep the history of limits in buckets of time, and reserve what each charger may still draw.
 
     The buckets cover the obey time and the age of a reading; one bucket more is looked at than would be needed, so
-    that a limit is never forgotten early.
+    that a limit is never forgotten early. Chargers begin their buckets one after the other, so that no scan has to
+    look at all of them.
     """
-    buckets = hist_hi_a.shape[1]
+    now = now_ns[0]
+    forward = now >= last_ns[0]
     for i in range(last_a.shape[0]):
-        span_s = max(obey_s[i] + max_age_s[i], 0.001)
-        width_ns = int(span_s * 1e9 / (buckets - 1)) + 1
-        slot = now_ns[0] // width_ns
-        passed = slot - hist_slot[i]
-        if hist_slot[i] < 0 or passed < 0 or passed >= buckets:
-            back = hist_slot[i] >= 0 and passed < 0  # a clock that went back must not make us forget
-            for b in range(buckets):
-                hist_hi_a[i, b] = max(span_hi_a[i], last_a[i]) if back else last_a[i]
-                hist_lo_a[i, b] = min(span_lo_a[i], last_a[i]) if back else last_a[i]
-        else:
-            for k in range(1, passed + 1):
-                hist_hi_a[i, (hist_slot[i] + k) % buckets] = last_a[i]
-                hist_lo_a[i, (hist_slot[i] + k) % buckets] = last_a[i]
-        if passed == 0 and hist_slot[i] == slot:  # only the last scan's limit is new
+        hist_now_hi_a[i] = max(hist_now_hi_a[i], last_a[i])
+        hist_now_lo_a[i] = min(hist_now_lo_a[i], last_a[i])
+        if forward and now < hist_end_ns[i] and hist_slot[i] >= 0:  # only the last scan's limit is new
             span_hi_a[i] = max(span_hi_a[i], last_a[i])
             span_lo_a[i] = min(span_lo_a[i], last_a[i])
             obey_hi_a[i] = max(obey_hi_a[i], last_a[i])
         else:
-            near = int(obey_s[i] * 1e9 / width_ns) + 2
-            hist_slot[i] = slot
-            span_hi_a[i], span_lo_a[i] = last_a[i], last_a[i]
-            for k in range(buckets):
-                b = (slot - k) % buckets
-                span_hi_a[i] = max(span_hi_a[i], hist_hi_a[i, b])
-                span_lo_a[i] = min(span_lo_a[i], hist_lo_a[i, b])
-                if k < near:
-                    obey_hi_a[i] = span_hi_a[i]
+            begin_bucket(i, now, last_a[i], obey_s[i], max_age_s[i], hist_hi_a, hist_lo_a, hist_now_hi_a,
+                         hist_now_lo_a, hist_slot, hist_end_ns, obey_hi_a, span_hi_a, span_lo_a)  # fmt: skip
         swing_a[i] = span_hi_a[i] - span_lo_a[i]
         held = obey_hi_a[i]
         if charger_trust[i] != DESIGN:
@@ -95,6 +84,53 @@ def reserve(
         else:
             held = failsafe_a[i]
         reserved_a[i] = held
+
+
+@kernel
+def begin_bucket(
+    i: int,
+    now: int,
+    last: float,
+    obey_s: float,
+    max_age_s: float,
+    hist_hi_a: Array,
+    hist_lo_a: Array,
+    hist_now_hi_a: Array,
+    hist_now_lo_a: Array,
+    hist_slot: Array,
+    hist_end_ns: Array,
+    obey_hi_a: Array,
+    span_hi_a: Array,
+    span_lo_a: Array,
+) -> None:
+    """Put the present bucket of a charger away, begin the one of `now`, and look at all of them."""
+    width_ns = int(max(obey_s + max_age_s, 0.001) * 1e9 / (BUCKETS - 1)) + 1
+    shift_ns = (i % BUCKETS) * (width_ns // BUCKETS)
+    slot = (now + shift_ns) // width_ns
+    passed = slot - hist_slot[i]
+    if hist_slot[i] < 0 or passed < 0 or passed >= BUCKETS:
+        back = hist_slot[i] >= 0 and passed < 0  # a clock that went back must not make us forget
+        for b in range(BUCKETS):
+            hist_hi_a[i, b] = max(span_hi_a[i], last) if back else last
+            hist_lo_a[i, b] = min(span_lo_a[i], last) if back else last
+    else:
+        b = hist_slot[i] % BUCKETS
+        hist_hi_a[i, b], hist_lo_a[i, b] = hist_now_hi_a[i], hist_now_lo_a[i]
+        for k in range(1, passed + 1):
+            b = (hist_slot[i] + k) % BUCKETS
+            hist_hi_a[i, b], hist_lo_a[i, b] = last, last
+    near = int(obey_s * 1e9 / width_ns) + 2
+    hist_slot[i] = slot
+    hist_end_ns[i] = (slot + 1) * width_ns - shift_ns
+    span_hi_a[i], span_lo_a[i] = last, last
+    for k in range(BUCKETS):
+        b = (slot - k) % BUCKETS
+        span_hi_a[i] = max(span_hi_a[i], hist_hi_a[i, b])
+        span_lo_a[i] = min(span_lo_a[i], hist_lo_a[i, b])
+        if k < near:
+            obey_hi_a[i] = span_hi_a[i]
+    b = slot % BUCKETS
+    hist_now_hi_a[i], hist_now_lo_a[i] = hist_hi_a[i, b], hist_lo_a[i, b]
 
 
 @Stage

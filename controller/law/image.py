@@ -198,7 +198,10 @@ STATE_FIELDS: tuple[Field, ...] = (
     Field("last_a", "f8", "N", "A", 0, "amps allowed in the last scan"),
     Field("hist_hi_a", "f8", "NR", "A", 0, "highest amps allowed in each bucket of time"),
     Field("hist_lo_a", "f8", "NR", "A", 0, "lowest amps allowed in each bucket of time"),
+    Field("hist_now_hi_a", "f8", "N", "A", 0, "highest amps allowed in the present bucket so far"),
+    Field("hist_now_lo_a", "f8", "N", "A", 0, "lowest amps allowed in the present bucket so far"),
     Field("hist_slot", "i8", "N", "1", -1, "number of the present bucket"),
+    Field("hist_end_ns", "i8", "N", "ns", 0, "monotonic time at which the present bucket ends"),
     Field("obey_hi_a", "f8", "N", "A", 0, "highest amps allowed within the obey time"),
     Field("span_hi_a", "f8", "N", "A", 0, "highest amps allowed until readings must show them"),
     Field("span_lo_a", "f8", "N", "A", 0, "lowest amps allowed until readings must show them"),
@@ -255,12 +258,14 @@ STATE_FIELDS: tuple[Field, ...] = (
     Field("tight", "i4", "MQ", "1", -1, "scratch per place: place that is tight at or above it"),
     Field("line", "f8", "MQL", "A|W", 0, "scratch per place: load of the subtree over the level, see fill"),
     Field("entry", "f8", "QNP", "A|W", 0, "scratch per charger that grows in the filling, see fill"),
-    Field("entry_of", "i4", "QN", "1", 0, "scratch: charger of an entry"),
-    Field("entry_from", "i4", "MQ", "1", 0, "scratch per place: its first entry"),
-    Field("entry_to", "i4", "MQ", "1", 0, "scratch per place: the end of its entries"),
+    # where the search for the level of a node begins: its level in the last scan
+    Field("fill_level", "f8", "MQ", "A", 0, "level at a place in the split"),
+    Field("pay_level", "f8", "MQ", "A", 0, "level at a place when raises were paid"),
     # the tree in preorder, made again when the plan's tree changes
     Field("tree_parent", "i4", "M", "1", -2, "parent that it was arranged for"),
     Field("tree_charger", "i4", "N", "1", -2, "charger_node that it was arranged for"),
+    Field("tree_map", "i1", "NP", "1", -2, "phase_map that it was arranged for"),
+    Field("tree_plain", "u1", "1", "1", 0, "1 where every charger uses a phase"),
     Field("tree_node", "i4", "M", "1", 0, "node at a place"),
     Field("tree_place", "i4", "M", "1", 0, "place of a node"),
     Field("tree_up", "i4", "M", "1", -1, "place above a place"),
@@ -268,6 +273,10 @@ STATE_FIELDS: tuple[Field, ...] = (
     Field("own_from", "i4", "M", "1", 0, "first charger of a place in order"),
     Field("own_to", "i4", "M", "1", 0, "end of the chargers of a place in order"),
     Field("order", "i4", "N", "1", 0, "chargers by place"),
+    Field("entry_of", "i4", "QN", "1", 0, "chargers that use a phase, by place; all of them for the watts"),
+    Field("entry_from", "i4", "MQ", "1", 0, "first of a place in entry_of"),
+    Field("entry_to", "i4", "MQ", "1", 0, "end of a place in entry_of"),
+    Field("phase_count", "u1", "N", "1", 0, "number of grid phases that the charger uses"),
 )
 
 OUTPUT_FIELDS: tuple[Field, ...] = (
