@@ -5,8 +5,10 @@ headroom = limit in force - uncontrolled load, per phase in amps and over all ph
 The uncontrolled load is what the node's meter sees minus what the believed chargers below say they draw; a charger
 that is not believed subtracts 0. While a charger's limit moves, its reading may be off by the swing of its limit, so
 the load is only known to lie in an interval: the estimate rests while it is inside, else moves towards the nearer edge
-through the node's filter. Hence a car on its way up or down is not taken for a household. A reading is late by no more
-than its `max_age`: what lies over the estimate for longer is load, whatever the chargers do.
+through the node's filter. Hence a car on its way up or down is not taken for a household. A limit that only rose leaves
+no doubt about the least. A reading is late by no more than its `max_age`: what lies over the estimate for longer is
+load, whatever the chargers do; and the estimate falls only to what the load stayed under for longer, since node and chargers
+are not read at the same time: a car that leaves is seen by the node first, and is no household that did.
 
 Break before make: a charger reserves max(allowed now, any limit within its obey time, drawn); with its link lost also
 its fail-safe, until it must have fallen to that. `ramp.pay` grants raises from unreserved amps only.
@@ -45,6 +47,8 @@ def reserve(
     span_hi_a: Array,
     span_lo_a: Array,
     swing_a: Array,
+    fell_ns: Array,
+    drop_a: Array,
     charger_trust: Array,
     reserved_a: Array,
 ) -> None:
@@ -83,6 +87,9 @@ def reserve(
                 if k < near:
                     obey_hi_a[i] = span_hi_a[i]
         swing_a[i] = span_hi_a[i] - span_lo_a[i]
+        since_s = (now_ns[0] - fell_ns[i]) * 1e-9
+        fell = fell_ns[i] > 0 and since_s <= span_s * buckets / (buckets - 1)
+        drop_a[i] = swing_a[i] if fell else 0.0  # a limit that only rose leaves no doubt below
         held = obey_hi_a[i]
         if charger_trust[i] != DESIGN:
             for p in range(3):
@@ -118,12 +125,15 @@ def uncontrolled(
     seen_w: Array,
     volts_v: Array,
     swing_a: Array,
+    drop_a: Array,
     obey_hi_a: Array,
     node_v_ok: Array,
     node_a_seen_ns: Array,
     node_other: Array,
     node_over_ns: Array,
     node_over: Array,
+    node_under_ns: Array,
+    node_under: Array,
     load: Array,
     load_hi: Array,
     slope: Array,
@@ -134,7 +144,7 @@ def uncontrolled(
 ) -> None:
     """Estimate each node's uncontrolled load: measured, held with growth, or the declared design load."""
     nodes = parent.shape[0]
-    explained(charger_node, parent, max_age_s, uses, seen_a, seen_w, volts_v, swing_a, obey_hi_a, charger_trust,
+    explained(charger_node, parent, max_age_s, uses, seen_a, seen_w, volts_v, swing_a, drop_a, obey_hi_a, charger_trust,
               load, load_hi, free, slope)  # fmt: skip
     high_v = HIGH_PU * u_nom_v[0]
     for m in range(nodes):
@@ -142,6 +152,7 @@ def uncontrolled(
         late_s = (now_ns[0] - node_a_seen_ns[m]) * 1e-9 - node_max_age_s[m]
         grown_a = node_growth_a_per_s[m] * max(late_s, 0.0)
         lag_ns = int(slope[m, 0] * 1e9)
+        late_ns = int(max(slope[m, 1], node_max_age_s[m]) * 1e9)
         watts, apparent, design_w = 0.0, 0.0, 0.0
         for p in range(3):
             design_w += node_design_a[m, p] * high_v
@@ -151,6 +162,8 @@ def uncontrolled(
                 apparent += abs(node_a[m, p]) * high_v
         for c in range(4):
             held = node_other[m, c]
+            if node_trust[m] != BELIEVED:
+                node_under_ns[m, c] = 0
             if node_metered[m] == 0 or node_trust[m] == DESIGN:
                 other = node_design_a[m, c] if c < WATTS else design_w
             elif node_trust[m] == HELD:
@@ -172,6 +185,14 @@ def uncontrolled(
                 edge = min(max(held, seen - load_hi[m, c]), seen - load[m, c])
                 if node_over_ns[m, c] > 0 and now_ns[0] - node_over_ns[m, c] >= lag_ns:
                     edge = max(edge, node_over[m, c])
+                if edge >= held:
+                    node_under_ns[m, c] = 0
+                else:
+                    if node_under_ns[m, c] == 0 or held <= node_under[m, c] + SETTLED:
+                        node_under_ns[m, c] = now_ns[0]
+                        node_under[m, c] = edge
+                    node_under[m, c] = max(node_under[m, c], edge)
+                    edge = node_under[m, c] if now_ns[0] - node_under_ns[m, c] >= late_ns else held
                 held += weight * (edge - held)
                 node_other[m, c] = held
                 other = held
@@ -190,6 +211,7 @@ def explained(
     seen_w: Array,
     volts_v: Array,
     swing_a: Array,
+    drop_a: Array,
     obey_hi_a: Array,
     charger_trust: Array,
     least: Array,
@@ -198,7 +220,7 @@ def explained(
     lag_s: Array,
 ) -> None:
     """Sum below every node (M, 4) what believed chargers say they draw, the least and most that can mean, and how
-    late (column 0) the readings of those whose limits move can be."""
+    late the readings of those whose limits move (column 0), and of all of them (column 1), can be."""
     for m in range(parent.shape[0]):
         for c in range(4):
             least[m, c], most[m, c], said[m, c], lag_s[m, c] = 0.0, 0.0, 0.0, 0.0
@@ -206,6 +228,7 @@ def explained(
         if charger_trust[i] != BELIEVED:
             continue
         m = charger_node[i]
+        lag_s[m, 1] = max(lag_s[m, 1], max_age_s[i])
         if swing_a[i] > 0.0:
             lag_s[m, 0] = max(lag_s[m, 0], max_age_s[i])
         for c in range(4):
@@ -215,12 +238,13 @@ def explained(
             drawn = seen_w[i] if c == WATTS else seen_a[i, c]
             swing = swing_a[i] * each
             said[m, c] += drawn
-            least[m, c] += max(drawn - swing, min(drawn, 0.0))
+            least[m, c] += max(drawn - drop_a[i] * each, min(drawn, 0.0))
             most[m, c] += max(drawn, min(drawn + swing, obey_hi_a[i] * each))
     for m in range(parent.shape[0] - 1, 0, -1):
         up = parent[m]
         if up >= 0:
             lag_s[up, 0] = max(lag_s[up, 0], lag_s[m, 0])
+            lag_s[up, 1] = max(lag_s[up, 1], lag_s[m, 1])
             for c in range(4):
                 least[up, c] += least[m, c]
                 most[up, c] += most[m, c]

@@ -201,6 +201,8 @@ STATE_FIELDS: tuple[Field, ...] = (
     Field("span_hi_a", "f8", "N", "A", 0, "highest amps allowed until readings must show them"),
     Field("span_lo_a", "f8", "N", "A", 0, "lowest amps allowed until readings must show them"),
     Field("swing_a", "f8", "N", "A", 0, "the highest minus the lowest of those"),
+    Field("fell_ns", "i8", "N", "ns", 0, "monotonic time at which its limit last fell; 0 not seen"),
+    Field("drop_a", "f8", "N", "A", 0, "the swing, where the limit fell until readings must show it; else 0"),
     Field("ramp_a", "f8", "N", "A", 0, "position of the ramp"),
     # nodes; columns of MQ are the phases a, b, c in amps and all phases in watts
     Field("node_uses", "u1", "MP", "1", 0, "1 where a charger below uses the phase"),
@@ -211,6 +213,8 @@ STATE_FIELDS: tuple[Field, ...] = (
     Field("node_other", "f8", "MQ", "A|W", NAN, "filtered uncontrolled load"),
     Field("node_over_ns", "i8", "MQ", "ns", 0, "since when the measured load lies over the estimate; 0 it does not"),
     Field("node_over", "f8", "MQ", "A|W", 0, "lowest measured load since then"),
+    Field("node_under_ns", "i8", "MQ", "ns", 0, "since when the measured load lies under the estimate; 0 it does not"),
+    Field("node_under", "f8", "MQ", "A|W", 0, "highest measured load since then"),
     Field("node_head_seen", "f8", "MQ", "A|W", INF, "headroom when its amps were last believed"),
     Field("node_cap", "f8", "MQ", "A|W", INF, "limit in force: capacity, window, order"),
     Field("node_cap_why", "u1", "MQ", "1", 9, "names.Reason of that limit"),

@@ -27,6 +27,7 @@ def conclude(
     hist_hi_a: Array,
     hist_lo_a: Array,
     hist_slot: Array,
+    fell_ns: Array,
     target_a: Array,
     why: Array,
     why_a: Array,
@@ -57,6 +58,8 @@ def conclude(
             if why[i] != NO_CAR:
                 off_ns[i] = now_ns[0]
                 delay_s[i] = random_u[i] * random_delay_s[i]
+        if new < last_a[i]:
+            fell_ns[i] = now_ns[0]
         if linked[i] == 1:
             sent_a[i] = new
             lost_a[i] = max(lost_a[i], new)
