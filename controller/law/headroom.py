@@ -7,8 +7,8 @@ that is not believed subtracts 0. While a charger's limit moves, its reading may
 the load is only known to lie in an interval: the estimate rests while it is inside, else moves towards the nearer edge
 through the node's filter. Hence a car on its way up or down is not taken for a household. A limit that only rose leaves
 no doubt about the least. A reading is late by no more than its `max_age`: what lies over the estimate for longer is
-load, whatever the chargers do; and the estimate falls only to what the load stayed under for longer, since node and chargers
-are not read at the same time: a car that leaves is seen by the node first, and is no household that did.
+load, whatever the chargers do; and the estimate falls only to what the load stayed under for longer, since node and
+chargers are not read at the same time: a car that leaves is seen by the node first, and is no household that did.
 
 Break before make: a charger reserves max(allowed now, any limit within its obey time, drawn); with its link lost also
 its fail-safe, until it must have fallen to that. `ramp.pay` grants raises from unreserved amps only.
