@@ -5,8 +5,10 @@ headroom = limit in force - uncontrolled load, per phase in amps and over all ph
 The uncontrolled load is what the node's meter sees minus what the believed chargers below say they draw; a charger
 that is not believed subtracts 0. While a charger's limit moves, its reading may be off by the swing of its limit, so
 the load is only known to lie in an interval: the estimate rests while it is inside, else moves towards the nearer edge
-through the node's filter. Hence a car on its way up or down is not taken for a household. A reading is late by no more
-than its `max_age`: what lies over the estimate for longer is load, whatever the chargers do.
+through the node's filter. Hence a car on its way up or down is not taken for a household. A limit that only rose leaves
+no doubt about the least. A reading is late by no more than its `max_age`: what lies over the estimate for longer is
+load, whatever the chargers do; and the estimate falls only to what the load stayed under for longer, since node and
+chargers are not read at the same time: a car that leaves is seen by the node first, and is no household that did.
 
 Break before make: a charger reserves max(allowed now, any limit within its obey time, drawn); with its link lost also
 its fail-safe, until it must have fallen to that. `ramp.pay` grants raises from unreserved amps only.
@@ -14,6 +16,7 @@ its fail-safe, until it must have fallen to that. `ramp.pay` grants raises from 
 
 import math
 
+from controller.law.image import BUCKETS
 from controller.law.kernel import Array, Stage, kernel
 from controller.law.names import Alarm, Trust
 
@@ -40,49 +43,43 @@ def reserve(
     last_a: Array,
     hist_hi_a: Array,
     hist_lo_a: Array,
+    hist_now_hi_a: Array,
+    hist_now_lo_a: Array,
     hist_slot: Array,
+    hist_end_ns: Array,
+    last_ns: Array,
     obey_hi_a: Array,
     span_hi_a: Array,
     span_lo_a: Array,
     swing_a: Array,
+    fell_ns: Array,
+    drop_a: Array,
     charger_trust: Array,
     reserved_a: Array,
 ) -> None:
     """Keep the history of limits in buckets of time, and reserve what each charger may still draw.
 
     The buckets cover the obey time and the age of a reading; one bucket more is looked at than would be needed, so
-    that a limit is never forgotten early.
+    that a limit is never forgotten early. Chargers begin their buckets one after the other, so that no scan has to
+    look at all of them.
     """
+    now = now_ns[0]
+    forward = now >= last_ns[0]
     buckets = hist_hi_a.shape[1]
     for i in range(last_a.shape[0]):
-        span_s = max(obey_s[i] + max_age_s[i], 0.001)
-        width_ns = int(span_s * 1e9 / (buckets - 1)) + 1
-        slot = now_ns[0] // width_ns
-        passed = slot - hist_slot[i]
-        if hist_slot[i] < 0 or passed < 0 or passed >= buckets:
-            back = hist_slot[i] >= 0 and passed < 0  # a clock that went back must not make us forget
-            for b in range(buckets):
-                hist_hi_a[i, b] = max(span_hi_a[i], last_a[i]) if back else last_a[i]
-                hist_lo_a[i, b] = min(span_lo_a[i], last_a[i]) if back else last_a[i]
-        else:
-            for k in range(1, passed + 1):
-                hist_hi_a[i, (hist_slot[i] + k) % buckets] = last_a[i]
-                hist_lo_a[i, (hist_slot[i] + k) % buckets] = last_a[i]
-        if passed == 0 and hist_slot[i] == slot:  # only the last scan's limit is new
+        hist_now_hi_a[i] = max(hist_now_hi_a[i], last_a[i])
+        hist_now_lo_a[i] = min(hist_now_lo_a[i], last_a[i])
+        if forward and now < hist_end_ns[i] and hist_slot[i] >= 0:  # only the last scan's limit is new
             span_hi_a[i] = max(span_hi_a[i], last_a[i])
             span_lo_a[i] = min(span_lo_a[i], last_a[i])
             obey_hi_a[i] = max(obey_hi_a[i], last_a[i])
         else:
-            near = int(obey_s[i] * 1e9 / width_ns) + 2
-            hist_slot[i] = slot
-            span_hi_a[i], span_lo_a[i] = last_a[i], last_a[i]
-            for k in range(buckets):
-                b = (slot - k) % buckets
-                span_hi_a[i] = max(span_hi_a[i], hist_hi_a[i, b])
-                span_lo_a[i] = min(span_lo_a[i], hist_lo_a[i, b])
-                if k < near:
-                    obey_hi_a[i] = span_hi_a[i]
+            begin_bucket(i, now, last_a[i], obey_s[i], max_age_s[i], hist_hi_a, hist_lo_a, hist_now_hi_a,
+                         hist_now_lo_a, hist_slot, hist_end_ns, obey_hi_a, span_hi_a, span_lo_a)  # fmt: skip
         swing_a[i] = span_hi_a[i] - span_lo_a[i]
+        span_s = max(obey_s[i] + max_age_s[i], 0.001)
+        fell = fell_ns[i] > 0 and (now - fell_ns[i]) * 1e-9 <= span_s * buckets / (buckets - 1)
+        drop_a[i] = swing_a[i] if fell else 0.0  # a limit that only rose leaves no doubt below
         held = obey_hi_a[i]
         if charger_trust[i] != DESIGN:
             for p in range(3):
@@ -95,6 +92,53 @@ def reserve(
         else:
             held = failsafe_a[i]
         reserved_a[i] = held
+
+
+@kernel
+def begin_bucket(
+    i: int,
+    now: int,
+    last: float,
+    obey_s: float,
+    max_age_s: float,
+    hist_hi_a: Array,
+    hist_lo_a: Array,
+    hist_now_hi_a: Array,
+    hist_now_lo_a: Array,
+    hist_slot: Array,
+    hist_end_ns: Array,
+    obey_hi_a: Array,
+    span_hi_a: Array,
+    span_lo_a: Array,
+) -> None:
+    """Put the present bucket of a charger away, begin the one of `now`, and look at all of them."""
+    width_ns = int(max(obey_s + max_age_s, 0.001) * 1e9 / (BUCKETS - 1)) + 1
+    shift_ns = (i % BUCKETS) * (width_ns // BUCKETS)
+    slot = (now + shift_ns) // width_ns
+    passed = slot - hist_slot[i]
+    if hist_slot[i] < 0 or passed < 0 or passed >= BUCKETS:
+        back = hist_slot[i] >= 0 and passed < 0  # a clock that went back must not make us forget
+        for b in range(BUCKETS):
+            hist_hi_a[i, b] = max(span_hi_a[i], last) if back else last
+            hist_lo_a[i, b] = min(span_lo_a[i], last) if back else last
+    else:
+        b = hist_slot[i] % BUCKETS
+        hist_hi_a[i, b], hist_lo_a[i, b] = hist_now_hi_a[i], hist_now_lo_a[i]
+        for k in range(1, passed + 1):
+            b = (hist_slot[i] + k) % BUCKETS
+            hist_hi_a[i, b], hist_lo_a[i, b] = last, last
+    near = int(obey_s * 1e9 / width_ns) + 2
+    hist_slot[i] = slot
+    hist_end_ns[i] = (slot + 1) * width_ns - shift_ns
+    span_hi_a[i], span_lo_a[i] = last, last
+    for k in range(BUCKETS):
+        b = (slot - k) % BUCKETS
+        span_hi_a[i] = max(span_hi_a[i], hist_hi_a[i, b])
+        span_lo_a[i] = min(span_lo_a[i], hist_lo_a[i, b])
+        if k < near:
+            obey_hi_a[i] = span_hi_a[i]
+    b = slot % BUCKETS
+    hist_now_hi_a[i], hist_now_lo_a[i] = hist_hi_a[i, b], hist_lo_a[i, b]
 
 
 @Stage
@@ -118,6 +162,7 @@ def uncontrolled(
     seen_w: Array,
     volts_v: Array,
     swing_a: Array,
+    drop_a: Array,
     obey_hi_a: Array,
     back_swing_a: Array,
     node_v_ok: Array,
@@ -125,6 +170,8 @@ def uncontrolled(
     node_other: Array,
     node_over_ns: Array,
     node_over: Array,
+    node_under_ns: Array,
+    node_under: Array,
     load: Array,
     load_hi: Array,
     slope: Array,
@@ -135,7 +182,7 @@ def uncontrolled(
 ) -> None:
     """Estimate each node's uncontrolled load: measured, held with growth, or the declared design load."""
     nodes = parent.shape[0]
-    explained(charger_node, parent, max_age_s, uses, seen_a, seen_w, volts_v, swing_a, obey_hi_a, back_swing_a,
+    explained(charger_node, parent, max_age_s, uses, seen_a, seen_w, volts_v, swing_a, drop_a, obey_hi_a, back_swing_a,
               charger_trust, load, load_hi, free, slope)  # fmt: skip
     high_v = HIGH_PU * u_nom_v[0]
     for m in range(nodes):
@@ -143,6 +190,7 @@ def uncontrolled(
         late_s = (now_ns[0] - node_a_seen_ns[m]) * 1e-9 - node_max_age_s[m]
         grown_a = node_growth_a_per_s[m] * max(late_s, 0.0)
         lag_ns = int(slope[m, 0] * 1e9)
+        late_ns = int(max(slope[m, 1], node_max_age_s[m]) * 1e9)
         watts, apparent, design_w = 0.0, 0.0, 0.0
         for p in range(3):
             design_w += node_design_a[m, p] * high_v
@@ -152,6 +200,8 @@ def uncontrolled(
                 apparent += abs(node_a[m, p]) * high_v
         for c in range(4):
             held = node_other[m, c]
+            if node_trust[m] != BELIEVED:
+                node_under_ns[m, c] = 0
             if node_metered[m] == 0 or node_trust[m] == DESIGN:
                 other = node_design_a[m, c] if c < WATTS else design_w
             elif node_trust[m] == HELD:
@@ -173,6 +223,14 @@ def uncontrolled(
                 edge = min(max(held, seen - load_hi[m, c]), seen - load[m, c])
                 if node_over_ns[m, c] > 0 and now_ns[0] - node_over_ns[m, c] >= lag_ns:
                     edge = max(edge, node_over[m, c])
+                if edge >= held:
+                    node_under_ns[m, c] = 0
+                else:
+                    if node_under_ns[m, c] == 0 or held <= node_under[m, c] + SETTLED:
+                        node_under_ns[m, c] = now_ns[0]
+                        node_under[m, c] = edge
+                    node_under[m, c] = max(node_under[m, c], edge)
+                    edge = node_under[m, c] if now_ns[0] - node_under_ns[m, c] >= late_ns else held
                 held += weight * (edge - held)
                 node_other[m, c] = held
                 other = held
@@ -191,6 +249,7 @@ def explained(
     seen_w: Array,
     volts_v: Array,
     swing_a: Array,
+    drop_a: Array,
     obey_hi_a: Array,
     back_swing_a: Array,
     charger_trust: Array,
@@ -200,7 +259,7 @@ def explained(
     lag_s: Array,
 ) -> None:
     """Sum below every node (M, 4) what believed chargers say they draw, the least and most that can mean, and how
-    late (column 0) the readings of those whose limits move can be."""
+    late the readings of those whose limits move (column 0), and of all of them (column 1), can be."""
     for m in range(parent.shape[0]):
         for c in range(4):
             least[m, c], most[m, c], said[m, c], lag_s[m, c] = 0.0, 0.0, 0.0, 0.0
@@ -209,6 +268,8 @@ def explained(
         if not believed and back_swing_a[i] == 0.0:
             continue
         m = charger_node[i]
+        if believed:
+            lag_s[m, 1] = max(lag_s[m, 1], max_age_s[i])
         if believed and swing_a[i] > 0.0:
             lag_s[m, 0] = max(lag_s[m, 0], max_age_s[i])
         for c in range(4):
@@ -216,16 +277,17 @@ def explained(
                 continue
             each = volts_v[i] if c == WATTS else 1.0
             drawn = seen_w[i] if c == WATTS else seen_a[i, c]
-            swing = swing_a[i] * each
+            swing, fall = swing_a[i] * each, drop_a[i] * each
             if not believed:  # its export must not pass for somebody's generation, which would be headroom
-                drawn, swing = min(drawn, 0.0), 0.0
+                drawn, swing, fall = min(drawn, 0.0), 0.0, 0.0
             said[m, c] += drawn
-            least[m, c] += max(drawn - swing, min(drawn, -back_swing_a[i] * each))
+            least[m, c] += max(drawn - fall, min(drawn, -back_swing_a[i] * each))
             most[m, c] += max(drawn, min(drawn + swing, obey_hi_a[i] * each))
     for m in range(parent.shape[0] - 1, 0, -1):
         up = parent[m]
         if up >= 0:
             lag_s[up, 0] = max(lag_s[up, 0], lag_s[m, 0])
+            lag_s[up, 1] = max(lag_s[up, 1], lag_s[m, 1])
             for c in range(4):
                 least[up, c] += least[m, c]
                 most[up, c] += most[m, c]

@@ -94,7 +94,6 @@ def pay(
     weight: Array,
     obey_s: Array,
     start_ns: Array,
-    uses: Array,
     volts_v: Array,
     floor_q_a: Array,
     last_a: Array,
@@ -112,14 +111,19 @@ def pay(
     tight: Array,
     line: Array,
     entry: Array,
-    entry_from: Array,
-    entry_to: Array,
+    pay_level: Array,
     tree_node: Array,
     tree_up: Array,
     tree_end: Array,
+    tree_plain: Array,
     own_from: Array,
     own_to: Array,
     order: Array,
+    entry_of: Array,
+    entry_from: Array,
+    entry_to: Array,
+    uses: Array,
+    phase_count: Array,
     free: Array,
     why: Array,
     why_a: Array,
@@ -138,8 +142,9 @@ def pay(
         held = reserved_a[i]
         start = max(floor_q_a[i] - held, 0.0) if last_a[i] == 0.0 else 0.0
         m = charger_node[i]
-        short = short_of(i, start, m, parent, uses, volts_v, free)
-        if short >= 0 or (now_ns[0] - start_ns[0]) * 1e-9 < obey_s[i]:
+        quiet = (now_ns[0] - start_ns[0]) * 1e-9 < obey_s[i]
+        short = -1 if quiet else short_of(i, start, m, parent, uses, volts_v, free)
+        if quiet or short >= 0:
             target_a[i] = last_a[i]
             why[i] = RESERVED
             why_a[i] = last_a[i]
@@ -158,8 +163,9 @@ def pay(
         count += 1
     if count == 0:
         return
-    fill(tree_node, tree_up, tree_end, own_from, own_to, order, member, uses, volts_v, weight, base_a, ask_a, free,
-         grant_a, load, load_hi, lowest, tight, line, entry, entry_from, entry_to, tight_node, tight_col)  # fmt: skip
+    fill(tree_node, tree_up, tree_end, tree_plain, own_from, own_to, order, entry_of, entry_from, entry_to, uses,
+         phase_count, member, volts_v, weight, base_a, ask_a, free, grant_a, pay_level, load, load_hi, lowest,
+         tight, line, entry, tight_node, tight_col)  # fmt: skip
     for i in range(target_a.shape[0]):
         if member[i] == 1:
             new = floor_to(min(target_a[i], spare_a[i] + grant_a[i]), step_a[i])

@@ -24,9 +24,7 @@ def conclude(
     want_ns: Array,
     delay_s: Array,
     last_a: Array,
-    hist_hi_a: Array,
-    hist_lo_a: Array,
-    hist_slot: Array,
+    fell_ns: Array,
     target_a: Array,
     why: Array,
     why_a: Array,
@@ -37,7 +35,7 @@ def conclude(
     reason_node: Array,
     chain: Array,
 ) -> None:
-    """Publish the decision; keep history, pauses and clocks."""
+    """Publish the decision; keep pauses and clocks."""
     for i in range(target_a.shape[0]):
         new = target_a[i]
         allowed_a[i] = new
@@ -45,9 +43,6 @@ def conclude(
         reason_a[i] = why_a[i]
         reason_node[i] = why_node[i]
         chain[i, RAMP] = new
-        bucket = hist_slot[i] % hist_hi_a.shape[1]
-        hist_hi_a[i, bucket] = max(hist_hi_a[i, bucket], new)
-        hist_lo_a[i, bucket] = min(hist_lo_a[i, bucket], new)
         if new > 0.0 and last_a[i] == 0.0:
             on_ns[i] = now_ns[0]
             off_ns[i] = 0
@@ -57,6 +52,8 @@ def conclude(
             if why[i] != NO_CAR:
                 off_ns[i] = now_ns[0]
                 delay_s[i] = random_u[i] * random_delay_s[i]
+        if new < last_a[i]:
+            fell_ns[i] = now_ns[0]
         if linked[i] == 1:
             sent_a[i] = new
             lost_a[i] = max(lost_a[i], new)

@@ -24,7 +24,6 @@ HAIR = 1e-9
 def split(
     weight: Array,
     priority: Array,
-    uses: Array,
     volts_v: Array,
     last_a: Array,
     base_a: Array,
@@ -40,14 +39,19 @@ def split(
     tight: Array,
     line: Array,
     entry: Array,
-    entry_from: Array,
-    entry_to: Array,
+    fill_level: Array,
     tree_node: Array,
     tree_up: Array,
     tree_end: Array,
+    tree_plain: Array,
     own_from: Array,
     own_to: Array,
     order: Array,
+    entry_of: Array,
+    entry_from: Array,
+    entry_to: Array,
+    uses: Array,
+    phase_count: Array,
     cap_a: Array,
     why: Array,
     why_a: Array,
@@ -56,24 +60,25 @@ def split(
 ) -> None:
     """Split the room, one priority class after the other."""
     chargers = cap_a.shape[0]
-    below = np.iinfo(np.int64).max
+    lowest_rank, rank = np.iinfo(np.int64).max, np.iinfo(np.int64).min
     for i in range(chargers):
         target_a[i] = base_a[i]
         tight_node[i] = -1
-    while True:
-        rank = np.iinfo(np.int64).min
+        if member[i] == 1:
+            lowest_rank = min(lowest_rank, int(priority[i]))
+            rank = max(rank, int(priority[i]))
+    while rank >= lowest_rank:
+        below = np.iinfo(np.int64).min  # the class after this one
         for i in range(chargers):
-            if member[i] == 1 and rank < priority[i] < below:
-                rank = int(priority[i])
-        if rank == np.iinfo(np.int64).min:
-            break
-        below = rank
-        for i in range(chargers):
-            if member[i] == 1 and priority[i] == rank:
-                member[i] = 2
-        fill(tree_node, tree_up, tree_end, own_from, own_to, order, member, uses, volts_v, weight, base_a, cap_a,
-             room, target_a, load, load_hi, lowest, tight, line, entry, entry_from, entry_to, tight_node,
-             tight_col)  # fmt: skip
+            if member[i] == 1:
+                if priority[i] == rank:
+                    member[i] = 2
+                elif priority[i] < rank:
+                    below = max(below, int(priority[i]))
+        fill(tree_node, tree_up, tree_end, tree_plain, own_from, own_to, order, entry_of, entry_from, entry_to, uses,
+             phase_count, member, volts_v, weight, base_a, cap_a, room, target_a, fill_level, load, load_hi, lowest,
+             tight, line, entry, tight_node, tight_col)  # fmt: skip
+        rank = below
     for i in range(chargers):
         if member[i] == 0:  # only a charger out of reach still has a cap: what it holds is already out of the room
             target_a[i] = min(cap_a[i], last_a[i])
@@ -120,18 +125,26 @@ def share(
             f"floor_a: floors of {load[m, c]:.3f} A below node {m}, phase {'abc'[c]}, over its headroom_a of"
             f" {room[m, c]:.3f} A; admit fewer chargers"
         )
-    scratch = {name: np.zeros(nodes, np.int32) for name in ("node", "place", "up", "end", "first", "last")}
-    order = np.zeros(chargers, np.int32)
-    arrange.kernel(tree, place, np.full(nodes, -2, np.int32), np.zeros(chargers, np.int32), *scratch.values(), order)
-    del scratch["place"]
-    amps, marks, lowest = (np.zeros((nodes, 4)) for _ in range(3))
-    tight, first, last = (np.zeros((nodes, 4), np.int32) for _ in range(3))
+    order = _ints(chargers)
+    up, end, at, own_from, own_to = (_ints(nodes) for _ in range(5))
+    lists = _ints(4, chargers), _ints(nodes, 4), _ints(nodes, 4)
+    plain, counts = np.zeros(1, np.uint8), np.zeros(chargers, np.uint8)
+    terminals = np.where(use == 1, np.arange(3), -1).astype(np.int8)
+    arrange.kernel(
+        tree, place, terminals, np.full(nodes, -2, np.int32), place - 1, np.zeros((chargers, 3), np.int8), plain, at,
+        _ints(nodes), up, end, own_from, own_to, order, *lists, use, counts, np.zeros((nodes, 3), np.uint8),
+    )  # fmt: skip
     fill(
-        *scratch.values(), order, np.full(chargers, 2, np.uint8), use, np.zeros(chargers), share_of, base, cap, room, x,
-        amps, marks, lowest, tight, np.zeros((nodes, 4, 8)), np.zeros((4, chargers, 3)), first, last,
-        np.zeros(chargers, np.int32), np.zeros(chargers, np.int8),
+        at, up, end, plain, own_from, own_to, order, *lists, use, counts, np.full(chargers, 2, np.uint8),
+        np.zeros(chargers), share_of, base, cap, room, x, *(np.zeros((nodes, 4)) for _ in range(4)), _ints(nodes, 4),
+        np.zeros((nodes, 4, 8)), np.zeros((4, chargers, 3)), _ints(chargers), np.zeros(chargers, np.int8),
     )  # fmt: skip
     return x
+
+
+def _ints(*shape: int) -> NDArray[np.int32]:
+    """Return zeros of the compiled integer type."""
+    return np.zeros(shape, np.int32)
 
 
 def _checked(*given: Any) -> tuple[Any, ...]:

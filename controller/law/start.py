@@ -40,8 +40,7 @@ def adopt(
     car_ns: Array,
     floor_q_a: Array,
     last_a: Array,
-    hist_hi_a: Array,
-    hist_lo_a: Array,
+    hist_now_hi_a: Array,
     hist_slot: Array,
     obey_hi_a: Array,
     span_hi_a: Array,
@@ -83,8 +82,7 @@ def adopt(
             contact_ns[i] = now
             if linked[i] == 0 and hist_slot[i] >= 0:
                 # its fail-safe ends with the first telegram: it goes back to the set-point it last heard
-                column = hist_slot[i] % hist_hi_a.shape[1]
-                hist_hi_a[i, column] = max(hist_hi_a[i, column], sent_a[i])
+                hist_now_hi_a[i] = max(hist_now_hi_a[i], sent_a[i])
                 span_hi_a[i] = max(span_hi_a[i], sent_a[i])
                 obey_hi_a[i] = max(obey_hi_a[i], sent_a[i])
         linked[i] = 1 if charger_link[i] == 1 else 0

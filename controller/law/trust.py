@@ -67,7 +67,6 @@ def chargers(
     max_age_s: Array,
     hold_s: Array,
     u_nom_v: Array,
-    uses: Array,
     known: Array,
     seen_a: Array,
     seen_w: Array,
@@ -81,17 +80,14 @@ def chargers(
 ) -> None:
     """Believe a charger's reading, or hold the last one."""
     now = now_ns[0]
-    for i in range(uses.shape[0]):
+    for i in range(known.shape[0]):
         age_ns = now - charger_change_ns[i]
         good = charger_quality[i] == GOOD and charger_link[i] == 1
         good = good and age_ns >= EARLY_NS and age_ns * 1e-9 <= max_age_s[i]
         limit_a = PLAUSIBLE * hard_max_a[i]
-        for p in range(3):
-            uses[i, p] = 0
         for t in range(3):
             p = int(phase_map[i, t])
             if p >= 0:
-                uses[i, p] = 1
                 good = good and -limit_a <= charger_a[i, t] <= limit_a  # false on NaN
         volts = 0.0
         watts = 0.0
@@ -144,7 +140,6 @@ def nodes(
     node_max_age_s: Array,
     node_hold_s: Array,
     charger_node: Array,
-    uses: Array,
     node_uses: Array,
     node_v_ok: Array,
     node_a_seen_ns: Array,
@@ -157,17 +152,7 @@ def nodes(
     """Believe a node's amps and volts; no charger below a metered node that is not believed may rise."""
     now = now_ns[0]
     utc = utc_ns[0]
-    last = parent.shape[0] - 1
-    node_uses[:] = 0
-    for i in range(charger_node.shape[0]):
-        for p in range(3):
-            node_uses[charger_node[i], p] |= uses[i, p]
-    for m in range(last, 0, -1):
-        up = parent[m]
-        if up >= 0:
-            for p in range(3):
-                node_uses[up, p] |= node_uses[m, p]
-    for m in range(last + 1):
+    for m in range(parent.shape[0]):
         age_ns = now - node_v_change_ns[m]
         good = node_v_quality[m] == GOOD and node_v_stamp_utc_ns[m] <= utc + FUTURE_NS
         good = good and age_ns >= EARLY_NS and age_ns * 1e-9 <= node_max_age_s[m]

@@ -1,0 +1,93 @@
+"""Find the level at which a subtree's load reaches a limit: the search inside `fill`, in one column.
+
+A subtree is described by one line of numbers and, where it grows unevenly, by its entries (its own chargers).
+"""
+
+import math
+
+from controller.law.kernel import Array, kernel
+
+TOLERANCE = 1e-13
+STEPS = 300
+GAIN, BASE, CAP = 0, 1, 2  # of an entry: load per unit of level, level at which it leaves its base and meets its cap
+# of a subtree and column: load at the bases and at most; load per unit of level while it grows evenly, from the level
+# LAST to FIRST; levels up to which it is at its bases, from which it is at its most, and at which its node is full
+LOW, FULL, GROWTH, LAST, FIRST, BOTTOM, TOP, LEVEL = range(8)
+
+
+@kernel
+def full_at(
+    j: int,
+    c: int,
+    limit: float,
+    guess: float,
+    tree_end: Array,
+    line: Array,
+    entry: Array,
+    entry_from: Array,
+    entry_to: Array,
+) -> float:
+    """Return the level at which the load of a subtree is `limit`: Newton steps within a bracket, every third halved.
+
+    A step that stays within the piece on which the load was found to be straight needs no proof.
+    """
+    level = limit / line[j, c, GROWTH]
+    if line[j, c, LAST] <= level <= line[j, c, FIRST]:
+        return level
+    under, over = line[j, c, BOTTOM], line[j, c, TOP]
+    level = guess if under < guess < over else min(max(level, under), over)
+    close_to = TOLERANCE * (1.0 + abs(limit))
+    for step in range(STEPS):
+        load, gain, least, most = load_at(j, c, level, tree_end, line, entry, entry_from, entry_to)
+        gap = limit - load
+        if abs(gap) <= close_to:
+            return level
+        if gap > 0.0:
+            under = level
+        else:
+            over = level
+        half = 0.5 * (under + over) if over < math.inf else 2.0 * level + 1.0
+        level = level + gap / gain if gain > 0.0 else half
+        if gain > 0.0 and least <= level <= most:
+            return level
+        if step % 3 == 2 or not under < level < over:
+            level = half
+        if not under < level < over:  # two neighbouring numbers
+            return under
+    return under
+
+
+@kernel
+def load_at(
+    j: int, c: int, level: float, tree_end: Array, line: Array, entry: Array, entry_from: Array, entry_to: Array
+) -> tuple[float, float, float, float]:
+    """Return load and growth of a subtree at a level, and from where to where it grows so."""
+    load, gain, least, most = 0.0, 0.0, -math.inf, math.inf
+    place, end = j, tree_end[j]
+    while place < end:
+        if place > j:
+            if level >= line[place, c, TOP]:
+                load += line[place, c, FULL]
+                least = max(least, line[place, c, TOP])
+                place = tree_end[place]
+                continue
+            if level <= line[place, c, BOTTOM]:
+                load += line[place, c, LOW]
+                most = min(most, line[place, c, BOTTOM])
+                place = tree_end[place]
+                continue
+            if line[place, c, LAST] <= level <= line[place, c, FIRST]:
+                load += line[place, c, GROWTH] * level
+                gain += line[place, c, GROWTH]
+                least, most = max(least, line[place, c, LAST]), min(most, line[place, c, FIRST])
+                place = tree_end[place]
+                continue
+        most = min(most, line[place, c, TOP])  # of a full node: above it the subtree grows no more
+        for e in range(entry_from[place, c], entry_to[place, c]):
+            each, low, high = entry[c, e, GAIN], entry[c, e, BASE], entry[c, e, CAP]
+            load += each * min(max(level, low), high) if each > 0.0 else 0.0
+            gain += each if (low <= level) & (level < high) else 0.0
+            least = max(least, (high if level >= high else low) if level >= low else -math.inf)
+            most = min(most, (math.inf if level >= high else high) if level >= low else low)
+        place += 1
+    return load, gain, least, most
