@@ -113,8 +113,7 @@ def share(
     room[:, :3] = limit
     x = base.copy()
     load = np.zeros((nodes, 4))
-    for i in range(chargers):
-        load[place[i], :3] += use[i] * base[i]
+    np.add.at(load[:, :3], place, use * base[:, None])
     for m in range(nodes - 1, -1, -1):
         if tree[m] >= 0:
             load[tree[m]] += load[m]

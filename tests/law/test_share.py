@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from lawbench import World, charger, node, site
 from scipy.optimize import linprog
 
 from controller.law.share import share
@@ -22,6 +23,52 @@ def test_weights_and_floors_bound_the_split() -> None:
 def test_three_phase_car_takes_the_least_of_its_phases() -> None:
     got = share([-1], [0, 0, 0], [[1, 1, 1], [1, 0, 0], [0, 1, 0]], [1] * 3, [0] * 3, [32] * 3, [[20, 30, 40]])
     assert got == pytest.approx([10, 10, 20], abs=1e-9)
+
+
+def test_chain_of_bottlenecks_is_one_round_and_exact() -> None:
+    length = 300
+    head = np.cumsum(np.arange(1.0, length + 1.0))[::-1]
+    got = share(
+        np.arange(-1, length - 1), np.arange(length), np.tile([1, 0, 0], (length, 1)), np.ones(length),
+        np.zeros(length), np.full(length, 1e4), np.tile(head[:, None], (1, 3)),
+    )  # fmt: skip
+    assert got == pytest.approx(np.arange(length, 0, -1.0), abs=1e-9)
+
+
+def test_cars_of_two_phases_wait_for_each_other_and_stay_exact() -> None:
+    links = 60
+    amps = np.arange(1.0, links + 1.0)
+    phases = np.zeros((links, 3))
+    for k in range(links):
+        phases[k, [k % 3, (k + 1) % 3]] = 1
+    head = np.full((links, 3), np.inf)
+    for k in range(links):
+        head[links - 1 - k, k % 3] = amps[: k + 1] @ phases[: k + 1, k % 3]
+    node = np.arange(links)[::-1]
+    got = share(np.arange(-1, links - 1), node, phases, np.ones(links), np.zeros(links), np.full(links, 1e4), head)
+    assert got == pytest.approx(amps, abs=1e-9)
+
+
+def test_order_of_nodes_and_chargers_does_not_matter() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        parent, node, phases, weight, floor, cap, head = random_case(rng)
+        floor = np.zeros(len(node))
+        got = share(parent, node, phases, weight, floor, cap, head)
+        turn = rng.permutation(len(node))
+        again = share(parent, node[turn], phases[turn], weight[turn], floor, cap[turn], head)
+        assert again == pytest.approx(got[turn], abs=1e-9)
+
+
+def test_plan_that_changes_arranges_the_tree_again() -> None:
+    world = World(site([node(limit_a=60.0), node("a", 0, limit_a=20.0), node("b", 0)], [charger(0, at=1)]), 10.0)
+    assert world.run(20) == pytest.approx([20.0])
+    world.plan.charger_node[:] = 2
+    assert world.run(20) == pytest.approx([32.0])
+    world.plan.phase_map[:] = [[2, -1, -1]]
+    world.plan.node_limit_a[2] = [0.0, 0.0, 15.0]
+    assert world.run(1) == pytest.approx([15.0])
+    assert world.state.uses.tolist() == [[0, 0, 1]]
 
 
 def test_nothing_left_is_zero() -> None:
