@@ -158,8 +158,10 @@ def add_own(
         each = watts[i] if c == WATTS else 1.0
         if member[i] == 2 and each > 0.0:
             meets = meets or phase_count[i] != 1
-            low, high = base[i] / weight[i], cap[i] / weight[i]
-            each *= weight[i]
+            low, high = base[i], cap[i]
+            if weight[i] != 1.0:  # two divisions are a third of the time
+                low, high = low / weight[i], high / weight[i]
+                each *= weight[i]
             low_sum += each * low
             high_sum += each * high
             growth += each
