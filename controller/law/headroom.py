@@ -66,6 +66,7 @@ def reserve(
     now = now_ns[0]
     forward = now >= last_ns[0]
     buckets = hist_hi_a.shape[1]
+    longer = buckets / (buckets - 1)
     for i in range(last_a.shape[0]):
         hist_now_hi_a[i] = max(hist_now_hi_a[i], last_a[i])
         hist_now_lo_a[i] = min(hist_now_lo_a[i], last_a[i])
@@ -77,8 +78,7 @@ def reserve(
             begin_bucket(i, now, last_a[i], obey_s[i], max_age_s[i], hist_hi_a, hist_lo_a, hist_now_hi_a,
                          hist_now_lo_a, hist_slot, hist_end_ns, obey_hi_a, span_hi_a, span_lo_a)  # fmt: skip
         swing_a[i] = span_hi_a[i] - span_lo_a[i]
-        span_s = max(obey_s[i] + max_age_s[i], 0.001)
-        fell = fell_ns[i] > 0 and (now - fell_ns[i]) * 1e-9 <= span_s * buckets / (buckets - 1)
+        fell = fell_ns[i] > 0 and (now - fell_ns[i]) * 1e-9 <= longer * max(obey_s[i] + max_age_s[i], 0.001)
         drop_a[i] = swing_a[i] if fell else 0.0  # a limit that only rose leaves no doubt below
         held = obey_hi_a[i]
         if charger_trust[i] != DESIGN:

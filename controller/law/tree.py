@@ -39,14 +39,16 @@ def arrange(
         differ |= parent[m] ^ tree_parent[m]
     for i in range(charger_node.shape[0]):
         differ |= charger_node[i] ^ tree_charger[i]
-    now, then = phase_map.reshape(-1), tree_map.reshape(-1)
-    for k in range(now.shape[0]):
-        differ |= now[k] ^ then[k]
+        for t in range(3):
+            differ |= phase_map[i, t] ^ tree_map[i, t]
     if differ == 0:
         return
-    tree_parent[:] = parent
-    tree_charger[:] = charger_node
-    tree_map[:] = phase_map
+    for m in range(parent.shape[0]):  # loops: the compiler takes seconds for an assignment of whole arrays
+        tree_parent[m] = parent[m]
+    for i in range(charger_node.shape[0]):
+        tree_charger[i] = charger_node[i]
+        for t in range(3):
+            tree_map[i, t] = phase_map[i, t]
     preorder(parent, tree_node, tree_place, tree_up, tree_end, own_from)
     use_phases(parent, charger_node, phase_map, uses, phase_count, node_uses, tree_plain)
     list_chargers(charger_node, tree_place, uses, own_from, own_to, order, entry_of, entry_from, entry_to)
@@ -56,7 +58,8 @@ def arrange(
 def preorder(parent: Array, tree_node: Array, tree_place: Array, tree_up: Array, tree_end: Array, size: Array) -> None:
     """Give every node its place: behind its parent, before its parent's next child."""
     nodes = parent.shape[0]
-    size[:] = 1
+    for m in range(nodes):
+        size[m] = 1
     for m in range(nodes - 1, -1, -1):
         if parent[m] >= 0:
             size[parent[m]] += size[m]
@@ -89,11 +92,14 @@ def use_phases(
     tree_plain: Array,
 ) -> None:
     """Note which grid phases chargers, and nodes through them, use; and whether every charger uses any."""
-    uses[:] = 0
-    node_uses[:] = 0
+    for m in range(parent.shape[0]):
+        for p in range(3):
+            node_uses[m, p] = 0
     tree_plain[0] = 1
     for i in range(charger_node.shape[0]):
         phase_count[i] = 0
+        for p in range(3):
+            uses[i, p] = 0
         for t in range(3):
             p = int(phase_map[i, t])
             if p >= 0:
@@ -122,7 +128,8 @@ def list_chargers(
     entry_to: Array,
 ) -> None:
     """List the chargers by place, and by column and place."""
-    own_to[:] = 0
+    for j in range(own_to.shape[0]):
+        own_to[j] = 0
     for i in range(charger_node.shape[0]):
         own_to[tree_place[charger_node[i]]] += 1
     begin = 0
