@@ -169,5 +169,5 @@ def test_split_agrees_with_a_linear_program() -> None:
 
 
 @pytest.mark.slow
-def test_split_agrees_with_a_linear_program_on_thousands() -> None:
+def test_split_agrees_with_a_linear_program_on_a_thousand_seeds() -> None:
     assert check_against_linear_program(range(1000, 2000)) > 300
