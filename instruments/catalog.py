@@ -14,9 +14,20 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from instruments.modbus_catalog import Block, ChargerPart, ModbusPart, Strict
+from instruments.relay_catalog import RelayPart
 from instruments.scpi_catalog import VERIFIED, ScpiPart
 
-__all__ = ["VERIFIED", "CatalogError", "Model", "all_models", "charger_of", "load_model", "modbus_of", "model_names"]
+__all__ = [
+    "VERIFIED",
+    "CatalogError",
+    "Model",
+    "all_models",
+    "charger_of",
+    "load_model",
+    "modbus_of",
+    "model_names",
+    "relay_of",
+]
 
 FOLDER = Path(__file__).parent / "catalog"
 
@@ -70,11 +81,13 @@ class Model(Strict):
     modbus: ModbusPart | None = None
     scpi: ScpiPart | None = None
     opcua: OpcuaPart | None = None
+    relay: RelayPart | None = None
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "Model":
-        if getattr(self, self.model.protocol) is None:
-            raise ValueError(f"protocol {self.model.protocol} needs a part [{self.model.protocol}]")
+        part = "relay" if self.model.role == "relay" else self.model.protocol
+        if getattr(self, part) is None:
+            raise ValueError(f"role {self.model.role} behind {self.model.protocol} needs a part [{part}]")
         if self.model.role == "charger" and self.charger is None:
             raise ValueError("role charger needs a part [charger]")
         if self.charger is not None and self.modbus is not None:
@@ -132,8 +145,16 @@ def charger_of(model: Model) -> ChargerPart:
 def modbus_of(model: Model) -> ModbusPart:
     """Return the Modbus part of a family; a CatalogError names a family that speaks another protocol."""
     if model.modbus is None:
-        raise CatalogError(f"{model.model.name}: speaks {model.model.protocol}, not Modbus")
+        said = "has coils, no registers" if model.relay is not None else f"speaks {model.model.protocol}, not Modbus"
+        raise CatalogError(f"{model.model.name}: {said}")
     return model.modbus
+
+
+def relay_of(model: Model) -> RelayPart:
+    """Return the relay part of a family; a CatalogError names a family that is no relay card."""
+    if model.relay is None:
+        raise CatalogError(f"{model.model.name}: has the role {model.model.role}; a relay card is needed")
+    return model.relay
 
 
 def _name_of(path: Path) -> str:

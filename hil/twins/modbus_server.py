@@ -14,6 +14,9 @@ HEADER = struct.Struct(">HHHB")  # transaction, protocol, length of what follows
 MAX_LENGTH = 254  # unit id and a PDU of 253 bytes
 MAX_READ = 125
 MAX_WRITE = 123
+MAX_READ_BITS = 2000
+MAX_WRITE_BITS = 1968
+COIL = {0x0000: 0, 0xFF00: 1}  # Application Protocol V1.1b3, 6.5: any other value is exception 3
 
 
 class ExceptionCode(IntEnum):
@@ -39,7 +42,8 @@ class NoAnswer(Exception):
     """Leave the request without an answer: the device has no supply, or is not this unit."""
 
 
-# unit id, function, address, count, values of a write (None: a read) -> values of a read (None: a write)
+# unit id, function, address, count, values of a write (None: a read) -> values of a read (None: a write); a coil's
+# or discrete input's value is 0 or 1
 Handler = Callable[[int, int, int, int, list[int] | None], list[int] | None]
 
 
@@ -49,6 +53,12 @@ def answer_pdu(handler: Handler, unit_id: int, pdu: bytes) -> bytes:
     try:
         if function in (3, 4):
             return _read(handler, unit_id, pdu)
+        if function in (1, 2):
+            return _read_bits(handler, unit_id, pdu)
+        if function == 5:
+            return _write_coil(handler, unit_id, pdu)
+        if function == 15:
+            return _write_coils(handler, unit_id, pdu)
         if function == 6:
             return _write_one(handler, unit_id, pdu)
         if function == 16:
@@ -69,6 +79,43 @@ def _read(handler: Handler, unit_id: int, pdu: bytes) -> bytes:
     if values is None or len(values) != count:
         raise ModbusException(ExceptionCode.FAILURE)
     return struct.pack(f">BB{count}H", pdu[0], 2 * count, *values)
+
+
+def _read_bits(handler: Handler, unit_id: int, pdu: bytes) -> bytes:
+    if len(pdu) != 5:
+        raise ModbusException(ExceptionCode.VALUE)
+    address, count = struct.unpack(">HH", pdu[1:])
+    if not 1 <= count <= MAX_READ_BITS:
+        raise ModbusException(ExceptionCode.VALUE)
+    _check_range(address, count)
+    values = handler(unit_id, pdu[0], address, count, None)
+    if values is None or len(values) != count:
+        raise ModbusException(ExceptionCode.FAILURE)
+    size = (count + 7) // 8
+    packed = sum(bool(value) << k for k, value in enumerate(values))
+    return bytes((pdu[0], size)) + packed.to_bytes(size, "little")
+
+
+def _write_coil(handler: Handler, unit_id: int, pdu: bytes) -> bytes:
+    if len(pdu) != 5:
+        raise ModbusException(ExceptionCode.VALUE)
+    address, value = struct.unpack(">HH", pdu[1:])
+    if value not in COIL:
+        raise ModbusException(ExceptionCode.VALUE)
+    handler(unit_id, 5, address, 1, [COIL[value]])
+    return pdu
+
+
+def _write_coils(handler: Handler, unit_id: int, pdu: bytes) -> bytes:
+    if len(pdu) < 6:
+        raise ModbusException(ExceptionCode.VALUE)
+    address, count, size = struct.unpack(">HHB", pdu[1:6])
+    if not 1 <= count <= MAX_WRITE_BITS or size != (count + 7) // 8 or len(pdu) != 6 + size:
+        raise ModbusException(ExceptionCode.VALUE)
+    _check_range(address, count)
+    packed = int.from_bytes(pdu[6:], "little")
+    handler(unit_id, 15, address, count, [packed >> k & 1 for k in range(count)])
+    return pdu[:5]
 
 
 def _write_one(handler: Handler, unit_id: int, pdu: bytes) -> bytes:
