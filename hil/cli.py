@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     emulate.add_argument("rig", nargs="?", default="street")
     emulate.add_argument("--json", action="store_true", help="one line on stdout when all listen")
     emulate.add_argument("--for", dest="for_s", type=duration_s, metavar="60s", help="stop after this time")
+    emulate.add_argument("--out", metavar="DIR", help="keep the events (which output went on and off) and logs there")
 
     desk = commands.add_parser("desk", help="attach the operator's desk to a running controller")
     desk.add_argument("run", nargs="?", help="run folder; default the newest that runs")

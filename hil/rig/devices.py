@@ -15,6 +15,7 @@ from controller.runtime.site import Site
 from controller.runtime.store import StoreError
 from hil.plant.bench import flow
 from hil.rig.assembler import Assembly
+from hil.rig.real_bench import RealBench
 from hil.rig.rigfile import devices as listed_devices
 from hil.rig.world import ActiveOrder, World
 from hil.twins.modbus_adapter import ModbusAdapterTwin
@@ -84,7 +85,10 @@ class Devices:
         groups = {"transformer": 1, "head": 1, "poc": len(rig.charger)}
         self.substation = SubstationTwin(groups, utc_ns=self._utc_ns) if rig.substation.twin else None
         self._clock_s = clock_s
-        self.bench = BenchTwins(assembly, world, clock_s) if rig.bench is not None else None
+        self.bench: BenchTwins | RealBench | None = None
+        if rig.bench is not None:
+            real = rig.bench.source.real is not None
+            self.bench = RealBench(assembly, world) if real else BenchTwins(assembly, world, clock_s)
         self._cut = np.zeros(len(rig.charger), dtype=bool)
         self._frozen: set[tuple[str, str]] = set()
         self._told: ActiveOrder | None = None
@@ -221,8 +225,8 @@ class BenchTwins:
         self.source.step(t_s, dt_s)
         self.load.step(t_s, dt_s)
         measured = self._measured(site)
-        self._driven |= measured is not None and measured["state"] == BenchState.RUNNING
-        if not self._driven or measured is None:
+        self._driven |= self.source.output_on or (measured is not None and measured["state"] == BenchState.RUNNING)
+        if not self._driven:
             return
         fleet = self.world.fleet
         now = flow(
@@ -238,7 +242,10 @@ class BenchTwins:
         fleet.external_cp[self.dut] = self._cp
         fleet.external_a[self.dut] = now.amp_a
         self.world.bench_terminal_v = float(self.source.actual_v[0])
-        self.world.bench_feeder_a = float(np.nan_to_num(measured["amp_a"][0])) if measured["source_on"] else 0.0
+        if measured is None:  # somebody else's controller drives the twins: what flows is what the feeder gives
+            self.world.bench_feeder_a = float(now.amp_a[0])
+        else:
+            self.world.bench_feeder_a = float(np.nan_to_num(measured["amp_a"][0])) if measured["source_on"] else 0.0
 
     def _measured(self, site: Site | None) -> Any:
         """Return what the bench process measured last; None while there is nothing."""

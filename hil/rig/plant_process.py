@@ -60,6 +60,7 @@ class Plant:
         self._bytes = self._truth.reshape(1).view(np.uint8)
         self._store = Store.create(self.store_dir / TRUTH, self._bytes.size)
         self._told = 0
+        self._outputs: dict[str, bool] = {}
 
     def clock_s(self) -> float:
         """Return the scenario time now, s; while no site file is there, time since the settled state."""
@@ -98,6 +99,15 @@ class Plant:
         for entry in self.world.log[self._told :]:
             self.events.write("scenario", **entry)
         self._told = len(self.world.log)
+        self._tell_outputs()
+
+    def _tell_outputs(self) -> None:
+        """Write down which energising twin went on or off since the last step."""
+        now = self.devices.outputs()
+        for name, on in now.items():
+            if on != self._outputs.get(name, False):
+                self.events.write("twin_output", device=name, on=on)
+        self._outputs = now
 
     async def run(self) -> None:
         """Serve until SIGTERM; then close every socket."""

@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 
 from controller.runtime import stores
+from controller.runtime.bench_images import SET_NAME
 from controller.runtime.processes import STOP_BENCH, STOP_PLANT
 from controller.runtime.site import BenchPort, ChargerPort, InstrumentPort, Site, SubstationPort
 from controller.runtime.supervisor import ProcessSpec
 from hil.rig.assembler import CONNECTION_NODE, Assembly
-from hil.rig.schema import ChargerPart, InstrumentPart, PowerPart, Twin
+from hil.rig.rigfile import devices
+from hil.rig.schema import BenchPart, ChargerPart, InstrumentPart, PowerPart, Twin
 
 ADDRESSES = "addresses.json"
 SITE = "site.json"
@@ -164,6 +166,23 @@ def _bench_port(assembly: Assembly, address: Callable[[Twin, str], str]) -> Benc
         adapter=port(bench.adapter, "ev_adapter"),
         period_s=bench.bench_period_s,
         car_max_a=min(assembly.ev[assembly.dut].max_a, assembly.evse[assembly.dut].hard_max_a),
+    )
+
+
+def emulates(assembly: Assembly) -> bool:
+    """Say whether anything of the rig is emulated, so that a plant has to run."""
+    return any(part.twin for _, _, _, part in devices(assembly.rig))
+
+
+def volts_spec(site: Site, bench: BenchPart) -> ProcessSpec:
+    """Return the process that tells the bench its volts where no plant runs."""
+    path = site.store(SET_NAME)
+    return ProcessSpec(
+        name="volts",
+        argv=[sys.executable, "-m", "hil.rig.volts_process", str(site.store(SITE)), str(bench.node_v)],
+        stop_order=STOP_PLANT,
+        ready=path.exists,
+        heartbeat=path,
     )
 
 

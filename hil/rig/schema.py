@@ -66,6 +66,9 @@ class ChargerPart(Twin):
 
     customer: Annotated[int, Field(ge=1, description="number of the customer on the feeder, from 1")]
     vehicle: str
+    phases: Literal[1, 3] = Field(
+        default=1, description="3: the connection has all phases, L1 on the one that the feeder's data gives it"
+    )
     hard_max_a: Amps | None = None
     failsafe_a: Amps = 0.0
     failsafe_s: Seconds = 10.0
@@ -95,6 +98,7 @@ class BenchPart(Strict):
     adapter: InstrumentPart
     max_loop_gain: Annotated[float, Field(gt=0, lt=1)] = 0.5
     bench_period_s: Annotated[float, Field(ge=0.01, le=5)] = 0.1
+    node_v: Annotated[float, Field(ge=0, le=300, description="V; what the source plays where no plant runs")] = 230.0
 
 
 class SubstationPart(Twin):

@@ -55,7 +55,7 @@ def emulate(arguments: argparse.Namespace) -> int:
     """Serve the twins of a rig until interrupted."""
     from hil.runs.emulating import emulate_rig
 
-    return emulate_rig(load_rig(arguments.rig), as_json=arguments.json, for_s=arguments.for_s)
+    return emulate_rig(load_rig(arguments.rig), as_json=arguments.json, for_s=arguments.for_s, out=arguments.out)
 
 
 def desk(arguments: argparse.Namespace) -> int:

@@ -15,17 +15,20 @@ from hil.rig.assembler import assemble
 from hil.rig.rigfile import LoadedRig
 from hil.runs.exits import OK
 from hil.runs.fast import settle
+from hil.runs.folder import make_run_dir
 
 
-def emulate_rig(loaded: LoadedRig, *, as_json: bool, for_s: float | None) -> int:
+def emulate_rig(loaded: LoadedRig, *, as_json: bool, for_s: float | None, out: str | None = None) -> int:
     """Serve until interrupted (or for `for_s` seconds) and return the exit code.
 
-    stdout gets the addresses: one JSON line with `as_json`, else a table. The scenario's events do not happen.
+    stdout gets the addresses: one JSON line with `as_json`, else a table. The scenario's events do not happen. `out`
+    is a new folder that keeps events.jsonl (when which output went on and off) and the logs.
     """
     assembly = assemble(loaded)
     print("settling the street in virtual time", file=sys.stderr)
     warm = settle(assembly)
-    store_dir, run_dir = realtime.make_store_dir(), Path(mkdtemp(prefix="voltbench-emulate-"))
+    store_dir = realtime.make_store_dir()
+    run_dir = Path(mkdtemp(prefix="voltbench-emulate-")) if out is None else make_run_dir(out, loaded.rig.rig.name)
     events = Events(run_dir / EVENTS, "supervisor")
     seed = realtime.PlantSeed(assembly, warm.world.fleet.snapshot(), warm.t_s, str(store_dir), str(run_dir))
     try:
@@ -44,7 +47,8 @@ def emulate_rig(loaded: LoadedRig, *, as_json: bool, for_s: float | None) -> int
     finally:
         events.close()
         shutil.rmtree(store_dir, ignore_errors=True)
-        shutil.rmtree(run_dir, ignore_errors=True)
+        if out is None:
+            shutil.rmtree(run_dir, ignore_errors=True)
 
 
 def _print(addresses: dict[str, dict[str, object]], as_json: bool) -> None:

@@ -22,6 +22,7 @@ from hil.rig import realtime
 from hil.rig.assembler import Assembly, local_text
 from hil.rig.truth import truth_dtype
 from hil.runs.fast import PREROLL_S, settle
+from hil.runs.metered import fill_metered
 from hil.runs.recorder import TraceRecorder
 from hil.runs.trace import CONTROLLED, Trace
 
@@ -41,13 +42,17 @@ class LiveRun:
 
 
 class Sampler:
-    """Copy the plant's truth and the scan's images whenever the plant has published a new step."""
+    """Copy the plant's truth and the scan's images whenever the plant has published a new step.
 
-    def __init__(self, assembly: Assembly, site: Site, recorder: TraceRecorder) -> None:
+    Where no plant runs, every scan is a sample and the meters are all there is (`metered`).
+    """
+
+    def __init__(self, assembly: Assembly, site: Site, recorder: TraceRecorder, *, metered: bool) -> None:
         dtype = truth_dtype(len(assembly.evse), len(assembly.customer_names))
         self.truth = np.zeros(1, dtype=dtype)
+        self._assembly, self._metered = assembly, metered
         self._bytes = self.truth.view(np.uint8)
-        self._store = Store.attach(site.store(realtime.TRUTH), dtype.itemsize)
+        self._store = stores.attach(site, "output.img") if metered else _truth_store(site, dtype.itemsize)
         self._latched = stores.attach(site, "latched.img")
         self._output = stores.attach(site, "output.img")
         self._in_bytes, self.inp = image.allocate("input", assembly.dims)
@@ -57,12 +62,14 @@ class Sampler:
 
     def sample(self) -> None:
         """Take a sample where there is a new one; only what lies in the pre-roll or the scenario is kept."""
-        sequence = self._store.read(self._bytes)
-        if sequence == self._seen:
+        if self._store.sequence == self._seen:
             return
-        self._seen = sequence
+        self._seen = self._store.sequence if self._metered else self._store.read(self._bytes)
         if not self._latched.read(self._in_bytes) or not self._output.read(self._out_bytes):
             return
+        if self._metered:
+            t_s = float(self.inp.utc_ns[0]) / NS - self._assembly.start_utc_s
+            fill_metered(self.truth[0:1].reshape(()), t_s, self.inp, self._assembly.customer_of)
         if self.truth[0]["t_s"] >= -PREROLL_S:
             self._recorder.add(self.truth[0], self.inp, self.out)
 
@@ -72,6 +79,10 @@ class Sampler:
         return float(self.truth[0]["t_s"])
 
 
+def _truth_store(site: Site, nbytes: int) -> Store:
+    return Store.attach(site.store(realtime.TRUTH), nbytes)
+
+
 def run_live(
     assembly: Assembly, run_dir: Path, for_s: float, *, desk: bool, say: Callable[[str], None], bar: Callable[..., None]
 ) -> LiveRun:
@@ -79,14 +90,16 @@ def run_live(
 
     `say` gets a line of narration, `bar(t_s, for_s, text)` the progress.
     """
-    say("settling the street in virtual time")
-    warm = settle(assembly)
     store_dir = realtime.make_store_dir()
     events = Events(run_dir / EVENTS, "supervisor")
-    seed = realtime.PlantSeed(assembly, warm.world.fleet.snapshot(), warm.t_s, str(store_dir), str(run_dir))
+    seed: realtime.PlantSeed | None = None
+    if realtime.emulates(assembly):
+        say("settling the street in virtual time")
+        warm = settle(assembly)
+        seed = realtime.PlantSeed(assembly, warm.world.fleet.snapshot(), warm.t_s, str(store_dir), str(run_dir))
     try:
         with Supervisor(run_dir, events) as supervisor:
-            return _supervised(supervisor, assembly, seed, run_dir, for_s, desk, say, bar)
+            return _supervised(supervisor, assembly, seed, store_dir, run_dir, for_s, desk, say, bar)
     finally:
         events.close()
         shutil.rmtree(store_dir, ignore_errors=True)
@@ -95,7 +108,8 @@ def run_live(
 def _supervised(
     supervisor: Supervisor,
     assembly: Assembly,
-    seed: realtime.PlantSeed,
+    seed: realtime.PlantSeed | None,
+    store_dir: Path,
     run_dir: Path,
     for_s: float,
     desk: bool,
@@ -103,17 +117,24 @@ def _supervised(
     bar: Callable[..., None],
 ) -> LiveRun:
     """Start plant and controller one after the other, watch them, and stop them in order."""
-    store_dir = Path(seed.store_dir)
-    say("starting the twins: every device on a socket of its own")
-    failed = supervisor.start([realtime.plant_spec(realtime.write_seed(seed))])
-    if failed is not None:
-        return LiveRun(failed, None, None, [])
+    addresses = {}
+    if seed is not None:
+        say("starting the twins: every device on a socket of its own")
+        failed = supervisor.start([realtime.plant_spec(realtime.write_seed(seed))])
+        if failed is not None:
+            return LiveRun(failed, None, None, [])
+        addresses = realtime.read_addresses(store_dir)
+    else:
+        say("every device is real: no plant runs, and the scenario's events are left to the world")
     start_utc_ns = round(assembly.start_utc_s * NS)
     clock_ns = start_utc_ns - time.monotonic_ns() - round(BOOT_S * NS)
-    site = realtime.write_site(assembly, realtime.read_addresses(store_dir), store_dir, run_dir, clock_ns)
+    site = realtime.write_site(assembly, addresses, store_dir, run_dir, clock_ns)
     supervisor.beat_on(site.store(stores.BEAT))
     say(f"starting scan, wires, bench, guard and ledger; the scenario begins in {BOOT_S:.0f} s")
-    failed = supervisor.start(controller_processes(site.store(realtime.SITE), site))
+    specs = controller_processes(site.store(realtime.SITE), site)
+    if seed is None and assembly.rig.bench is not None:
+        specs.append(realtime.volts_spec(site, assembly.rig.bench))
+    failed = supervisor.start(specs)
     if failed is not None:
         supervisor.stop()
         return LiveRun(supervisor.outcome or failed, None, None, plant_log(run_dir))
@@ -123,13 +144,14 @@ def _supervised(
     if desk:
         supervisor.start([realtime.desk_spec(site)])
     recorder = TraceRecorder(assembly, CONTROLLED, int((for_s + PREROLL_S) * SAMPLES_PER_S) + 10)
-    sampler = Sampler(assembly, site, recorder)
+    sampler = Sampler(assembly, site, recorder, metered=seed is None)
 
     def tick() -> None:
         sampler.sample()
         clock = local_text(assembly.start_utc_s + sampler.t_s, assembly.utc_offset_s)
         truth = sampler.truth[0]
-        low_v = float(np.min(truth["customer_v"])) if truth["t_s"] else float("nan")
+        volts = truth["customer_v"][np.isfinite(truth["customer_v"])]
+        low_v = float(volts.min()) if truth["t_s"] and volts.size else float("nan")
         bar(sampler.t_s, for_s, f"{clock}  head {float(truth['head_w']) / 1e3:5.1f} kW  lowest {low_v:5.1f} V")
 
     outcome = supervisor.watch(lambda: sampler.t_s >= for_s, tick)

@@ -14,7 +14,7 @@ from controller.runtime.events import read_events
 from controller.runtime.site import read_site
 from hil.rig.assembler import Assembly, assemble
 from hil.rig.precheck import precheck
-from hil.rig.realtime import SITE
+from hil.rig.realtime import SITE, emulates
 from hil.rig.references import Problem
 from hil.rig.rigfile import LoadedRig, RigError, load_rig
 from hil.runs.exits import DEVICE, INTERRUPTED, OK
@@ -23,6 +23,7 @@ from hil.runs.folder import add_identities, make_run_dir, write_manifest
 from hil.runs.indicators import flexpower
 from hil.runs.judging import verdict_plan
 from hil.runs.junit import write_junit
+from hil.runs.metered import INFO, LAYOUT, layout_of, trace_of_ledger
 from hil.runs.promises import Mark, Verdict, VerdictPlan
 from hil.runs.report import RigInfo, write_report
 from hil.runs.summary import load_verdicts, save_verdicts, summary, summary_json
@@ -63,6 +64,8 @@ def _run_live(
     """Run in real time with a progress line, and judge what was recorded."""
     from hil.runs.live import run_live
 
+    early = rig_info(assembly, verdict_plan(assembly, [], for_s), [])
+    (run_dir / INFO).write_text(json.dumps(_plain(early) | {LAYOUT: layout_of(assembly)}, indent=1))
     columns = TextColumn("[progress.description]{task.description}"), BarColumn(), TextColumn("{task.fields[text]}")
     quiet = arguments.desk or not say.is_terminal
     with Progress(*columns, console=say, transient=True, disable=quiet) as progress:
@@ -77,8 +80,10 @@ def _run_live(
     if live.trace is None or len(live.trace.t_s) < 2 or (end == DEVICE and live.trace.t_s[-1] < 0):
         return end or DEVICE
     ran_s = for_s if end == OK else max(float(live.trace.t_s[-1]), 0.0)
-    say.print("the same scenario without control, in virtual time")
-    free = run_fast(assembly, ran_s, default_step_s(assembly, ran_s), controlled=False).trace
+    free = None
+    if emulates(assembly):
+        say.print("the same scenario without control, in virtual time")
+        free = run_fast(assembly, ran_s, default_step_s(assembly, ran_s), controlled=False).trace
     return _finish(arguments, say, loaded, assembly, run_dir, ran_s, live.trace, free, live.timing, live.log, end)
 
 
@@ -109,7 +114,7 @@ def _finish(
     run_dir: Path,
     ran_s: float,
     controlled: Trace,
-    uncontrolled: Trace,
+    uncontrolled: Trace | None,
     timing: dict[str, Any] | None,
     log: list[dict[str, Any]],
     end: int,
@@ -119,19 +124,20 @@ def _finish(
     verdicts = judge(plan, controlled, uncontrolled, timing)
     code = exit_code(verdicts) if end == OK else end
     marks = marks_of(plan, assembly.charger_names)
-    save_samples(run_dir / SAMPLES, [controlled, uncontrolled])
+    save_samples(run_dir / SAMPLES, [controlled] if uncontrolled is None else [controlled, uncontrolled])
     save_verdicts(run_dir, code, verdicts, marks)
     write_junit(run_dir, assembly.rig.rig.name, verdicts, ran_s, {"seed": assembly.rig.rig.seed})
     info = rig_info(assembly, plan, marks)
     if (run_dir / SITE).is_file():  # only a run in real time has one
         info["start_mono_ns"] = round(assembly.start_utc_s * 1e9) - read_site(run_dir / SITE).utc_minus_mono_ns
-    (run_dir / "report.json").write_text(json.dumps(_plain(info), indent=1))
+    (run_dir / INFO).write_text(json.dumps(_plain(info) | {LAYOUT: layout_of(assembly)}, indent=1))
     write_report(run_dir, info, controlled, uncontrolled, verdicts, timing, list(read_events(run_dir / EVENTS)))
+    flex = None if uncontrolled is None else flexpower(controlled, uncontrolled)
     if arguments.json:
         print(json.dumps(summary_json(run_dir, code, verdicts, timing)))
-        say.print(summary(run_dir, verdicts, timing, flexpower(controlled, uncontrolled)))
+        say.print(summary(run_dir, verdicts, timing, flex))
     else:
-        Console(highlight=False).print(summary(run_dir, verdicts, timing, flexpower(controlled, uncontrolled)))
+        Console(highlight=False).print(summary(run_dir, verdicts, timing, flex))
     if end == INTERRUPTED:
         say.print("interrupted: outputs are off")
     return code
@@ -165,11 +171,17 @@ def _plain(info: RigInfo) -> dict[str, Any]:
 
 
 def rewrite_report(run_dir: Path) -> Path:
-    """Write report.html again from what the run folder keeps, and return its path."""
-    traces = load_samples(run_dir / SAMPLES)
-    stored = json.loads((run_dir / "report.json").read_text())
+    """Write report.html again from what the run folder keeps, and return its path.
+
+    A run that was killed has no samples and no verdicts: its report shows what the ledger holds.
+    """
+    stored = json.loads((run_dir / INFO).read_text())
     info: Any = stored | {"marks": [Mark(**mark) for mark in stored["marks"]]}
-    verdicts: list[Verdict] = load_verdicts(run_dir)[0]
+    finished = (run_dir / SAMPLES).is_file()
+    traces = load_samples(run_dir / SAMPLES) if finished else {CONTROLLED: trace_of_ledger(run_dir)}
+    verdicts: list[Verdict] = load_verdicts(run_dir)[0] if (run_dir / "verdict.json").is_file() else []
+    if "start_mono_ns" not in info and (run_dir / SITE).is_file():
+        info["start_mono_ns"] = round(stored[LAYOUT]["start_utc_s"] * 1e9) - read_site(run_dir / SITE).utc_minus_mono_ns
     timing_path = run_dir / "timing.json"
     timing = json.loads(timing_path.read_text()) if timing_path.is_file() else None
     others = [trace for name, trace in traces.items() if name != CONTROLLED]
