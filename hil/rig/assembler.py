@@ -81,7 +81,8 @@ def assemble(loaded: LoadedRig, seed: int | None = None, horizon_s: float | None
     seed = rig.rig.seed
     horizon_s = rig.scenario.for_s if horizon_s is None else horizon_s
     feeder = loaded.feeder
-    network = build_network(feeder, source_pu=rig.feeder.source_pu)
+    three = [charger.customer - 1 for charger in rig.charger if charger.phases == 3]
+    network = build_network(feeder, source_pu=rig.feeder.source_pu, three_phase=three)
     customer_names = list(feeder.loads.name)
     models = [loaded.models[charger.model] for charger in rig.charger]
     cars = [loaded.vehicles[charger.vehicle] for charger in rig.charger]
@@ -131,7 +132,7 @@ def _evse(charger: ChargerPart, model: catalog.Model) -> EvseSpec:
     part = catalog.charger_of(model)
     return EvseSpec(
         name=charger.name,
-        phases=1,  # every customer of this feeder has one phase
+        phases=charger.phases,
         hard_max_a=_hard_max_a(charger, model),
         watchdog=part.watchdog.kind,
         failsafe_a=charger.failsafe_a,
@@ -144,17 +145,28 @@ def _evse(charger: ChargerPart, model: catalog.Model) -> EvseSpec:
 
 
 def _ev(charger: ChargerPart, car: Vehicle) -> EvSpec:
+    phases = min(charger.phases, car.phases)
     return EvSpec(
         name=f"{charger.name}:{car.name}",
-        phases=1,
-        max_a=car.ceiling_a(1),
-        floor_a=car.floor_1p_a,
+        phases=phases,
+        max_a=car.ceiling_a(phases),
+        floor_a=_floor_a(charger, car),
         battery_wh=car.battery_wh,
         taper_soc=car.taper_soc,
         dead_time_s=car.dead_time_s,
         fall_a_per_s=car.fall_a_per_s,
         rise_a_per_s=car.rise_a_per_s,
     )
+
+
+def _floor_a(charger: ChargerPart, car: Vehicle) -> float:
+    """Return the smallest current at which a car charges on the phases that it has here, A."""
+    return car.floor_1p_a if min(charger.phases, car.phases) == 1 else car.floor_3p_a
+
+
+def _phase_map(charger: ChargerPart, first: int) -> tuple[int, int, int]:
+    """Return the grid phase of the charger's terminals L1, L2, L3: the grid's order from its customer's phase on."""
+    return (first, (first + 1) % 3, (first + 2) % 3) if charger.phases == 3 else (first, -1, -1)
 
 
 def _site_spec(
@@ -185,14 +197,14 @@ def _site_spec(
             ChargerSpec(
                 name=charger.name,
                 node=CONNECTION_NODE + i,
-                phase_map=(phase, -1, -1),
+                phase_map=_phase_map(charger, phase),
                 hard_max_a=_hard_max_a(charger, model),
                 obey_s=part.obey_s,
                 max_age_s=part.max_age_s,
                 failsafe_a=charger.failsafe_a,
                 failsafe_s=charger.failsafe_s,
                 step_a=part.step_a,
-                floor_a=max(part.min_a, car.floor_1p_a),
+                floor_a=max(part.min_a, _floor_a(charger, car)),
                 weight=charger.weight,
                 priority=charger.priority,
                 no_pause=not charger.may_pause,

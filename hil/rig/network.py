@@ -5,6 +5,7 @@ customers. The same network is built with power-grid-model and both are solved f
 solutions differ by more than 1e-6 pu is refused.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,11 +29,12 @@ class NetworkError(RuntimeError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Network:
-    """Hold a feeder as its nodes see it; C customers and, after them, the busbar's phases a, b, c.
+    """Hold a feeder as its nodes see it: C customers, the E further phases of those with three, the busbar's a, b, c.
 
-    z_ohm (C+3, C+3) and v0_v (C+3,) complex, phase (C+3,), bus (C+3,) bus numbers, customer_names (C,),
+    With K = C + E + 3: z_ohm (K, K) and v0_v (K,) complex, phase (K,), bus (K,) bus numbers, customer_names (C,),
     u_base_v the line-to-neutral base of the feeder's pu, agreement_pu the largest complex difference to
-    power-grid-model in pu of that base, cases the loads it was checked with and the difference in each.
+    power-grid-model in pu of that base, cases the loads it was checked with and the difference in each. `terminals`
+    holds for a customer with three phases the nodes (3,) of its terminals L1, L2, L3.
     """
 
     z_ohm: np.ndarray
@@ -43,13 +45,22 @@ class Network:
     u_base_v: float
     agreement_pu: float
     cases: dict[str, float]
+    terminals: dict[int, tuple[int, int, int]]
+
+    def nodes_of(self, customer: int) -> tuple[int, ...]:
+        """Return the nodes of a customer's terminals, L1 first: one, or three."""
+        return self.terminals.get(customer, (customer,))
 
 
-def build_network(feeder: Feeder, source_pu: float = 1.0, sk_va: float | None = None) -> Network:
+def build_network(
+    feeder: Feeder, source_pu: float = 1.0, sk_va: float | None = None, three_phase: Sequence[int] = ()
+) -> Network:
     """Build and check the network of a feeder.
 
     `source_pu` is the grid's voltage in pu of the transformer's rated volts, `sk_va` its short-circuit power (default:
-    the feeder's own). NetworkError where power-grid-model differs by more than 1e-6 pu or does not converge.
+    the feeder's own). `three_phase` are indices of customers whose connection has all three phases where the data
+    knows one: that one is their L1, the two others of the same bus follow in the grid's order. NetworkError where
+    power-grid-model differs by more than 1e-6 pu or does not converge.
     """
     if not 0.5 < source_pu < 1.5:
         raise NetworkError(f"source_pu = {source_pu:g} pu: allowed 0.5..1.5")
@@ -58,20 +69,41 @@ def build_network(feeder: Feeder, source_pu: float = 1.0, sk_va: float | None = 
         sk_va = float(np.sqrt(3.0) * transformer.u_hv_v * feeder.grid.short_circuit_a)
     if not 0 < sk_va < np.inf:
         raise NetworkError(f"sk_va = {sk_va:g} VA: allowed more than 0, finite")
-    bus = np.concatenate([feeder.loads.bus, np.full(3, transformer.lv_bus)])
-    phase = np.concatenate([feeder.loads.phase, np.arange(3)])
+    extra = _Extra.of(feeder, three_phase)
+    bus = np.concatenate([feeder.loads.bus, feeder.loads.bus[extra.customer], np.full(3, transformer.lv_bus)])
+    phase = np.concatenate([feeder.loads.phase, extra.phase, np.arange(3)])
     z_ohm = _impedance(feeder, sk_va, bus, phase)
     turn = np.exp(-1j * np.pi / 6 * transformer.clock)
     u_base_v = float(transformer.u_lv_v / np.sqrt(3.0))
     v0_v = source_pu * u_base_v * turn * np.exp(-2j * np.pi / 3 * phase)
-    cases = _compare(feeder, source_pu, sk_va, FeederSolver(z_ohm, v0_v, phase), u_base_v)
+    cases = _compare(feeder, source_pu, sk_va, FeederSolver(z_ohm, v0_v, phase), u_base_v, extra)
     worst = max(cases, key=lambda case: cases[case])
     if not cases[worst] <= AGREEMENT_LIMIT_PU:
         raise NetworkError(
             f"feeder {feeder.name}: power-grid-model differs by {cases[worst]:.2e} pu in case {worst!r}; "
             f"allowed {AGREEMENT_LIMIT_PU:g} pu; check lines.csv and line_codes.csv for extreme impedances"
         )
-    return Network(z_ohm, v0_v, phase, feeder.loads.name, bus, u_base_v, cases[worst], cases)
+    terminals = extra.terminals(len(feeder.loads))
+    return Network(z_ohm, v0_v, phase, feeder.loads.name, bus, u_base_v, cases[worst], cases, terminals)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Extra:
+    """Hold the further phases of customers with three: customer and phase of each, (E,)."""
+
+    customer: np.ndarray
+    phase: np.ndarray
+
+    @classmethod
+    def of(cls, feeder: Feeder, three_phase: Sequence[int]) -> "_Extra":
+        customer = np.repeat(np.array(sorted(set(three_phase)), dtype=np.int64), 2)
+        turn = np.tile([1, 2], len(customer) // 2)
+        return cls(customer, (feeder.loads.phase[customer] + turn) % 3)
+
+    def terminals(self, customers: int) -> dict[int, tuple[int, int, int]]:
+        """Return the nodes L1, L2, L3 of every customer with three phases."""
+        rows = range(0, len(self.customer), 2)
+        return {int(self.customer[k]): (int(self.customer[k]), customers + k, customers + k + 1) for k in rows}
 
 
 def _phase_matrix(z1_ohm: np.ndarray, z0_ohm: np.ndarray) -> np.ndarray:
@@ -119,38 +151,48 @@ def _impedance(feeder: Feeder, sk_va: float, bus: np.ndarray, phase: np.ndarray)
     return np.ascontiguousarray(splu(y).solve(unit)[node])
 
 
-def _load_cases(feeder: Feeder) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return {name: (household VA (C,) complex, car A (C,))}: unequal on purpose, so that a swapped row shows."""
+def _load_cases(feeder: Feeder, extra: _Extra) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return {name: (household VA (C,) complex, car A (C+E,))}: unequal on purpose, so that a swapped row shows."""
     count = len(feeder.loads)
+    more = len(extra.customer)
     tan = np.sqrt(1.0 / feeder.power_factor**2 - 1.0)
     peak_w = 1000.0 + 500.0 * (np.arange(count) % 5)
     household = peak_w * (1 + 1j * tan)
     cars = np.zeros(count)
     cars[np.linspace(0, count - 1, min(16, count)).astype(int)] = 32.0
-    none = np.zeros(count)
-    return {
-        "no load": (none + 0j, none),
-        "household peak": (household, none),
-        "16 cars at 7.4 kW": (cars * 230.0 + 0j, none),
-        "16 cars at 32 A beside households": (0.5 * household, cars),
+    none, all_none = np.zeros(count), np.zeros(count + more)
+    cases = {
+        "no load": (none + 0j, all_none),
+        "household peak": (household, all_none),
+        "16 cars at 7.4 kW": (cars * 230.0 + 0j, all_none),
+        "16 cars at 32 A beside households": (0.5 * household, np.append(cars, np.zeros(more))),
     }
+    if more:
+        three = all_none.copy()
+        three[extra.customer], three[count:] = 40.0, 30.0 + np.arange(more)
+        cases["three-phase cars beside households"] = (0.5 * household, three)
+    return cases
 
 
-def _compare(feeder: Feeder, source_pu: float, sk_va: float, solver: FeederSolver, u_base_v: float) -> dict[str, float]:
+def _compare(
+    feeder: Feeder, source_pu: float, sk_va: float, solver: FeederSolver, u_base_v: float, extra: _Extra
+) -> dict[str, float]:
     """Return the largest difference to power-grid-model in pu of every load case."""
     model, first_load = _reference(feeder, source_pu, sk_va, u_base_v)
     count = len(feeder.loads)
-    ids = np.concatenate([feeder.loads.bus, np.full(3, feeder.transformer.lv_bus)])
-    phase = np.concatenate([feeder.loads.phase, np.arange(3)])
+    more = len(extra.customer)
+    ids = np.concatenate([feeder.loads.bus, feeder.loads.bus[extra.customer], np.full(3, feeder.transformer.lv_bus)])
+    phase = np.concatenate([feeder.loads.phase, extra.phase, np.arange(3)])
     differences: dict[str, float] = {}
-    for case, (household_va, car_a) in _load_cases(feeder).items():
+    for case, (household_va, car_a) in _load_cases(feeder, extra).items():
         update = pgm.initialize_array(pgm.DatasetType.update, pgm.ComponentType.asym_load, 2 * count)
         update["id"] = first_load + np.arange(2 * count)
         update["p_specified"], update["q_specified"] = 0.0, 0.0
         rows = np.arange(count)
         update["p_specified"][rows, feeder.loads.phase] = household_va.real
         update["q_specified"][rows, feeder.loads.phase] = household_va.imag
-        update["p_specified"][rows + count, feeder.loads.phase] = car_a * u_base_v
+        update["p_specified"][rows + count, feeder.loads.phase] = car_a[:count] * u_base_v
+        update["p_specified"][extra.customer + count, extra.phase] = car_a[count:] * u_base_v
         model.update(update_data={pgm.ComponentType.asym_load: update})
         try:
             result = model.calculate_power_flow(
@@ -164,7 +206,7 @@ def _compare(feeder: Feeder, source_pu: float, sk_va: float, solver: FeederSolve
         node = result[pgm.ComponentType.node]
         row = np.searchsorted(node["id"], ids)
         reference_v = (node["u"] * np.exp(1j * node["u_angle"]))[row, phase]
-        solution = solver.solve(np.append(household_va, [0, 0, 0]), np.append(car_a, [0, 0, 0]))
+        solution = solver.solve(np.append(household_va, np.zeros(more + 3)), np.append(car_a, [0, 0, 0]))
         difference = float(np.max(np.abs(solution.v_v - reference_v))) / u_base_v
         differences[case] = difference if np.isfinite(difference) else float("inf")
     return differences

@@ -233,6 +233,10 @@ def _check_chargers(raw: dict[str, Any]) -> Found:
         part = catalog.load_model(name).charger if name in models and name is not None else None
         if part is not None and hard_max_a is not None and hard_max_a > part.max_a:
             yield f"{key}.hard_max_a", f"{hard_max_a:g} A", f"{name} takes at most {part.max_a:g} A"
+        phases = charger.get("phases", 1)
+        if part is not None and phases in (1, 3) and phases not in part.phases:
+            allowed = " or ".join(str(count) for count in part.phases)
+            yield f"{key}.phases", str(phases), f"{name} has {allowed}; write phases = {part.phases[0]}"
 
 
 def _check_mentions(raw: dict[str, Any]) -> Found:

@@ -23,7 +23,7 @@ PHASES = 3
 @kernel
 def meter(v_v: Any, current_a: Any, phase: Any, customer_v: Any, customer_a: Any, bus_v: Any, head_a: Any) -> float:
     """Write volts and amps of customers, busbar and feeder head from complex node values; return the head's watts."""
-    customers = len(customer_v)
+    customers = len(customer_v)  # with the further phases of those that have three
     head = np.zeros(PHASES, dtype=np.complex128)
     for i in range(len(v_v)):
         head[phase[i]] += current_a[i]
@@ -32,7 +32,7 @@ def meter(v_v: Any, current_a: Any, phase: Any, customer_v: Any, customer_a: Any
             customer_a[i] = abs(current_a[i])
     watts = 0.0
     for k in range(PHASES):
-        volts = v_v[customers + k]
+        volts = v_v[len(v_v) - PHASES + k]
         bus_v[k] = abs(volts)
         head_a[k] = abs(head[k])
         watts += volts.real * head[k].real + volts.imag * head[k].imag
@@ -52,9 +52,11 @@ class ActiveOrder:
 class World:
     """Hold the physics of one rig and step it.
 
-    Arrays after a step: `customer_v` (C,) volts, `customer_a` (C,) amps of household and car together, `head_a` (3,)
-    amps, `bus_v` (3,) volts at the low-voltage busbar, `head_w` watts, `drawn_a` (N,) the largest phase amps of a
-    charger, `terminal_v` (N, 3) volts at the chargers' terminals.
+    Arrays after a step: `customer_v` (C,) volts, `customer_a` (C,) amps of household and car together (of a customer
+    with three phases: on its first), `head_a` (3,) amps, `bus_v` (3,) volts at the low-voltage busbar, `head_w`
+    watts, `drawn_a` (N,) the largest phase amps of a charger, `terminal_v` (N, 3) volts at the chargers' terminals.
+    The bench hands in `bench_terminal_v`, what stands at the device under test, and `bench_feeder_a`, its amps as
+    read back: (3,) or one number for all its phases, NaN while it does not run.
     """
 
     def __init__(self, assembly: Assembly, t_s: float) -> None:
@@ -72,21 +74,28 @@ class World:
         m = len(assembly.nodes)
         self._node_v, self._node_a = np.full((m, PHASES), np.nan), np.full((m, PHASES), np.nan)
         self._node_w = np.full(m, np.nan)
-        self._connections = (np.arange(self.n) + CONNECTION_NODE, network.phase[self.customer_of])
+        wired = [network.nodes_of(int(customer))[: spec.phases] for customer, spec in zip(
+            self.customer_of, assembly.evse, strict=True)]  # fmt: skip
+        self._charger = np.repeat(np.arange(self.n), [len(nodes) for nodes in wired])
+        self._terminal = np.concatenate([np.arange(len(nodes)) for nodes in wired])
+        self._node = np.concatenate([np.array(nodes) for nodes in wired])
+        self._dut_node = self._node[self._charger == assembly.dut]
+        self._connections = (self._charger + CONNECTION_NODE, network.phase[self._node])
         self._ev_a = np.zeros(len(network.phase))
         self._load_va = np.zeros(len(network.phase), dtype=complex)
-        self.customer_v = np.abs(network.v0_v[: self.customers]).astype(float)
-        self.customer_a = np.zeros(self.customers)
-        self.bus_v = np.abs(network.v0_v[self.customers :]).astype(float)
+        self._each_v = np.abs(network.v0_v[:-PHASES]).astype(float)  # customers and their further phases
+        self._each_a = np.zeros(len(self._each_v))
+        self.customer_v, self.customer_a = self._each_v[: self.customers], self._each_a[: self.customers]
+        self.bus_v = np.abs(network.v0_v[-PHASES:]).astype(float)
         self.head_a = np.zeros(PHASES)
         self.head_w = 0.0
         self.temperature_c = assembly.rig.feeder.ambient_c
         self.drawn_a = np.zeros(self.n)
         self.terminal_v = np.full((self.n, PHASES), np.nan)
-        self.terminal_v[:, 0] = self.customer_v[self.customer_of]
+        self.terminal_v[self._charger, self._terminal] = self._each_v[self._node]
         self.converged = True
-        self.bench_terminal_v = float("nan")  # volts of the programmable source at the device under test
-        self.bench_feeder_a = float("nan")  # its amps as read back over SCPI
+        self.bench_terminal_v: float | np.ndarray = float("nan")
+        self.bench_feeder_a: float | np.ndarray = float("nan")
         self.order: ActiveOrder | None = None
         self.link_cut = np.zeros(self.n, dtype=bool)
         self.frozen: set[tuple[str, str]] = set()
@@ -100,27 +109,27 @@ class World:
     def step(self, t_s: float, dt_s: float) -> None:
         """Advance the world by `dt_s` to scenario time `t_s` (0 = start of the scenario)."""
         self._sessions_until(t_s)
-        self.terminal_v[:, 0] = self.customer_v[self.customer_of]
-        dut = self.assembly.dut
-        if dut >= 0 and np.isfinite(self.bench_terminal_v):
-            self.terminal_v[dut, 0] = self.bench_terminal_v
+        self.terminal_v[self._charger, self._terminal] = self._each_v[self._node]
+        dut, on_bench = self.assembly.dut, slice(0, len(self._dut_node))
+        if dut >= 0 and np.all(np.isfinite(self.bench_terminal_v)):
+            self.terminal_v[dut, on_bench] = np.broadcast_to(self.bench_terminal_v, PHASES)[on_bench]
         amps = self.fleet.step(t_s, dt_s, self.terminal_v)
         np.maximum.reduce(amps, axis=1, out=self.drawn_a)
-        self._ev_a[self.customer_of] = self.drawn_a
-        if dut >= 0 and np.isfinite(self.bench_feeder_a):
-            self._ev_a[self.customer_of[dut]] = self.bench_feeder_a
+        self._ev_a[self._node] = amps[self._charger, self._terminal]
+        if dut >= 0 and np.all(np.isfinite(self.bench_feeder_a)):
+            self._ev_a[self._dut_node] = np.broadcast_to(self.bench_feeder_a, PHASES)[on_bench]
         self._load_va[: self.customers] = self.households.at(self.assembly.week_s + t_s)
         solution = self.solver.solve(self._load_va, self._ev_a)
         self.converged = solution.converged
         self.head_w = meter(
-            solution.v_v, self.solver.current_a, self._phase, self.customer_v, self.customer_a, self.bus_v, self.head_a
+            solution.v_v, self.solver.current_a, self._phase, self._each_v, self._each_a, self.bus_v, self.head_a
         )
         load_pu = float(self.head_a.max()) / self.assembly.rig.feeder.transformer_a
         self.temperature_c = self.transformer.step(load_pu, self.assembly.rig.feeder.ambient_c, dt_s)
         self._events_until(t_s)
 
     def node_values(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return volts (M, 3), amps (M, 3) and watts (M,) at the nodes of the plan; phases without customer NaN.
+        """Return volts (M, 3), amps (M, 3) and watts (M,) at the nodes of the plan; phases without connection NaN.
 
         The next call overwrites them.
         """
@@ -128,11 +137,18 @@ class World:
         volts[:CONNECTION_NODE] = self.bus_v
         amps[:CONNECTION_NODE] = self.head_a
         watts[:CONNECTION_NODE] = self.head_w
-        customer_v, customer_a = self.customer_v[self.customer_of], self.customer_a[self.customer_of]
-        volts[self._connections] = customer_v
-        amps[self._connections] = customer_a
-        watts[CONNECTION_NODE:] = customer_v * customer_a
+        node_v, node_a = self._each_v[self._node], self._each_a[self._node]
+        volts[self._connections] = node_v
+        amps[self._connections] = node_a
+        watts[CONNECTION_NODE:] = 0.0
+        np.add.at(watts, self._connections[0], node_v * node_a)
         return volts, amps, watts
+
+    def bench_node_v(self) -> np.ndarray:
+        """Return the volts of the feeder at the device under test, (3,) at its terminals; 0 where it has none."""
+        volts = np.zeros(PHASES)
+        volts[: len(self._dut_node)] = self._each_v[self._dut_node]
+        return volts
 
     def drop_sessions_until(self, t_s: float) -> None:
         """Forget the sessions up to `t_s`: the fleet's snapshot holds them already."""

@@ -74,6 +74,8 @@ class TraceRecorder:
         cut = {column.name: getattr(whole, column.name)[:k] for column in COLUMNS}
         rest = {name: getattr(whole, name) for name in whole.__slots__ if name not in cut}
         rest["charger_customer"] = self.assembly.customer_of.astype(np.int32)
+        used = zip(self.assembly.evse, self.assembly.ev, strict=True)
+        rest["phases"] = np.array([min(evse.phases, ev.phases) for evse, ev in used], dtype=np.int8)
         rest["energy_wh"] = self._energy_wh.copy()
         rest["need_wh"] = self._truth["need_wh"].copy()
         return Trace(**(rest | cut))
