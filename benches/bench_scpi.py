@@ -76,7 +76,7 @@ def test_exchange(benchmark: Any, port_number: int) -> None:
     plain = pyvisa.ResourceManager("@py").open_resource(address, read_termination="\n", write_termination="\n")
     port = ScpiPort("source", part, address)
     port.open()
-    cycle = part.cycle["one"]
+    cycle = part.roles["ac_source"].cycle["one"]
     compound = cycle.message.format(volt_a_v=100.0)
 
     def two_sets_and_a_query(resource: Any) -> None:

@@ -8,14 +8,14 @@ import functools
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from instruments.modbus_catalog import Block, ChargerPart, ModbusPart, Strict
 from instruments.relay_catalog import RelayPart
-from instruments.scpi_catalog import VERIFIED, ScpiPart
+from instruments.scpi_catalog import VERIFIED, ScpiPart, ScpiRoleName
 
 __all__ = [
     "VERIFIED",
@@ -31,7 +31,7 @@ __all__ = [
 
 FOLDER = Path(__file__).parent / "catalog"
 
-Role = Literal["charger", "ac_source", "ac_load", "dc_source", "dc_load", "ev_adapter", "meter", "relay", "substation"]
+Role = ScpiRoleName | Literal["charger", "ev_adapter", "meter", "relay", "substation"]
 
 
 class CatalogError(Exception):
@@ -41,10 +41,12 @@ class CatalogError(Exception):
 class Head(Block):
     """Name the family, its maker, the role that it plays and the protocol that it speaks."""
 
-    name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", description="as rig and site files write it")
+    name: str = Field(
+        pattern=r"^[a-z0-9]+(-[a-z0-9]+)*(/[a-z0-9]+(-[a-z0-9]+)*)?$", description="as rig files write it"
+    )
     vendor: str
     family: str
-    role: Role
+    role: Role = Field(description="the main one; a SCPI family may have more in its part")
     protocol: Literal["modbus", "scpi", "opcua"]
 
 
@@ -88,6 +90,8 @@ class Model(Strict):
         part = "relay" if self.model.role == "relay" else self.model.protocol
         if getattr(self, part) is None:
             raise ValueError(f"role {self.model.role} behind {self.model.protocol} needs a part [{part}]")
+        if self.scpi is not None and self.model.role not in self.scpi.roles:
+            raise ValueError(f"role {self.model.role} has no block [scpi.roles.{self.model.role}]")
         if self.model.role == "charger" and self.charger is None:
             raise ValueError("role charger needs a part [charger]")
         if self.charger is not None and self.modbus is not None:
@@ -95,6 +99,21 @@ class Model(Strict):
             if missing := [n for n in self.charger.named_registers() if n not in names]:
                 raise ValueError(f"[charger] names unknown registers: {', '.join(missing)}")
         return self
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Return every role that the family can play, the main one first."""
+        others = () if self.scpi is None else tuple(role for role in self.scpi.roles if role != self.model.role)
+        return (self.model.role, *others)
+
+    def variant(self, name: str) -> "Model":
+        """Return the record of one variant of a SCPI family; a CatalogError names those that it has."""
+        known = {} if self.scpi is None else {variant.name: variant for variant in self.scpi.variants}
+        if self.scpi is None or name not in known:
+            has = f"it has {', '.join(sorted(known))}" if known else "it has none"
+            raise CatalogError(f"{self.model.name}/{name}: no such variant of {self.model.name}; {has}")
+        head = self.model.model_copy(update={"name": f"{self.model.name}/{name}"})
+        return self.model_copy(update={"model": head, "scpi": self.scpi.as_variant(known[name])})
 
 
 def model_names() -> list[str]:
@@ -104,11 +123,14 @@ def model_names() -> list[str]:
 
 @functools.cache
 def load_model(name: str) -> Model:
-    """Return the record of one family.
+    """Return the record of one family, or with `family/variant` of one device model of it.
 
     Errors: CatalogError for a name that is not in the catalog, and for a broken file, with every fault as
     file:key, value and what is allowed.
     """
+    family, _, variant = name.partition("/")
+    if variant:
+        return load_model(family).variant(variant)
     path = FOLDER / f"{name.replace('-', '_')}.toml"
     if not path.is_file():
         raise CatalogError(f"{name}: no such device model; the catalog has {', '.join(model_names())}")
@@ -118,11 +140,7 @@ def load_model(name: str) -> Model:
 def read_model(path: Path) -> Model:
     """Read one catalog file; a CatalogError lists all that is wrong with it."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise CatalogError(f"{path.name}: not a TOML file: {error}") from error
-    try:
-        model = Model.model_validate(raw)
+        model = Model.model_validate(_raw(path))
     except ValidationError as error:
         raise CatalogError("\n".join(_explain(path.name, detail) for detail in error.errors())) from error
     if model.model.name != _name_of(path):
@@ -155,6 +173,37 @@ def relay_of(model: Model) -> RelayPart:
     if model.relay is None:
         raise CatalogError(f"{model.model.name}: has the role {model.model.role}; a relay card is needed")
     return model.relay
+
+
+def _raw(path: Path, heirs: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return a file's tables, laid over those of the family that its key `like` names, without those of `drop`."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CatalogError(f"{heirs[-1]}:like: no such family {_name_of(path)}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CatalogError(f"{path.name}: not a TOML file: {error}") from error
+    like, drop = raw.pop("like", ""), raw.pop("drop", [])
+    if not like:
+        return raw
+    if path.name in heirs:
+        raise CatalogError(f"{path.name}:like = {like!r}: goes round in a circle")
+    parent = _raw(path.parent / f"{like.replace('-', '_')}.toml", (*heirs, path.name))
+    for dotted in drop:
+        *way, last = dotted.split(".")
+        table = functools.reduce(lambda table, key: table.get(key, {}), way, parent)
+        if table.pop(last, None) is None:
+            raise CatalogError(f"{path.name}:drop = {dotted!r}: {like} has no such key")
+    return _over(parent, raw)
+
+
+def _over(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Return the tables of `over` laid on those of `under`; anything but a table replaces what was there."""
+    merged = dict(under)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = _over(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def _name_of(path: Path) -> str:

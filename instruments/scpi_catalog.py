@@ -1,164 +1,103 @@
-"""Describe a SCPI dialect as data: the one record that the client, the twin, the protocol tests and the docs read.
+"""Describe a SCPI family as data: the one record that the client, the twin, the protocol tests and the docs read.
 
 The client sends what `send`, `ask`, `cycle` and the ordered messages say; the twin builds its command tree from
 `header`. The two are separate statements of the same fact, so a test that plays one against the other can fail.
-Every block names its source and how well it is verified; an unverified number is a parameter, not a fact.
+Numbers in a record are in the instrument's own units; `scpi_units` converts at this border and nowhere else.
 """
 
 import re
-from typing import Literal
+import string
+from collections.abc import Iterable
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Verified = Literal["V", "D", "S", "R", "P"]
-VERIFIED: dict[str, str] = {
-    "V": "read in the vendor's document",
-    "D": "read in a working public driver",
-    "S": "second hand",
-    "R": "recalled, not found in a document: confirm it before the first output-on",
-    "P": "a parameter of ours, no fact about the device",
+from instruments.scpi_dialect import (
+    VERIFIED,
+    Block,
+    Clear,
+    Identity,
+    Meter,
+    Parser,
+    Remote,
+    Reset,
+    SafeOff,
+    StatusBits,
+    Step,
+    Strict,
+    Transport,
+    Verified,
+    Watchdog,
+)
+from instruments.scpi_rating import Can, Rating, Variant
+from instruments.scpi_units import UNITS
+
+__all__ = [
+    "VERIFIED",
+    "Block",
+    "Can",
+    "Cycle",
+    "Quantity",
+    "Rating",
+    "RolePart",
+    "ScpiPart",
+    "ScpiRoleName",
+    "Step",
+    "Strict",
+    "Transport",
+    "Verified",
+]
+
+ScpiRoleName = Literal["ac_source", "dc_supply", "bidirectional_supply", "ac_load", "dc_load", "analyzer"]
+
+BY_PHASES = ("one", "three")
+MODES: dict[str, tuple[str, ...]] = {
+    "ac_source": BY_PHASES,
+    "ac_load": BY_PHASES,
+    "analyzer": BY_PHASES,
+    "dc_supply": ("voltage", "current"),
+    "bidirectional_supply": ("voltage", "current"),
+    "dc_load": ("current", "power", "voltage", "resistance"),
 }
+FIELDS: dict[str, set[str]] = {  # what a cycle's message may write, in our units unless the cycle says otherwise
+    "ac_source": {"volt_a_v", "volt_b_v", "volt_c_v"},
+    "ac_load": {"amp_a", "amp_b", "amp_c"},
+    "analyzer": set(),
+    "dc_supply": {"volt_v", "amp_a", "power_w"},
+    "bidirectional_supply": {"volt_v", "source_a", "sink_a", "minus_sink_a", "source_w", "sink_w", "amp_a"},
+    "dc_load": {"amp_a", "power_w", "volt_v", "ohm"},
+}
+PHASED = {f"{what}_{phase}" for what in ("volt", "amp", "power", "apparent", "reactive") for phase in "abc"}
+ANSWERS = PHASED | {"volt", "amp", "power", "frequency", "output", "input", "error", "state", "skip"}
 
 
-class Block(BaseModel):
-    """Refuse unknown keys and ask every block for its source and its verification mark."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    source: str = Field(min_length=1, description="document and page, or driver")
-    verified: Verified
-
-
-class Strict(BaseModel):
-    """Refuse unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Identity(Block):
-    """Say what the device answers to ``*IDN?``."""
-
-    pattern: str = Field(description="regular expression that the whole answer must match")
-    sample: str = Field(description="an answer of a real device, or one made up in its form; the twin gives it")
-
-    @model_validator(mode="after")
-    def _sample_fits(self) -> "Identity":
-        if not re.fullmatch(self.pattern, self.sample):
-            raise ValueError(f"sample {self.sample!r} does not match pattern {self.pattern!r}")
-        return self
-
-
-class Transport(Block):
-    """Say how the device is reached over a raw TCP socket."""
-
-    port: int = Field(ge=1, le=65535)
-    term_out: str = Field(default="\n", description="what we end a message with")
-    term_in: str = Field(default="\n", description="what the device ends an answer with")
-    max_clients: int = Field(default=4, ge=1)
-    idle_close_s: float = Field(default=0.0, ge=0, description="device closes an idle socket after it; 0 never")
-    reply_s: float = Field(default=0.0, ge=0, description="time the device takes for an answer")
-    timeout_s: float = Field(default=1.0, gt=0, description="longest wait of the client for an answer")
-
-
-class Parser(Block):
-    """Say how the device departs from the letter of IEEE 488.2 and SCPI-99."""
-
-    abbrev: Literal["strict", "prefix"] = Field(default="strict", description="prefix: forms between short and long")
-    path: Literal["strict", "lenient"] = Field(
-        default="strict", description="lenient: a header that fits from the root only is taken from there"
-    )
-    path_after_common: Literal["keep", "reset"] = "keep"
-    max_units: int = Field(default=0, ge=0, description="units in a message; 0 any")
-    max_bytes: int = Field(default=0, ge=0, description="input buffer; 0 any")
-    bool_reply: Literal["digits", "words"] = "digits"
-    number_format: str = Field(default="{:.6E}", description="answer to a number query, Python format")
-    error_empty: str = '0,"No error"'
-    error_sign: bool = Field(default=False, description="positive codes carry a plus sign")
-    error_depth: int = Field(default=20, ge=2)
-    units_in_numbers: bool = Field(default=True, description="takes a unit after a number")
-
-
-class Remote(Block):
-    """Say how remote control is taken and given back."""
-
-    take: str
-    release: str
-    needed: bool = Field(description="a set command without it answers -221")
-
-
-class Step(Strict):
-    """Describe one message of an ordered sequence with its read-back."""
-
-    send: str
-    ask: str = Field(default="", description="query whose answer proves it; empty: nothing to read back")
-    expect: str = Field(default="", description="regular expression of that answer")
-    settle_s: float = Field(default=0.0, ge=0, description="wait before the read-back")
-
-    @model_validator(mode="after")
-    def _pair(self) -> "Step":
-        if bool(self.ask) != bool(self.expect):
-            raise ValueError("ask and expect belong together")
-        return self
-
-
-class SafeOff(Block):
-    """List the messages, in order, that make the device safe. Never ``*RST``, never a protection clear."""
-
-    steps: list[Step] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _no_reset(self) -> "SafeOff":
-        for step in self.steps:
-            if re.search(r"\*RST|PROT\w*:CLE", step.send, re.IGNORECASE):
-                raise ValueError(f"{step.send!r} is no way to a safe state: it may leave or turn an output on")
-        return self
-
-
-class Setup(Block):
-    """List messages in order: the mode that a role needs before anything is energised, or the energising itself."""
-
-    steps: list[Step]
-
-
-class Watchdog(Block):
-    """Describe the device's own I/O watchdog; kind `none` means that a guard has to hold it."""
-
-    kind: Literal["none", "any_io"]
-    arm: str = Field(default="", description="message template with {seconds}")
-    disarm: str = ""
-    min_s: float = 0.0
-    max_s: float = 0.0
-
-
-class Clear(Block):
-    """Describe how a latched protection is cleared and whether that energises the output again."""
-
-    send: str
-    re_energises: bool
-
-
-class Reset(Block):
-    """Describe what ``*RST`` does; the client never sends it."""
-
-    deaf_s: float = Field(ge=0, description="no answers for so long")
-    output_after: bool = Field(description="output or input state after it")
+def fields_of(template: str) -> set[str]:
+    """Return the names of the placeholders in a message template."""
+    return {name for _, name, _, _ in string.Formatter().parse(template) if name}
 
 
 class Quantity(Block):
-    """Describe one setting or one reading: its header, its messages and its range."""
+    """Describe one setting or one reading: its header, its messages and its range, in the instrument's unit."""
 
     header: str = Field(description="SCPI notation, e.g. [SOURce:]VOLTage[:LEVel]:AC")
     kind: Literal["number", "bool", "word", "event", "text"] = "number"
-    unit: str = Field(default="", description="V, A, W, Hz, s, deg, V/ms ...; empty: none")
+    unit: str = Field(default="", description="V, A, W, Hz, s, deg, kW, V/ms, A/us ...; empty: none")
     access: Literal["r", "w", "rw"] = "rw"
-    send: str = Field(default="", description="our message, with {value}")
-    ask: str = Field(default="", description="our query")
+    send: str = Field(default="", description="our message, with {value} and, on many channels, {channel}")
+    ask: str = Field(default="", description="our query, with {channel} on many channels")
     min: float | None = None
     max: float | None = None
     default: float | str = 0.0
     step: float = Field(default=0.0, ge=0, description="resolution; 0 unknown")
+    negated: bool = Field(default=False, description="the device wants and gives it as a negative number")
     words: list[str] = Field(default=[], description="character data in SCPI notation, e.g. HIGH, SINGle")
     per_phase: bool = Field(default=False, description="belongs to the selected phase")
+    per_channel: bool = Field(default=False, description="belongs to a channel, by channel list or by selection")
+    coupled_with: list[str] = Field(default=[], description="quantities that have to be in the same message")
+    bounded_by: list[str] = Field(default=[], description="quantities that are its soft limits now")
+    bound_code: int = Field(default=-222, description="error of a value beyond a soft limit")
+    range_by: str = Field(default="", description="word quantity that selects the range")
+    range_max: dict[str, float] = Field(default={}, description="largest value by that word")
 
     @model_validator(mode="after")
     def _complete(self) -> "Quantity":
@@ -168,71 +107,119 @@ class Quantity(Block):
             raise ValueError("a word needs the list of its words")
         if self.send and "w" not in self.access:
             raise ValueError("send is given, but access does not allow a write")
+        if self.unit not in UNITS:
+            raise ValueError(f"unit {self.unit!r} is unknown; allowed: {', '.join(sorted(UNITS))}")
+        if bool(self.range_by) != bool(self.range_max):
+            raise ValueError("range_by and range_max belong together")
         return self
 
 
-class Cycle(Block):
-    """Describe the one compound message of a control cycle and the order of its answers."""
+class Setup(Block):
+    """List messages in order: the mode that a role needs before anything is energised, or the energising itself."""
 
-    message: str = Field(description="template; a source's has {volt_v}, a load's {amp_a}")
+    steps: list[Step]
+
+
+class Cycle(Block):
+    """Describe the one compound message of a control cycle and the order of its answers.
+
+    Every unit but the first begins with a colon or an asterisk where the device limits a message: there it is split.
+    An entry of `order` with commas stands for one answer that holds several values.
+    """
+
+    message: str = Field(description="template; a source's has {volt_a_v}, a load's {amp_a}")
     order: list[str] = Field(min_length=1, description="names of the answers, joined by ; on one line")
+    units: dict[str, str] = Field(default={}, description="unit of a placeholder or answer that is not ours, e.g. kW")
+
+    @property
+    def names(self) -> list[str]:
+        """Return the names of all values that it answers."""
+        return [name.strip() for entry in self.order for name in entry.split(",")]
 
 
 class Protection(Block):
     """Name the device's own limits that are programmed first and read back: quantity names in order."""
 
-    limits: list[str] = Field(description="quantities: <what>_limit_v, <what>_limit_a take our hard limits")
-    enable: str = Field(default="", description="boolean quantity that switches it on; empty: always on")
+    limits: list[str] = Field(description="volt_limit_v, current_limit_a, power_limit_w, sink_limit_a, sink_limit_w")
+    enable: list[str] = Field(default=[], description="boolean quantities that switch it on; empty: always on")
     delay: str = Field(default="", description="quantity of the trip delay")
     delay_s: float = Field(default=0.0, ge=0, description="delay that we program")
 
 
-class StatusBits(Block):
-    """Name the bits of the status registers; a name is its bit's position."""
+class RolePart(Strict):
+    """Hold what the family does in one role: what it can, its ratings, its messages by mode."""
 
-    stb: dict[str, int] = {}
-    questionable: dict[str, int] = {}
-    operation: dict[str, int] = {}
-
-
-class Rating(Block):
-    """Give the largest volts, amps and volt-amperes of the device and what it can do."""
-
-    max_v: float = Field(gt=0)
-    max_a: float = Field(gt=0, description="per output, in its single-phase mode where it has one")
-    max_va: float = Field(gt=0)
-    phases: list[int]
-    sinks: bool = Field(description="takes power in")
+    can: Can
+    rating: Rating
+    sign: Literal["delivered", "absorbed"] = Field(description="what a positive amp or watt of the device means")
+    setup: dict[str, Setup] = Field(description="by mode: one, three; voltage, current; current, power")
+    energise: Setup = Field(description="ordered messages that switch the output or input on")
+    cycle: dict[str, Cycle] = Field(description="by mode")
+    protection: Protection
 
 
 class ScpiPart(Strict):
     """Hold the whole dialect record of one SCPI device family."""
 
     identity: Identity
-    transport: Transport
+    transports: list[Transport] = Field(min_length=1, description="best first")
     parser: Parser
     remote: Remote
-    rating: Rating
-    setup: dict[str, Setup] = Field(description="by number of phases, e.g. one, three")
-    energise: Setup = Field(description="ordered messages that switch the output or input on")
+    roles: dict[ScpiRoleName, RolePart] = Field(min_length=1, description="main role first")
     safe_off: SafeOff
     watchdog: Watchdog
     clear: Clear
     reset: Reset
+    meter: Meter
     quantities: dict[str, Quantity]
-    cycle: dict[str, Cycle] = Field(description="by number of phases")
-    protection: Protection
     status: StatusBits
+    variants: list[Variant] = Field(default=[])
 
     @model_validator(mode="after")
-    def _names_exist(self) -> "ScpiPart":
-        named = [*self.protection.limits, self.protection.delay, self.protection.enable]
-        missing = [name for name in named if name and name not in self.quantities]
-        if missing:
-            raise ValueError(f"protection names unknown quantities: {', '.join(missing)}")
-        if set(self.setup) != set(self.cycle):
-            raise ValueError("setup and cycle must cover the same modes")
+    def _fits_together(self) -> "ScpiPart":
+        problems = [text for name, role in self.roles.items() for text in self._role_problems(name, role)]
+        for name, quantity in self.quantities.items():
+            others = [*quantity.coupled_with, *quantity.bounded_by, *([quantity.range_by] if quantity.range_by else [])]
+            problems += [f"quantities.{name} names unknown quantity {other}" for other in self._unknown(others)]
+        for variant in self.variants:
+            unknown = [*self._unknown(variant.ranges), *(role for role in variant.rating if role not in self.roles)]
+            problems += [f"variant {variant.name} names unknown {name}" for name in unknown]
+        if set(self.roles) != {"analyzer"} and not self.safe_off.steps:
+            problems.append("safe_off has no step, and the role energises")
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
+
+    def _role_problems(self, name: str, role: RolePart) -> Iterable[str]:
+        """Yield what does not fit within a role."""
+        protection = role.protection
+        for unknown in self._unknown([*protection.limits, *protection.enable, protection.delay]):
+            yield f"roles.{name}.protection names unknown quantity {unknown}"
+        if set(role.setup) != set(role.cycle):
+            yield f"roles.{name}: setup and cycle must cover the same modes"
+        for mode, cycle in role.cycle.items():
+            where = f"roles.{name}.cycle.{mode}"
+            if mode not in MODES[name]:
+                yield f"{where}: unknown mode; allowed: {', '.join(MODES[name])}"
+            if wrong := fields_of(cycle.message) - FIELDS[name] - {"channel"}:
+                yield f"{where} writes {', '.join(sorted(wrong))}; allowed: {', '.join(sorted(FIELDS[name]))}"
+            if wrong := set(cycle.names) - ANSWERS:
+                yield f"{where} answers {', '.join(sorted(wrong))}; allowed: {', '.join(sorted(ANSWERS))}"
+            if wrong := {unit for unit in cycle.units.values() if unit not in UNITS}:
+                yield f"{where}: unknown unit {', '.join(sorted(wrong))}"
+
+    def _unknown(self, names: Iterable[str]) -> list[str]:
+        return [name for name in names if name and name not in self.quantities]
+
+    @property
+    def transport(self) -> Transport:
+        """Return the raw socket, or the first transport where the family has none."""
+        return next((way for way in self.transports if way.kind == "socket"), self.transports[0])
+
+    @property
+    def rating(self) -> Rating:
+        """Return the ratings of the main role."""
+        return next(iter(self.roles.values())).rating
 
     def quantity(self, name: str) -> Quantity:
         """Return a quantity; a KeyError names those that exist."""
@@ -240,3 +227,21 @@ class ScpiPart(Strict):
             return self.quantities[name]
         except KeyError:
             raise KeyError(f"{name}: unknown quantity; the record has {', '.join(sorted(self.quantities))}") from None
+
+    def as_variant(self, variant: Variant) -> "ScpiPart":
+        """Return the record of one variant: its sample, its ratings and its ranges, checked again."""
+        raw: dict[str, Any] = self.model_dump(exclude={"variants"})
+        raw["variants"] = [variant.model_dump()]
+        raw["identity"] |= {"pattern": variant.pattern, "sample": variant.sample}
+        for role, change in variant.rating.items():
+            raw["roles"][role]["rating"] |= change
+        for name, ends in variant.ranges.items():
+            raw["quantities"][name] |= ends
+        return ScpiPart.model_validate(raw)
+
+    def variant_for(self, answer: str) -> "ScpiPart":
+        """Return the record of the variant that an ``*IDN?`` answer names; the family's own where none fits."""
+        for variant in self.variants:
+            if re.fullmatch(variant.pattern, answer):
+                return self.as_variant(variant)
+        return self

@@ -22,11 +22,13 @@ from pyvisa.errors import InvalidSession, VisaIOError
 
 from instruments.faults import FaultKind, PortFault
 from instruments.scpi_catalog import ScpiPart
+from instruments.scpi_dialect import Parser
 
 ADDRESS = re.compile(r"TCPIP\d*::(?P<host>[^:]+)::(?P<port>\d+)::SOCKET", re.IGNORECASE)
 SELECT_LIMIT = 1024  # pyvisa-py waits with select(), which takes no higher file descriptor
 NO_ERROR = re.compile(r"[+-]?0(,.*)?")
 DRAIN_MAX = 64
+ESR_ERRORS = 4 + 8 + 16 + 32
 
 
 class LinkSocket(socket.socket):
@@ -180,12 +182,13 @@ class ScpiPort:
     def drain_errors(self) -> list[str]:
         """Empty the device's error queue and return what was in it, oldest first."""
         found: list[str] = []
+        asked = self.part.parser.error_query
         while len(found) < DRAIN_MAX:
-            answer = self.query("SYST:ERR?")
-            if NO_ERROR.fullmatch(answer):
+            answer = self.query(asked)
+            if not is_error(answer, self.part.parser):
                 return found
             found.append(answer)
-        raise self._fault(FaultKind.PROTOCOL, "SYST:ERR?", f"more than {DRAIN_MAX} errors, the last {found[-1]}")
+        raise self._fault(FaultKind.PROTOCOL, asked, f"more than {DRAIN_MAX} errors, the last {found[-1]}")
 
     def _take_socket(self) -> None:
         """Take the session's socket: seen refusal, TCP_NODELAY, end of stream as an error."""
@@ -221,6 +224,7 @@ class ScpiPort:
             detail = f"{self.address} answers {answer!r}, expected one like {expected.sample!r}"
             raise self._fault(FaultKind.WRONG_IDENTITY, "*IDN?", detail)
         self.identity = answer
+        self.part = self.part.variant_for(answer)
         return answer
 
     def _resynchronise(self) -> str:
@@ -264,6 +268,11 @@ def split_answers(line: str) -> list[str]:
     return [part.strip() for part in re.findall(r"((?:[^;\"']|\"[^\"]*\"|'[^']*')+)(?:;|$)", line)]
 
 
-def is_error(answer: str) -> bool:
-    """Tell whether an answer to ``SYST:ERR?`` is an error."""
+def is_error(answer: str, parser: Parser) -> bool:
+    """Tell whether an answer to the family's error query is an error.
+
+    A family without an error queue is asked for ``*ESR?``: its bits 2 to 5 are errors (IEEE 488.2, 11.5.1).
+    """
+    if parser.error_query.upper() == "*ESR?":
+        return not answer.strip().lstrip("+").isdigit() or bool(int(answer) & ESR_ERRORS)
     return NO_ERROR.fullmatch(answer) is None

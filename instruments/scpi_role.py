@@ -4,22 +4,26 @@ import math
 import re
 import time
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 from instruments.catalog import Model
 from instruments.faults import FaultKind, PortFault
-from instruments.scpi_catalog import ScpiPart, Step
+from instruments.scpi_catalog import Quantity, RolePart, ScpiPart, ScpiRoleName, Step
+from instruments.scpi_cycle import CyclePlan, number_of
 from instruments.scpi_port import ScpiPort, is_error
+from instruments.scpi_units import ours, to_ours, to_theirs
 
 READ_BACK = 1e-3  # of the value, where the resolution is not known
-MODES = {1: "one", 3: "three"}
+ON = "1|ON"
+IS_ON = ("1", "ON")
+WATCHDOG_S = 5.0
 
 
 def scpi_of(model: Model, role: str) -> ScpiPart:
     """Return the dialect record of a model in this role; a PortFault names one that does not fit."""
-    if model.scpi is None or model.model.role != role:
-        detail = (
-            f"{model.model.name} is a {model.model.role} behind {model.model.protocol}, wanted a {role} behind scpi"
-        )
+    if model.scpi is None or role not in model.scpi.roles:
+        has = f"{model.model.name} is a {' or '.join(model.roles)} behind {model.model.protocol}"
+        detail = f"{has}, wanted a {role} behind scpi"
         raise PortFault(FaultKind.INTERLOCK, model.model.name, "model", detail, "name a model of that role")
     return model.scpi
 
@@ -27,38 +31,76 @@ def scpi_of(model: Model, role: str) -> ScpiPart:
 class ScpiRole:
     """Hold one device in one role; a subclass says what a control cycle is.
 
-    `pause` waits a number of seconds (settling times of the catalog); it is an argument for the sake of tests.
+    Parameters
+    ----------
+    port: the device's port, open before `prepare`
+    mode: mode of the role that the device is set to, as the catalog names it
+    channel: output of a device that has several
+    watchdog_s: time after which the device's own I/O watchdog, where it has one, switches the output off
+    pause: waits a number of seconds (settling times of the catalog); an argument for the sake of tests
     """
 
-    __slots__ = ("_pause", "mode", "part", "port")
+    __slots__ = ("_mode", "_on", "_pause", "_plan", "channel", "port", "watchdog_s")
 
-    def __init__(self, port: ScpiPort, phases: int, pause: Callable[[float], None] = time.sleep) -> None:
+    ROLE: ClassVar[ScpiRoleName]
+
+    def __init__(
+        self,
+        port: ScpiPort,
+        mode: str,
+        *,
+        channel: int = 1,
+        watchdog_s: float = WATCHDOG_S,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
         self.port = port
-        self.part = port.part
+        self.channel = channel
+        self.watchdog_s = watchdog_s
         self._pause = pause
-        self.mode = MODES.get(phases, "")
-        if phases not in self.part.rating.phases or self.mode not in self.part.cycle:
-            raise self.fault(FaultKind.INTERLOCK, "phases", f"{phases}; allowed: {self.part.rating.phases}")
+        self._mode = mode
+        self._on = False
+        if self.ROLE not in self.part.roles:
+            detail = f"{self.ROLE}: not a role of this family; it has {', '.join(self.part.roles)}"
+            raise self.fault(FaultKind.INTERLOCK, "role", detail, "name a model of that role")
+        if mode not in self.role.cycle:
+            raise self.fault(FaultKind.INTERLOCK, "mode", f"{mode}; allowed: {', '.join(self.role.cycle)}")
+        if not 1 <= channel <= self.role.can.channels:
+            raise self.fault(FaultKind.RANGE, "channel", f"{channel}; allowed: 1..{self.role.can.channels}")
+        watchdog = self.part.watchdog
+        if watchdog.kind != "none":
+            self.check("watchdog_s", watchdog_s, watchdog.min_s, watchdog.max_s, "s")
+        self._plan = CyclePlan(self.part, self.role.cycle[mode], channel)
+
+    @property
+    def part(self) -> ScpiPart:
+        """Return the dialect record: that of the identified variant once the port is open."""
+        return self.port.part
+
+    @property
+    def role(self) -> RolePart:
+        """Return what the record says of this role."""
+        return self.part.roles[self.ROLE]
+
+    @property
+    def mode(self) -> str:
+        """Return the mode that the device is set to."""
+        return self._mode
 
     def fault(self, kind: FaultKind, channel: str, detail: str, hint: str = "") -> PortFault:
         """Return a fault of this device."""
         return PortFault(kind, self.port.name, channel, detail, hint)
 
+    # ------------------------------------------------------------------ ordered messages
     def run_steps(self, steps: Sequence[Step]) -> None:
         """Send each step and check its read-back and the error queue; the first fault ends it."""
         for step in steps:
-            self.port.send(step.send)
+            send, ask = self._addressed(step.send), self._addressed(step.ask)
+            self.port.send(send)
             if step.settle_s:
                 self._pause(step.settle_s)
-            if step.ask:
-                answers = self.port.exchange(f"{step.ask};:SYST:ERR?", ("value", "error"))
-            else:
-                answers = {"value": "", "error": self.port.query("SYST:ERR?")}
-            if is_error(answers["error"]):
-                raise self.fault(FaultKind.REJECTED, step.send, answers["error"])
-            if step.ask and re.fullmatch(step.expect, answers["value"]) is None:
-                detail = f"{step.ask} answers {answers['value']!r}, expected {step.expect}"
-                raise self.fault(FaultKind.READBACK, step.send, detail)
+            value = self._answer_and_errors(send, ask)
+            if ask and re.fullmatch(step.expect, value) is None:
+                raise self.fault(FaultKind.READBACK, send, f"{ask} answers {value!r}, expected {step.expect}")
 
     def safe_off(self) -> None:
         """Send the catalog's safe-off messages in order, each with its read-back.
@@ -66,6 +108,7 @@ class ScpiRole:
         A step that fails does not stop the later ones; a port that is lost is opened anew once. The first fault is
         raised at the end: whoever gets it must assume that the device is still energised.
         """
+        self._on = False
         faults: list[PortFault] = []
         for step in self.part.safe_off.steps:
             try:
@@ -95,47 +138,168 @@ class ScpiRole:
     def prepare_role(self, limits: dict[str, float]) -> None:
         """Take remote control, make the device safe, set its mode, then its own limits, each read back.
 
-        `limits` are the values of the catalog's protection quantities. Nothing is energised in here.
+        `limits` are our hard limits by the catalog's protection quantities, in our units; +inf stands for the
+        largest that the device takes. Nothing is energised in here.
         """
-        if self.part.remote.take:
-            self.port.send(self.part.remote.take)
+        self.take_remote()
         self.safe_off()
         self.port.drain_errors()
-        self.run_steps(self.part.setup[self.mode].steps)
-        protection = self.part.protection
+        self._compare_ratings(limits)
+        self.run_steps(self.role.setup[self.mode].steps)
+        protection = self.role.protection
         for name in protection.limits:
-            self.program(name, limits[name])
+            self.program(name, self._finite(name, limits.get(name, math.inf)))
         if protection.delay:
             self.program(protection.delay, protection.delay_s)
-        if protection.enable:
-            quantity = self.part.quantity(protection.enable)
-            self.run_steps([Step(send=quantity.send.format(value="ON"), ask=quantity.ask, expect="1|ON")])
+        for name in protection.enable:
+            quantity = self.part.quantity(name)
+            self.run_steps(
+                [Step(send=quantity.send.format(value="ON", channel="{channel}"), ask=quantity.ask, expect=ON)]
+            )
 
+    def take_remote(self) -> None:
+        """Take remote control and read back who has it; a fault of kind busy where it is another."""
+        remote = self.part.remote
+        if remote.take:
+            self.port.send(remote.take)
+        if remote.ask:
+            owner = self.port.query(remote.ask)
+            if re.fullmatch(remote.expect, owner) is None:
+                detail = f"{remote.ask} answers {owner!r}, expected {remote.expect}"
+                raise self.fault(FaultKind.BUSY, remote.take, detail, "release it from its front panel or other master")
+
+    def energise(self) -> None:
+        """Arm the device's own watchdog, then switch on in the catalog's order, each step read back."""
+        self.arm_watchdog()
+        self.run_steps(self.role.energise.steps)
+        self._on = True
+
+    def arm_watchdog(self) -> None:
+        """Arm the I/O watchdog with `watchdog_s`, each step read back; nothing where the family has none."""
+        steps = [
+            Step(send=self._timed(s.send), ask=s.ask, expect=self._timed(s.expect), settle_s=s.settle_s)
+            for s in self.part.watchdog.arm
+        ]
+        self.run_steps(steps)
+
+    def release(self) -> None:
+        """Switch off, disarm the watchdog and give remote control back: the end of a planned stop."""
+        self.safe_off()
+        for message in (self.part.watchdog.disarm, self.part.remote.release):
+            if message:
+                self.port.send(message)
+        self.port.drain_errors()
+
+    def clear_protection(self) -> list[str]:
+        """Clear a latched protection, switched off before and after: some families energise with it.
+
+        Only on the operator's request. Return the entries of the error queue.
+        """
+        self.safe_off()
+        if not self.part.clear.send:
+            raise self.fault(FaultKind.INTERLOCK, "clear", "this family is cleared at its front panel only")
+        self.port.send(self._addressed(self.part.clear.send))
+        self.safe_off()
+        return self.port.drain_errors()
+
+    # ------------------------------------------------------------------ numbers
     def program(self, name: str, value: float) -> None:
-        """Write one number setting and read it back; refuse a value outside the catalog's range, never clip it."""
+        """Write one number setting, in our unit, and read it back; refuse what is outside its range, never clip it."""
         quantity = self.part.quantity(name)
-        low, high = quantity.min or 0.0, quantity.max if quantity.max is not None else math.inf
-        self.check(name, value, low, high, quantity.unit)
-        self.port.send(quantity.send.format(value=value))
-        answers = self.port.exchange(f"{quantity.ask};:SYST:ERR?", ("value", "error"))
-        if is_error(answers["error"]):
-            raise self.fault(FaultKind.REJECTED, quantity.send.format(value=value), answers["error"])
-        seen = self.number(quantity.ask, answers["value"])
-        if abs(seen - value) > max(quantity.step, READ_BACK * abs(value)):
-            detail = f"{seen:g} {quantity.unit}, written {value:g} {quantity.unit}"
-            raise self.fault(FaultKind.READBACK, name, detail)
+        low, high = self.range_of(quantity)
+        self.check(name, value, low, high, ours(quantity.unit))
+        theirs = to_theirs(-value if quantity.negated else value, quantity.unit)
+        message = quantity.send.format(value=theirs, channel=self.channel)
+        self.port.send(message)
+        answer = self._answer_and_errors(message, self._addressed(quantity.ask))
+        seen = to_ours(self.number(quantity.ask, answer), quantity.unit) * (-1.0 if quantity.negated else 1.0)
+        step = to_ours(quantity.step, quantity.unit)
+        if abs(seen - value) > max(step, READ_BACK * abs(value)) * (1 + 1e-9):
+            unit = ours(quantity.unit)
+            raise self.fault(FaultKind.READBACK, name, f"{seen:g} {unit}, written {value:g} {unit}")
+
+    def range_of(self, quantity: Quantity) -> tuple[float, float]:
+        """Return the range of a setting in our unit and sign."""
+        ends = (quantity.min or 0.0, quantity.max if quantity.max is not None else math.inf)
+        low, high = sorted(to_ours(-end if quantity.negated else end, quantity.unit) for end in ends)
+        return low, high
 
     def check(self, what: str, value: float, low: float, high: float, unit: str) -> None:
         """Refuse a value that is not finite or not within low..high."""
         if not (math.isfinite(value) and low <= value <= high):
             raise self.fault(FaultKind.RANGE, what, f"{value:g} {unit}; allowed {low:g}..{high:g} {unit}")
 
+    def require(self, capability: str, able: bool, instead: str) -> None:
+        """Refuse what the family cannot do; `instead` says what it can."""
+        if not able:
+            detail = f"{self.ROLE} cannot do this; it can: {instead}"
+            raise self.fault(FaultKind.INTERLOCK, capability, detail, "take another model, or ask less of this one")
+
     def number(self, channel: str, text: str) -> float:
         """Return an answer as a finite number; a fault of kind protocol where it is none."""
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value) or abs(value) >= 9.9e37:  # SCPI-99 7.2.1: 9.91E37 is not a number
+        value = number_of(text, self.part.parser.units_in_reply)
+        if not math.isfinite(value):
             raise self.fault(FaultKind.PROTOCOL, channel, f"{text!r} is not a finite number")
         return value
+
+    def run_cycle(self, values: dict[str, float]) -> dict[str, str]:
+        """Write the values and read the answers of one control cycle, in as few messages as the device takes.
+
+        An entry in the error queue is a fault of kind rejected, an output that went off by itself one of kind
+        protection.
+        """
+        answers: dict[str, str] = {}
+        for message, names in self._plan.messages(values, self._timed(self.part.watchdog.feed)):
+            if names:
+                answers |= self._plan.named(self.port.exchange(message, names), self.fault)
+            else:
+                self.port.send(message)
+        if is_error(answers.get("error", "0"), self.part.parser):
+            raise self.fault(FaultKind.REJECTED, "cycle", answers["error"])
+        state = answers.get("output", answers.get("input"))
+        if self._on and state is not None and state not in IS_ON:
+            what = "output" if "output" in answers else "input"
+            detail = f"{what} is off by itself; {self.alarms()} in the questionable register"
+            raise self.fault(FaultKind.PROTECTION, what, detail)
+        return answers
+
+    def alarms(self) -> str:
+        """Return the device's questionable condition register as it answers it."""
+        return self.port.query("STAT:QUES:COND?")
+
+    def reading(self, name: str, answers: dict[str, str]) -> float:
+        """Return a reading of the cycle in our unit."""
+        return to_ours(self.number(name, answers[name]), self._plan.cycle.units.get(name, ""))
+
+    # ------------------------------------------------------------------ helpers
+    def _compare_ratings(self, limits: dict[str, float]) -> None:
+        """Ask the device for its own ratings where it tells them, and refuse hard limits beyond them."""
+        for field, query in self.role.rating.ask.items():
+            own = self.number(query, self.port.query(self._addressed(query)))
+            name = {"max_v": "volt_limit_v", "max_a": "current_limit_a", "max_va": "power_limit_w"}.get(field)
+            wanted = limits.get(name, math.inf) if name else math.inf
+            if math.isfinite(wanted) and wanted > own:
+                detail = f"{wanted:g}; this device answers {own:g} to {query}"
+                raise self.fault(FaultKind.RANGE, name or field, detail)
+
+    def _finite(self, name: str, value: float) -> float:
+        """Return the largest that the device takes for +inf."""
+        return self.range_of(self.part.quantity(name))[1] if value == math.inf else value
+
+    def _answer_and_errors(self, message: str, ask: str) -> str:
+        """Return the answer to a read-back; a fault of kind rejected where the message left an error."""
+        errors = self.part.parser.error_query
+        if ask:
+            answers = self.port.exchange(f"{ask};{'' if errors[0] == '*' else ':'}{errors}", ("value", "error"))
+        else:
+            answers = {"value": "", "error": self.port.query(errors)}
+        if is_error(answers["error"], self.part.parser):
+            raise self.fault(FaultKind.REJECTED, message, answers["error"])
+        return answers["value"]
+
+    def _addressed(self, message: str) -> str:
+        return message.replace("{channel}", str(self.channel))
+
+    def _timed(self, message: str) -> str:
+        milliseconds = round(self.watchdog_s * 1000.0)
+        return message.replace("{seconds}", f"{self.watchdog_s:g}").replace("{milliseconds}", str(milliseconds))

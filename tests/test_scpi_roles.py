@@ -242,14 +242,15 @@ def test_a_model_of_another_role_is_refused_by_name() -> None:
 def test_every_message_of_the_catalog_is_understood_by_the_twin_of_the_same_catalog(model: Any) -> None:
     part = model.scpi
     device = (AcSourceTwin if model.model.role == "ac_source" else AcLoadTwin)(part, Clock())
-    steps = [*part.safe_off.steps, *part.energise.steps, *(s for setup in part.setup.values() for s in setup.steps)]
+    role = part.roles[model.model.role]
+    steps = [*part.safe_off.steps, *role.energise.steps, *(s for setup in role.setup.values() for s in setup.steps)]
     messages = [text for step in steps for text in (step.send, step.ask) if text]
     for quantity in part.quantities.values():
         sample = {"number": quantity.min, "bool": "OFF"}.get(quantity.kind, (quantity.words or [""])[0])
         messages += [quantity.send.format(value=sample)] if quantity.send else []
         messages += [quantity.ask] if quantity.ask else []
     zeros = {"volt_a_v": 0.0, "volt_b_v": 0.0, "volt_c_v": 0.0, "amp_a": 0.0}
-    messages += [cycle.message.format(**zeros) for cycle in part.cycle.values()]
+    messages += [cycle.message.format(**zeros) for cycle in role.cycle.values()]
     assert device.answer(part.remote.take.encode()) is None
     for message in messages:
         device.answer(message.encode())
@@ -262,8 +263,9 @@ def test_every_cycle_answers_as_many_values_as_it_names(model: Any) -> None:
     device = (AcSourceTwin if model.model.role == "ac_source" else AcLoadTwin)(part, Clock())
     device.answer(part.remote.take.encode())
     zeros = {"volt_a_v": 0.0, "volt_b_v": 0.0, "volt_c_v": 0.0, "amp_a": 0.0}
-    for mode, cycle in part.cycle.items():
-        for step in part.setup[mode].steps:
+    role = part.roles[model.model.role]
+    for mode, cycle in role.cycle.items():
+        for step in role.setup[mode].steps:
             device.answer(step.send.encode())
         reply = device.answer(cycle.message.format(**zeros).encode())
         assert reply is not None and reply.count(b";") == len(cycle.order) - 1

@@ -10,6 +10,7 @@ import numpy as np
 
 from hil.twins.scpi_device import ScpiDevice
 from instruments.scpi_catalog import ScpiPart
+from instruments.scpi_units import to_ours
 
 LOW_RANGE_V = 150.0  # recalled: the low range is half the high one
 
@@ -50,7 +51,7 @@ class AcSourceTwin(ScpiDevice):
         if self.single_phase:
             target[1:] = 0.0
         if self.output_on:
-            reach = self.values["slew_v_per_ms"] * 1000.0 * dt_s
+            reach = to_ours(self.values["volt_slew"], self.part.quantities["volt_slew"].unit) * dt_s
             self.actual_v += np.clip(target - self.actual_v, -reach, reach)
         else:
             self.actual_v[:] = 0.0
