@@ -206,6 +206,28 @@ class ChargerSetpoint(Block):
     )
 
 
+class DcStage(Block):
+    """Describe a charger that gives direct current: its output, and how its watts and our amps go together.
+
+    A limit in amps per mains phase becomes watts at the lowest supply voltage, less the losses: at any higher voltage
+    the mains side then draws less than the limit, never more. Its amps are read by the same rule.
+    """
+
+    efficiency: float = Field(gt=0.5, le=1, description="DC watts per mains watt, one figure for all loads")
+    min_supply_v: float = Field(gt=0, description="lowest mains volts, line to neutral, at which it still charges")
+    min_v: float = Field(ge=0, description="V; lowest output")
+    max_v: float = Field(gt=0, description="V; highest output")
+    max_a: float = Field(gt=0, description="A; largest output current")
+    max_w: float = Field(gt=0, description="W; largest output power")
+    rise_a_per_s: float = Field(gt=0, description="A/s of the output current")
+    fall_a_per_s: float = Field(gt=0, description="A/s of the output current")
+
+    @property
+    def watts_per_amp(self) -> float:
+        """Return the DC watts that an amp per mains phase stands for."""
+        return 3 * self.min_supply_v * self.efficiency
+
+
 class ChargerPart(Block):
     """Describe what a charger of the family can do."""
 
@@ -218,6 +240,7 @@ class ChargerPart(Block):
     setpoint: ChargerSetpoint
     watchdog: ChargerWatchdog
     timing: ChargerTiming
+    dc: DcStage | None = Field(default=None, description="only for a charger that gives direct current")
 
     @property
     def obey_s(self) -> float:

@@ -69,7 +69,7 @@ class ModbusCharger:
         self._polls = [(names[0], *self._modbus.span(names)) for names in [*polls.core, *polls.rare]]
         self._plan = PollPlan(len(polls.core), len(polls.rare), self._modbus.read_gap_s)
         self._gate = WriteGate(self._part, rewrite_s(self._part, failsafe_s))
-        self._builder = ReadingBuilder(self._modbus)
+        self._builder = ReadingBuilder(self._modbus, self._part.dc)
         self._shown_ns = 0
         self._dog: list[tuple[str, str, float]] = []  # fail-safe values to compare again: read, write, wanted
         self._dog_ns = self._dog_tries = 0

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from instruments.modbus_catalog import ModbusPart, Register
+from instruments.modbus_catalog import DcStage, ModbusPart, Register
 from instruments.modbus_codec import code_of, decode_words
 from instruments.modbus_pacing import NS
 
@@ -58,12 +58,13 @@ class ChargerReading:
 class ReadingBuilder:
     """Fill one `ChargerReading` from answers, request by request."""
 
-    __slots__ = ("_cable", "_core", "_has_session", "_meter_age_ns", "_part", "_pilot", "_polls", "_quality",
+    __slots__ = ("_cable", "_core", "_dc", "_has_session", "_meter_age_ns", "_part", "_pilot", "_polls", "_quality",
                  "_read_ns", "_session_start_wh", "reading")  # fmt: skip
 
-    def __init__(self, part: ModbusPart) -> None:
+    def __init__(self, part: ModbusPart, dc: DcStage | None = None) -> None:
         self.reading = ChargerReading()
         self._part = part
+        self._dc = dc
         self._polls = [*part.polls.core, *part.polls.rare]
         self._core = len(part.polls.core)
         self._has_session = part.find("session_wh") is not None
@@ -118,6 +119,9 @@ class ReadingBuilder:
             reading.volt_v[int(quantity[9]) - 1] = value if value > 0.0 else math.nan  # 0 V: no such phase
         elif quantity == "power_w":
             reading.power_w = value
+        elif quantity == "dc_power_w" and self._dc is not None:
+            reading.power_w = value / self._dc.efficiency
+            reading.amp_a[:] = value / self._dc.watts_per_amp
         elif quantity == "limit_a":
             reading.limit_a = value
         elif quantity == "session_wh":

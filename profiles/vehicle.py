@@ -10,6 +10,29 @@ from profiles.errors import ProfileError
 
 PATH = Path(__file__).parent / "vehicles" / "ev_classes.toml"
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class DcBattery(BaseModel):
+    """Describe the battery of a car as a DC charger meets it.
+
+    `soc` and `ocv_v` are points of the open-circuit volts, `power_soc` and `power_w` of the largest watts taken, both
+    over the state of charge from 0 to 1; `tail_a` is the demand under which the car is full.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    capacity_ah: Positive
+    soc: list[Share]
+    ocv_v: list[Positive]
+    resistance_ohm: Positive
+    max_v: Positive
+    max_a: Positive
+    power_soc: list[Share]
+    power_w: list[Positive]
+    tail_a: Positive
+    source: str
+    verified: str
 
 
 class Vehicle(BaseModel):
@@ -17,7 +40,8 @@ class Vehicle(BaseModel):
 
     `max_a` holds per phase with all `phases` in use, `max_1p_a` on one phase alone (default the same); the floors are
     the smallest current at which the car charges on one or three phases; from `taper_soc` on it takes less and less.
-    `dead_time_s` and the slopes say how it follows the control pilot.
+    `dead_time_s` and the slopes say how it follows the control pilot; `dc` is its battery, where a DC charger may
+    charge it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -37,6 +61,7 @@ class Vehicle(BaseModel):
     reaction_source: str
     source: str
     verified: str
+    dc: DcBattery | None = None
 
     def ceiling_a(self, phases: int) -> float:
         """Return the largest current per phase on so many phases, A."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from hil.plant.dc import DcOutput
 from hil.plant.ev import EvSpec
 from hil.plant.evse import EvseSpec
 from hil.plant.pilot import Pilot
@@ -26,12 +27,13 @@ class EvseView:
     While the device has no supply (see `powered`) writes and touches have no effect: nobody is there to answer.
     """
 
-    __slots__ = ("_amp_a", "_ev", "_index", "_kind", "_spec", "_state", "_volt_v")
+    __slots__ = ("_amp_a", "_ev", "_index", "_kind", "_spec", "_state", "_volt_v", "dc")
 
     def __init__(
         self, spec: EvseSpec, ev: EvSpec, state: Any, amp_a: np.ndarray, volt_v: np.ndarray, index: int
     ) -> None:
-        """Bind the view to one record of the fleet and its rows (3,) of amps and volts."""
+        """Bind the view to one record of the fleet and its rows (3,) of amps and volts; `dc` is set for a DC charger."""
+        self.dc: DcOutput | None = None
         self._spec, self._ev, self._state, self._index = spec, ev, state, index
         self._amp_a, self._volt_v = amp_a, volt_v
         self._kind = WATCHDOGS.index(spec.watchdog)
@@ -129,6 +131,10 @@ READS: dict[str, Callable[[EvseView], float | str]] = {
     "power_l1_w": lambda v: v.volts(0) * v.amps(0),
     "power_l2_w": lambda v: v.volts(1) * v.amps(1),
     "power_l3_w": lambda v: v.volts(2) * v.amps(2),
+    "dc_voltage_v": lambda v: 0.0 if v.dc is None else v.dc.volt_v,
+    "dc_current_a": lambda v: 0.0 if v.dc is None else v.dc.amp_a,
+    "dc_power_w": lambda v: 0.0 if v.dc is None else v.dc.power_w,
+    "soc": lambda v: float(v._state.soc),
     "energy_wh": lambda v: float(v._state.energy_wh),
     "session_wh": lambda v: float(v._state.session_wh),
     "session_no": lambda v: float(v._state.session_no),

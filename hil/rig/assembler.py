@@ -16,6 +16,7 @@ from controller.law.names import Fairness, VoltSource
 from controller.runtime.plan import ChargerSpec, DroopSpec, NodeSpec, SiteSpec, WindowSpec, build_plan
 from hil.plant.feeder import FeederSolver
 from hil.plant.fleet import EvseSpec, EvSpec
+from hil.rig.dc_charger import DcPart, dc_part
 from hil.rig.network import Network, build_network
 from hil.rig.rigfile import LoadedRig
 from hil.rig.schema import ChargerPart, Rig
@@ -62,6 +63,7 @@ class Assembly:
     utc_offset_s: float
     week_s: float  # seconds since Monday 00:00 local at the start
     dut: int  # index of the charger on the bench; -1 none
+    dc: dict[int, DcPart]  # the chargers that give direct current, by index
 
     def plan(self) -> Any:
         """Return views on the PLAN image."""
@@ -105,7 +107,7 @@ def assemble(loaded: LoadedRig, seed: int | None = None, horizon_s: float | None
         charger_names=[charger.name for charger in rig.charger],
         models=models,
         evse=[_evse(charger, model) for charger, model in zip(rig.charger, models, strict=True)],
-        ev=[_ev(charger, car) for charger, car in zip(rig.charger, cars, strict=True)],
+        ev=[_ev(*parts) for parts in zip(rig.charger, models, cars, strict=True)],
         nodes=[node.name for node in site.nodes],
         dims=dims,
         plan_bytes=plan_bytes,
@@ -114,6 +116,7 @@ def assemble(loaded: LoadedRig, seed: int | None = None, horizon_s: float | None
         start_utc_s=local.astimezone(UTC).timestamp(),
         utc_offset_s=offset.total_seconds() if offset is not None else 0.0,
         week_s=local.weekday() * 86400.0 + midnight_s,
+        dc={i: part for i, part in enumerate(map(dc_part, models, cars)) if part is not None},
         dut=-1 if rig.bench is None else [c.name for c in rig.charger].index(rig.bench.charger),
     )
 
@@ -134,6 +137,7 @@ def _evse(charger: ChargerPart, model: catalog.Model) -> EvseSpec:
         name=charger.name,
         phases=charger.phases,
         hard_max_a=_hard_max_a(charger, model),
+        pwm_gap_s=part.timing.pwm_gap_s,
         watchdog=part.watchdog.kind,
         failsafe_a=charger.failsafe_a,
         failsafe_s=charger.failsafe_s,
@@ -144,7 +148,17 @@ def _evse(charger: ChargerPart, model: catalog.Model) -> EvseSpec:
     )
 
 
-def _ev(charger: ChargerPart, car: Vehicle) -> EvSpec:
+def _ev(charger: ChargerPart, model: catalog.Model, car: Vehicle) -> EvSpec:
+    part = catalog.charger_of(model)
+    if part.dc is not None:  # the converter gives the current; this keeps rating and energy
+        return EvSpec(
+            name=f"{charger.name}:{car.name}",
+            phases=3,
+            max_a=_hard_max_a(charger, model),
+            floor_a=part.min_a,
+            battery_wh=car.battery_wh,
+            efficiency=part.dc.efficiency,
+        )
     phases = min(charger.phases, car.phases)
     return EvSpec(
         name=f"{charger.name}:{car.name}",
@@ -160,7 +174,7 @@ def _ev(charger: ChargerPart, car: Vehicle) -> EvSpec:
 
 
 def _floor_a(charger: ChargerPart, car: Vehicle) -> float:
-    """Return the smallest current at which a car charges on the phases that it has here, A."""
+    """Return the smallest alternating current at which a car charges on the phases that it has here, A."""
     return car.floor_1p_a if min(charger.phases, car.phases) == 1 else car.floor_3p_a
 
 
@@ -204,7 +218,7 @@ def _site_spec(
                 failsafe_a=charger.failsafe_a,
                 failsafe_s=charger.failsafe_s,
                 step_a=part.step_a,
-                floor_a=max(part.min_a, _floor_a(charger, car)),
+                floor_a=part.min_a if part.dc is not None else max(part.min_a, _floor_a(charger, car)),
                 weight=charger.weight,
                 priority=charger.priority,
                 no_pause=not charger.may_pause,

@@ -78,7 +78,7 @@ class Devices:
         self.world = world
         rig = assembly.rig
         self.chargers = {
-            i: ModbusChargerTwin(assembly.models[i], world.fleet.view(i), clock_s)
+            i: ModbusChargerTwin(assembly.models[i], world.view(i), clock_s)
             for i, part in enumerate(rig.charger)
             if part.twin
         }
@@ -154,7 +154,7 @@ class Devices:
         if order is not None and order is not self._told:
             self._told = order
             await twin.set_order("head" if order.node else "transformer", 0, order.limit_w, order.from_s, order.to_s)
-        if self._beat.due(t_s):
+        if self._beat.due(t_s) and self.world.beats:
             await twin.beat()
         if self._publish.due(t_s):
             volts, amps, watts = self.world.node_values()

@@ -82,7 +82,7 @@ class ChargerLinks:
     def __init__(self, world: World, assembly: Assembly, inp: Any, now_ns: int) -> None:
         self.world, self.inp = world, inp
         self.names = assembly.charger_names
-        self.views = [world.fleet.view(i) for i in range(world.n)]
+        self.views = [world.view(i) for i in range(world.n)]
         parts = [catalog.charger_of(model) for model in assembly.models]
         modbus = [catalog.modbus_of(model) for model in assembly.models]
         self._step_v = np.array([part.voltage_step_v or FLOAT_STEP for part in parts])
@@ -125,6 +125,11 @@ class ChargerLinks:
             inp.charger_w, inp.charger_wh, inp.charger_state, inp.charger_limit_a, inp.session_no,
             inp.charger_quality, inp.charger_link, inp.charger_change_ns,
         )  # fmt: skip
+        for i, dc in self.world.dc.items():
+            if polled[i]:  # it shows watts of its DC side: no mains volts, and amps by the catalog's rule
+                inp.charger_v[i], inp.charger_limit_a[i] = np.nan, np.nan
+                inp.charger_a[i] = dc.output.power_w / dc.output.spec.watts_per_amp
+                inp.charger_w[i] = dc.output.mains_w
         if over:
             for i in np.flatnonzero(polled & (inp.charger_limit_a > self.told_a + TAKEN_A)):
                 self._open[i] |= self._gates[i].observe(float(inp.charger_limit_a[i]), now_ns)
@@ -213,7 +218,7 @@ class Links:
         if now_ns >= self._next_publish_ns:
             self._next_publish_ns = now_ns + self._publish_ns
             self._publish(now_ns)
-        if now_ns >= self._next_beat_ns:
+        if now_ns >= self._next_beat_ns and self.world.beats:
             self._next_beat_ns = now_ns + BEAT_NS
             inp.order_beat_ns[:] = now_ns
             inp.order_quality[:] = Quality.GOOD

@@ -190,7 +190,9 @@ class Event(Strict):
     """Let something happen in the scenario."""
 
     at_s: Seconds
-    kind: Literal["order", "cut_link", "freeze"]
+    kind: Literal["order", "cut_link", "freeze", "silence"] = Field(
+        description="DSO order; a charger's link is cut; a substation value stands still; the DSO's heartbeat stops"
+    )
     for_s: Annotated[float, Field(gt=0, description="it ends after this time: order, cut link or frozen value")] = (
         3600.0
     )
@@ -222,7 +224,7 @@ class ScenarioPart(Strict):
 class VerdictPart(Strict):
     """Set the bounds that the run is judged by."""
 
-    voltage_min_pu: Pu
+    voltage_min_pu: Pu | None = Field(default=None, description="lowest volts at a charger's customer; left out: free")
     tolerance_a: Amps = 0.5
     tolerance_w: Watts = 500.0
     missed_max_share: Share = 0.02

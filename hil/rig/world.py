@@ -15,7 +15,9 @@ from hil.plant.fleet import Fleet
 from hil.plant.household import HouseholdSeries
 from hil.plant.kernel import kernel
 from hil.plant.transformer import Transformer
-from hil.rig.assembler import CONNECTION_NODE, Assembly
+from hil.plant.view import EvseView
+from hil.rig.assembler import CONNECTION_NODE, Assembly, SessionEvent
+from hil.rig.dc_charger import DcCharger
 
 PHASES = 3
 
@@ -67,6 +69,7 @@ class World:
         self.customer_of = assembly.customer_of
         self.fleet = Fleet(assembly.evse, assembly.ev)
         self.fleet.now_s = t_s
+        self.dc = {i: DcCharger(part, self.fleet, i) for i, part in assembly.dc.items()}
         self.solver = FeederSolver(network.z_ohm, network.v0_v, network.phase)
         self.households = HouseholdSeries(assembly.households)
         self.transformer = Transformer()
@@ -99,6 +102,7 @@ class World:
         self.order: ActiveOrder | None = None
         self.link_cut = np.zeros(self.n, dtype=bool)
         self.frozen: set[tuple[str, str]] = set()
+        self.beats = True  # the DSO's heartbeat
         self.log: list[dict[str, Any]] = []
         self.eventful = True  # False: the scenario's events do not happen (twins served alone)
         self._events = sorted(assembly.rig.scenario.events, key=lambda event: event.at_s)
@@ -113,7 +117,11 @@ class World:
         dut, on_bench = self.assembly.dut, slice(0, len(self._dut_node))
         if dut >= 0 and np.all(np.isfinite(self.bench_terminal_v)):
             self.terminal_v[dut, on_bench] = np.broadcast_to(self.bench_terminal_v, PHASES)[on_bench]
+        for i, charger in self.dc.items():
+            charger.before(dt_s, self.terminal_v[i])
         amps = self.fleet.step(t_s, dt_s, self.terminal_v)
+        for charger in self.dc.values():
+            charger.after(dt_s)
         np.maximum.reduce(amps, axis=1, out=self.drawn_a)
         self._ev_a[self._node] = amps[self._charger, self._terminal]
         if dut >= 0 and np.all(np.isfinite(self.bench_feeder_a)):
@@ -127,6 +135,13 @@ class World:
         load_pu = float(self.head_a.max()) / self.assembly.rig.feeder.transformer_a
         self.temperature_c = self.transformer.step(load_pu, self.assembly.rig.feeder.ambient_c, dt_s)
         self._events_until(t_s)
+
+    def view(self, i: int) -> EvseView:
+        """Return what the registers of charger i are made of."""
+        view = self.fleet.view(i)
+        if i in self.dc:
+            view.dc = self.dc[i].output
+        return view
 
     def node_values(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return volts (M, 3), amps (M, 3) and watts (M,) at the nodes of the plan; phases without connection NaN.
@@ -155,16 +170,22 @@ class World:
         while self._sessions and self._sessions[0].at_s <= t_s:
             session = self._sessions.pop(0)
             self.wanted_wh[session.charger] += session.need_wh
+            self._plug_dc(session)
 
     def _sessions_until(self, t_s: float) -> None:
         """Plug cars in and out whose time has come."""
         while self._sessions and self._sessions[0].at_s <= t_s:
             session = self._sessions.pop(0)
+            self._plug_dc(session)
             if session.need_wh > 0:
                 self.fleet.plug_in(session.charger, t_s, session.soc, session.need_wh)
                 self.wanted_wh[session.charger] += session.need_wh
             else:
                 self.fleet.unplug(session.charger, t_s)
+
+    def _plug_dc(self, session: SessionEvent) -> None:
+        if session.charger in self.dc:
+            self.dc[session.charger].plug(session.soc if session.need_wh > 0 else None)
 
     def _events_until(self, t_s: float) -> None:
         """Let the scenario's events happen whose time has come, and end those that are over."""
@@ -177,6 +198,8 @@ class World:
                 self._order(t_s, event.node, event.limit_w, event.for_s)
             elif event.kind == "cut_link":
                 self._cut(t_s, event.chargers, event.for_s)
+            elif event.kind == "silence":
+                self._silence(t_s, event.for_s)
             else:
                 self._freeze(t_s, event.node, event.quantity, event.for_s)
 
@@ -193,6 +216,16 @@ class World:
         self.frozen.add((name, quantity))
         self._ends.append((t_s + for_s, lambda: self.frozen.discard((name, quantity))))
         self.log.append({"t_s": t_s, "event": "freeze", "node": name, "quantity": quantity, "for_s": for_s})
+
+    def _silence(self, t_s: float, for_s: float) -> None:
+        """Stop the DSO's heartbeat."""
+        self.beats = False
+
+        def resume() -> None:
+            self.beats = True
+
+        self._ends.append((t_s + for_s, resume))
+        self.log.append({"t_s": t_s, "event": "silence", "for_s": for_s, "measured_w": self.head_w})
 
     def _cut(self, t_s: float, names: list[str], for_s: float) -> None:
         """Cut the link of the first of the named chargers that still charges, or of the first of all."""

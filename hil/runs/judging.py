@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from hil.rig.assembler import Assembly
-from hil.runs.promises import CutRule, DeadlineBudget, OrderRule, StaleRule, VerdictPlan, WindowRule
+from hil.runs.promises import CutRule, DeadlineBudget, OrderRule, SilenceRule, StaleRule, VerdictPlan, WindowRule
 from instruments.catalog import charger_of
 
 DAY_S = 86400.0
@@ -21,10 +21,12 @@ def verdict_plan(assembly: Assembly, log: list[dict[str, Any]], for_s: float) ->
     plan = assembly.plan()
     site_obey_s = np.array([charger.obey_s for charger in assembly.site.chargers]) + REACT_S
     bounds = rig.verdict
-    order = cut = stale = None
+    order = cut = stale = silence = None
     for entry in log:
         if entry["event"] == "order" and order is None:
-            order = OrderRule(entry["t_s"], entry["limit_w"], entry["t_s"] + entry["for_s"])
+            until_s = min([entry["t_s"] + entry["for_s"], *(e["t_s"] for e in log if e["event"] == "silence")])
+            pause = len(rig.charger) > 1  # a single charger is to fall, not to stop
+            order = OrderRule(entry["t_s"], entry["limit_w"], until_s, needs_pause=pause)
         elif entry["event"] == "cut_link" and cut is None:
             i = assembly.charger_names.index(entry["charger"])
             timing = charger_of(assembly.models[i]).timing
@@ -34,6 +36,9 @@ def verdict_plan(assembly: Assembly, log: list[dict[str, Any]], for_s: float) ->
         elif entry["event"] == "freeze" and stale is None:
             known_s = entry["t_s"] + rig.substation.max_age_s  # before that it is late, not stale
             stale = StaleRule(known_s, min(entry["t_s"] + entry["for_s"], for_s))
+        elif entry["event"] == "silence" and silence is None and rig.substation.failsafe_w is not None:
+            wait_s = rig.substation.heartbeat_timeout_s
+            silence = SilenceRule(entry["t_s"], wait_s, rig.substation.failsafe_w, entry["t_s"] + entry["for_s"])
     return VerdictPlan(
         obey_s=site_obey_s,
         voltage_min_pu=bounds.voltage_min_pu,
@@ -41,6 +46,7 @@ def verdict_plan(assembly: Assembly, log: list[dict[str, Any]], for_s: float) ->
         order=order,
         cut=cut,
         stale=stale,
+        silence=silence,
         deadlines=DeadlineBudget(bounds.missed_max_share, bounds.wake_p99_max_share),
         tolerance_a=bounds.tolerance_a,
         tolerance_w=bounds.tolerance_w,

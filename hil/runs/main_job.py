@@ -159,7 +159,7 @@ def rig_info(assembly: Assembly, plan: VerdictPlan, marks: list[Mark]) -> RigInf
             "plant period (s)": rig.rig.plant_period_s,
         },
         "marks": marks,
-        "voltage_min_v": rig.verdict.voltage_min_pu * 230.0,
+        "voltage_min_v": float("nan") if rig.verdict.voltage_min_pu is None else rig.verdict.voltage_min_pu * 230.0,
         "head_limit_a": rig.feeder.head_a,
         "obey_s": [float(s) for s in plan.obey_s],
         "tolerance_a": rig.verdict.tolerance_a,

@@ -76,6 +76,19 @@ class StaleRule:
 
 
 @dataclass(frozen=True, slots=True)
+class SilenceRule:
+    """Promise that the feeder head falls to its fail-safe watts when the DSO's heartbeat stops.
+
+    `timeout_s` is how long the controller waits for a beat; the obey time comes on top.
+    """
+
+    at_s: float
+    timeout_s: float
+    limit_w: float
+    until_s: float = np.inf
+
+
+@dataclass(frozen=True, slots=True)
 class DeadlineBudget:
     """Bound the scan: share of periods missed, and wake-up lateness at p99 as a share of the period."""
 
@@ -99,6 +112,7 @@ class VerdictPlan:
     order: OrderRule | None = None
     cut: CutRule | None = None
     stale: StaleRule | None = None
+    silence: SilenceRule | None = None
     deadlines: DeadlineBudget | None = None
     tolerance_a: float = 0.5
     tolerance_w: float = 500.0
@@ -123,4 +137,6 @@ def marks_of(plan: VerdictPlan, names: Sequence[str]) -> list[Mark]:
         marks.append(Mark(plan.cut.at_s, f"link of {names[plan.cut.charger]} cut"))
     if plan.stale:
         marks.append(Mark(plan.stale.at_s, "substation value stale"))
+    if plan.silence:
+        marks.append(Mark(plan.silence.at_s, "DSO heartbeat stops"))
     return marks

@@ -17,6 +17,7 @@ from hil.runs.promises import (
     CutRule,
     DeadlineBudget,
     OrderRule,
+    SilenceRule,
     StaleRule,
     Verdict,
     VerdictPlan,
@@ -27,6 +28,7 @@ from hil.runs.trace import CONTROLLED, Trace
 Rule = Callable[[VerdictPlan, Trace, Trace], Verdict]
 EPS_S = 1e-6  # sample times are sums of a step
 DRAWS_A = 1.0  # above it a car charges; below it is paused or gone
+BEAT_GAP_S = 1.0  # the heartbeat comes once a second: the last one may be as old as this when it stops
 SLACK_S = 0.5  # a run may end this much before the last moment that a rule names
 
 
@@ -38,6 +40,7 @@ def of(plan: VerdictPlan) -> list[Rule]:
         (plan.order, (order_obeyed, cap_kept)),
         (plan.cut, (failsafe_seen,)),
         (plan.stale, (nothing_rose_on_stale,)),
+        (plan.silence, (heartbeat_failsafe,)),
     ]
     return [rule for asked, group in wanted if asked is not None for rule in group]
 
@@ -251,6 +254,34 @@ def nothing_rose_on_stale(plan: VerdictPlan, trace: Trace, reference: Trace) -> 
         state, text = NOT_EXERCISED, f"{text}; the controller never distrusted a node in that time"
     detail = {"charger": label, "at_s": at_s, "tolerance": plan.tolerance_a}
     return Verdict(name, state, value, 0.0, "A", text + _unknown(known), detail)
+
+
+def heartbeat_failsafe(plan: VerdictPlan, trace: Trace, _: Trace) -> Verdict:
+    """Judge how long the feeder head took to fall to its fail-safe watts, for good, once the DSO's heartbeat stopped."""
+    rule = plan.silence
+    assert isinstance(rule, SilenceRule)
+    name, limit_s = "heartbeat_failsafe", rule.timeout_s + BEAT_GAP_S + float(plan.obey_s.max(initial=0.0))
+    at, end = _first(trace, rule.at_s), _first(trace, rule.until_s)
+    if at == 0 or _first(trace, rule.at_s + limit_s) >= len(trace.t_s):
+        return _too_short(name, limit_s, "s", trace, rule.at_s + limit_s)
+    watts, cap_w = trace.head_w[at:end], rule.limit_w + plan.tolerance_w
+    if not np.isfinite(watts).all():
+        return Verdict(name, INCONCLUSIVE, np.nan, limit_s, "s", "watts of the feeder head are unknown")
+    over = np.flatnonzero(watts > cap_w)
+    down = at + (int(over[-1]) + 1 if len(over) else 0)
+    taken_s = float(trace.t_s[down] - rule.at_s) if down < min(end, len(trace.t_s)) else np.inf
+    before_w, after_w = float(trace.head_w[at - 1]), float(watts[-1])
+    text = (
+        f"{before_w / 1e3:.1f} kW when it stopped, {after_w / 1e3:.1f} kW at the end; fail-safe "
+        f"{rule.limit_w / 1e3:g} kW after {rule.timeout_s:g} s of silence"
+    )
+    state = PASSED if taken_s <= limit_s + EPS_S else FAILED
+    if before_w <= cap_w:
+        state, text = NOT_EXERCISED, f"{text}; the load was not above the fail-safe when it stopped"
+    elif taken_s < rule.timeout_s - BEAT_GAP_S:
+        state, text = NOT_EXERCISED, f"{text}; it was down before the time-out"
+    detail = {"before_w": before_w, "after_w": after_w, "tolerance": plan.tolerance_w}
+    return Verdict(name, state, taken_s, limit_s, "s", text, detail)
 
 
 def scan_figures(timing: Mapping[str, Any]) -> Mapping[str, Any]:
