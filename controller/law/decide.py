@@ -18,10 +18,12 @@ from controller.law import (
     quantise,
     ramp,
     reason,
+    reserve,
     share,
     start,
     tree,
     trust,
+    uncontrolled,
     voltage,
     wish,
 )
@@ -33,7 +35,7 @@ LAW = (
     trust.chargers,
     trust.nodes,
     start.adopt,
-    headroom.reserve,
+    reserve.reserve,
     export.reserve,
     # 2-5 what each charger, and each node, may have at most
     wish.ask,
@@ -47,7 +49,7 @@ LAW = (
     contract.orders,
     contract.windows,
     # 6-9 how the room is shared
-    headroom.uncontrolled,
+    uncontrolled.estimate,
     headroom.capacity,
     admit.candidates,
     admit.rotate,

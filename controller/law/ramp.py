@@ -2,7 +2,7 @@
 
 A paused charger waits the random delay drawn at its pause, starts at its floor and then rises by `ramp_up_a_per_s`.
 A raise smaller than `raise_band_a` is skipped, so that noise moves nothing. At last every raise is paid: the sum over
-each node of max(allowed, reserved) must stay within its headroom (break before make, see `headroom.reserve`).
+each node of max(allowed, reserved) must stay within its headroom (break before make, see `reserve.reserve`).
 """
 
 import math
@@ -85,15 +85,20 @@ def short_of(i: int, extra: float, m: int, parent: Array, uses: Array, volts_v: 
     return -1
 
 
+@kernel
+def unproven(m: int, parent: Array, node_ready: Array) -> int:
+    """Return the first node from `m` upwards whose load is not proven since the start; -1 where all are."""
+    while m >= 0 and node_ready[m] == 1:
+        m = parent[m]
+    return m
+
+
 @Stage
 def pay(
-    now_ns: Array,
     parent: Array,
     charger_node: Array,
     step_a: Array,
     weight: Array,
-    obey_s: Array,
-    start_ns: Array,
     volts_v: Array,
     floor_q_a: Array,
     last_a: Array,
@@ -125,6 +130,7 @@ def pay(
     uses: Array,
     phase_count: Array,
     free: Array,
+    node_ready: Array,
     why: Array,
     why_a: Array,
     why_node: Array,
@@ -132,7 +138,8 @@ def pay(
 ) -> None:
     """Grant raises from what no charger holds; who starts needs its whole floor at once.
 
-    After a start of the controller nothing is raised for the obey time: what the one before it sent last is unknown.
+    After a start of the controller nothing is raised before the obey time has passed and the load of every node above
+    is proven (`uncontrolled`): what the one before it sent last is unknown.
     """
     count = 0
     for i in range(target_a.shape[0]):
@@ -142,9 +149,10 @@ def pay(
         held = reserved_a[i]
         start = max(floor_q_a[i] - held, 0.0) if last_a[i] == 0.0 else 0.0
         m = charger_node[i]
-        quiet = (now_ns[0] - start_ns[0]) * 1e-9 < obey_s[i]
-        short = -1 if quiet else short_of(i, start, m, parent, uses, volts_v, free)
-        if quiet or short >= 0:
+        short = unproven(m, parent, node_ready)
+        if short < 0:
+            short = short_of(i, start, m, parent, uses, volts_v, free)
+        if short >= 0:
             target_a[i] = last_a[i]
             why[i] = RESERVED
             why_a[i] = last_a[i]

@@ -2,7 +2,10 @@
 
 Trees of up to four nodes, one- and three-phase chargers, cars that rise in 0.2 s and fall late within their obey time,
 readings and meters as late as they are declared to be at the most. Households stand still; cars come, go and take less.
+The controller restarts, links are lost and meters fall silent.
 """
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,6 +72,27 @@ def overshoot_a(case: Case, record: Record) -> float:
 def test_no_drawn_ampere_is_over_a_limit(block: int) -> None:
     for seed in range(block * WORLDS // 3, (block + 1) * WORLDS // 3):
         case = random_case(seed)
+        assert overshoot_a(case, play(case)) <= NOISE_A, case.name
+
+
+def disturbed(case: Case, seed: int) -> Case:
+    """Return the case with a restart of the controller, a link that is lost and a meter that falls silent in it."""
+    rng = np.random.default_rng([seed, 1])
+    charger, node = f"c{rng.integers(len(case.cars))}", f"n{rng.integers(len(case.site.nodes))}"
+    begin_s, lasts_s = rng.uniform(5.0, 50.0, 3).round(1), rng.uniform(1.0, 40.0, 2).round(1)
+    more = [
+        {"t_s": begin_s[0], "restart": True},
+        {"t_s": begin_s[1], "cut": [charger]},
+        {"t_s": begin_s[1] + lasts_s[0], "mend": [charger]},
+        {"t_s": begin_s[2], "freeze": [node]},
+        {"t_s": begin_s[2] + lasts_s[1], "thaw": [node]},
+    ]
+    return replace(case, events=tuple(sorted([*case.events, *more], key=lambda event: event["t_s"])))
+
+
+def test_nor_with_restarts_lost_links_and_silent_meters() -> None:
+    for seed in range(WORLDS, WORLDS + 24):
+        case = disturbed(random_case(seed), seed)
         assert overshoot_a(case, play(case)) <= NOISE_A, case.name
 
 

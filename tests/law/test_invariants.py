@@ -260,3 +260,35 @@ def test_restart_lifts_nothing_over_the_cap(seed: int) -> None:
         allowed = world.step()
         assert (allowed <= before + 1e-9).all()
         assert world.drawn.sum() + 10.0 <= 80.0
+
+
+def test_meter_that_comes_back_is_believed_before_anybody_rises() -> None:
+    """Nine hundred seconds of silence: the household of before says nothing about the one of now."""
+    world = World(site([node(limit_a=40.0, tau_s=10.0)], [charger(0)]), 10.0, other=5.0)
+    world.run(30)
+    world.node_fresh[:] = False
+    world.run(900)
+    world.other[:] = 30.0
+    world.node_fresh[:] = True
+    for _ in range(300):
+        world.step()
+        assert world.node_sum(world.drawn)[0, 0] + 30.0 <= 40.0 + 1e-6
+
+
+def test_charger_first_heard_while_its_car_still_falls_leaves_its_amps_to_nobody() -> None:
+    """It says 8 A; its car is on its way down from 30 A and is read late: what it leaves is no room yet."""
+    chargers = [charger(0, name="a", max_age_s=4.0), charger(0, name="b", max_age_s=4.0)]
+    world = World(site([node(limit_a=50.0)], chargers), np.array([10.0, 30.0]), other=8.0)
+    world.link[1] = False
+    world.run(40)
+    world.link[1] = True
+    world.limit[1] = 8.0
+    for k in range(400):
+        world.drawn[1] = max(30.0 - 0.15 * k, 8.0)
+        old = world.inp.charger_a[1].copy(), world.inp.charger_w[1].copy(), world.inp.charger_change_ns[1].copy()
+        world.sense()
+        if k % 40:
+            world.inp.charger_a[1], world.inp.charger_w[1], world.inp.charger_change_ns[1] = old
+        world.step(sense=False, follow=False)
+        world.drawn[0] = world.out.allowed_a[0]
+        assert world.node_sum(world.drawn)[0, 0] + 8.0 <= 50.0 + 1e-6, k

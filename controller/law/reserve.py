@@ -1,0 +1,125 @@
+"""Break before make: what each charger may still draw, whatever it was just told.
+
+A charger reserves max(allowed now, any limit within its obey time, drawn); with its link lost also its fail-safe, until
+it must have fallen to that. `ramp.pay` grants raises from unreserved amps only. The same history tells by how much a
+reading may be off the present amps: the swing of the limits until readings must show them.
+"""
+
+from controller.law.image import BUCKETS
+from controller.law.kernel import Array, Stage, kernel
+from controller.law.names import Trust
+
+DESIGN = int(Trust.DESIGN)
+
+
+@Stage
+def reserve(
+    now_ns: Array,
+    failsafe_a: Array,
+    failsafe_s: Array,
+    obey_s: Array,
+    max_age_s: Array,
+    uses: Array,
+    seen_a: Array,
+    linked: Array,
+    contact_ns: Array,
+    lost_a: Array,
+    last_a: Array,
+    hist_hi_a: Array,
+    hist_lo_a: Array,
+    hist_now_hi_a: Array,
+    hist_now_lo_a: Array,
+    hist_slot: Array,
+    hist_end_ns: Array,
+    last_ns: Array,
+    obey_hi_a: Array,
+    span_hi_a: Array,
+    span_lo_a: Array,
+    swing_a: Array,
+    fell_ns: Array,
+    drop_a: Array,
+    charger_trust: Array,
+    reserved_a: Array,
+) -> None:
+    """Keep the history of limits in buckets of time, and reserve what each charger may still draw.
+
+    The buckets cover the obey time and the age of a reading; one bucket more is looked at than would be needed, so
+    that a limit is never forgotten early. Chargers begin their buckets one after the other, so that no scan has to
+    look at all of them.
+    """
+    now = now_ns[0]
+    forward = now >= last_ns[0]
+    buckets = hist_hi_a.shape[1]
+    longer = buckets / (buckets - 1)
+    for i in range(last_a.shape[0]):
+        hist_now_hi_a[i] = max(hist_now_hi_a[i], last_a[i])
+        hist_now_lo_a[i] = min(hist_now_lo_a[i], last_a[i])
+        if forward and now < hist_end_ns[i] and hist_slot[i] >= 0:  # only the last scan's limit is new
+            span_hi_a[i] = max(span_hi_a[i], last_a[i])
+            span_lo_a[i] = min(span_lo_a[i], last_a[i])
+            obey_hi_a[i] = max(obey_hi_a[i], last_a[i])
+        else:
+            begin_bucket(i, now, last_a[i], obey_s[i], max_age_s[i], hist_hi_a, hist_lo_a, hist_now_hi_a,
+                         hist_now_lo_a, hist_slot, hist_end_ns, obey_hi_a, span_hi_a, span_lo_a)  # fmt: skip
+        swing_a[i] = span_hi_a[i] - span_lo_a[i]
+        fell = fell_ns[i] > 0 and (now - fell_ns[i]) * 1e-9 <= longer * max(obey_s[i] + max_age_s[i], 0.001)
+        drop_a[i] = swing_a[i] if fell else 0.0  # a limit that only rose leaves no doubt below
+        held = obey_hi_a[i]
+        if charger_trust[i] != DESIGN:
+            for p in range(3):
+                if uses[i, p] == 1:
+                    held = max(held, seen_a[i, p])
+        if linked[i] == 1:
+            lost_a[i] = held
+        elif (now_ns[0] - contact_ns[i]) * 1e-9 <= failsafe_s[i] + obey_s[i]:
+            held = max(lost_a[i], failsafe_a[i])
+        else:
+            held = failsafe_a[i]
+        reserved_a[i] = held
+
+
+@kernel
+def begin_bucket(
+    i: int,
+    now: int,
+    last: float,
+    obey_s: float,
+    max_age_s: float,
+    hist_hi_a: Array,
+    hist_lo_a: Array,
+    hist_now_hi_a: Array,
+    hist_now_lo_a: Array,
+    hist_slot: Array,
+    hist_end_ns: Array,
+    obey_hi_a: Array,
+    span_hi_a: Array,
+    span_lo_a: Array,
+) -> None:
+    """Put the present bucket of a charger away, begin the one of `now`, and look at all of them."""
+    width_ns = int(max(obey_s + max_age_s, 0.001) * 1e9 / (BUCKETS - 1)) + 1
+    shift_ns = (i % BUCKETS) * (width_ns // BUCKETS)
+    slot = (now + shift_ns) // width_ns
+    passed = slot - hist_slot[i]
+    if hist_slot[i] < 0 or passed < 0 or passed >= BUCKETS:
+        back = hist_slot[i] >= 0 and passed < 0  # a clock that went back must not make us forget
+        for b in range(BUCKETS):
+            hist_hi_a[i, b] = max(span_hi_a[i], last) if back else last
+            hist_lo_a[i, b] = min(span_lo_a[i], last) if back else last
+    else:
+        b = hist_slot[i] % BUCKETS
+        hist_hi_a[i, b], hist_lo_a[i, b] = hist_now_hi_a[i], hist_now_lo_a[i]
+        for k in range(1, passed + 1):
+            b = (hist_slot[i] + k) % BUCKETS
+            hist_hi_a[i, b], hist_lo_a[i, b] = last, last
+    near = int(obey_s * 1e9 / width_ns) + 2
+    hist_slot[i] = slot
+    hist_end_ns[i] = (slot + 1) * width_ns - shift_ns
+    span_hi_a[i], span_lo_a[i] = last, last
+    for k in range(BUCKETS):
+        b = (slot - k) % BUCKETS
+        span_hi_a[i] = max(span_hi_a[i], hist_hi_a[i, b])
+        span_lo_a[i] = min(span_lo_a[i], hist_lo_a[i, b])
+        if k < near:
+            obey_hi_a[i] = span_hi_a[i]
+    b = slot % BUCKETS
+    hist_now_hi_a[i], hist_now_lo_a[i] = hist_hi_a[i, b], hist_lo_a[i, b]

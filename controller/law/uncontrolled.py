@@ -1,0 +1,224 @@
+"""Step 6, headroom, first half: the uncontrolled load of every node, from what its meter and the chargers below say.
+
+The load is the node's amps minus what the believed chargers below draw. While a charger's limit moves, its reading may
+be off by the swing of its limit, so the load is only known to lie in an interval: the estimate rests while it is
+inside, else moves towards the nearer edge through the node's filter. Hence a car on its way up or down is not taken for
+a household. A limit that only rose leaves no doubt about the least. A reading is late by no more than its `max_age`:
+what lies over the estimate for longer is load, whatever the chargers do; and the estimate falls only to what the load
+stayed under for longer, since node and chargers are not read at the same time: a car that leaves is seen by the node
+first, and is no household that did.
+
+A charger that cannot be heard draws anything from 0 to what it reserves; so does one whose reading is held. Its
+reservation is no load too: it would be counted twice. One whose reading is not known any more explains nothing.
+
+After a start the first estimate is not proven: cars may be on their way to limits that nobody remembers. A node is
+ready once readings that were taken an obey time later have come from everybody below; the estimate then covers what
+they leave. Until then nobody below is raised (`ramp.pay`). A meter that comes back is met the same way, without the
+wait: what was estimated before it fell silent says nothing about now.
+"""
+
+import math
+
+from controller.law.kernel import Array, Stage, kernel
+from controller.law.names import Trust
+
+BELIEVED, HELD, DESIGN = int(Trust.BELIEVED), int(Trust.HELD), int(Trust.DESIGN)
+WATTS = 3
+HIGH_PU = 1.1  # volts that are not known count high: no more watts than amps at these volts
+SETTLED = 0.01  # A or W: the estimate has come up to what was proven
+
+
+@Stage
+def estimate(
+    now_ns: Array,
+    node_a: Array,
+    node_v: Array,
+    node_w: Array,
+    u_nom_v: Array,
+    parent: Array,
+    node_metered: Array,
+    node_design_a: Array,
+    node_growth_a_per_s: Array,
+    node_tau_s: Array,
+    node_max_age_s: Array,
+    charger_node: Array,
+    max_age_s: Array,
+    node_obey_s: Array,
+    start_ns: Array,
+    dt_s: Array,
+    uses: Array,
+    seen_a: Array,
+    seen_w: Array,
+    seen_ns: Array,
+    volts_v: Array,
+    linked: Array,
+    swing_a: Array,
+    drop_a: Array,
+    obey_hi_a: Array,
+    back_swing_a: Array,
+    node_v_ok: Array,
+    node_a_seen_ns: Array,
+    node_first_ns: Array,
+    node_heard: Array,
+    node_ready: Array,
+    node_other: Array,
+    node_over_ns: Array,
+    node_over: Array,
+    node_under_ns: Array,
+    node_under: Array,
+    load: Array,
+    load_hi: Array,
+    slope: Array,
+    free: Array,
+    room: Array,
+    charger_trust: Array,
+    reserved_a: Array,
+    node_trust: Array,
+    node_other_a: Array,
+) -> None:
+    """Estimate each node's uncontrolled load: measured, held with growth, or the declared design load.
+
+    `load`, `load_hi`, `free`, `room` and `slope` are scratch here, see `explained`.
+    """
+    nodes = parent.shape[0]
+    explained(now_ns, charger_node, parent, max_age_s, uses, seen_a, seen_w, seen_ns, volts_v, linked, swing_a, drop_a,
+              obey_hi_a, back_swing_a, charger_trust, reserved_a, load, load_hi, free, room, slope)  # fmt: skip
+    high_v = HIGH_PU * u_nom_v[0]
+    for m in range(nodes):
+        weight = dt_s[0] / (node_tau_s[m] + dt_s[0]) if dt_s[0] > 0.0 else 0.0
+        late_s = (now_ns[0] - node_a_seen_ns[m]) * 1e-9 - node_max_age_s[m]
+        grown_a = node_growth_a_per_s[m] * max(late_s, 0.0)
+        lag_ns = int(slope[m, 0] * 1e9)
+        late_ns = int(max(slope[m, 1], node_max_age_s[m]) * 1e9)
+        believed = node_trust[m] == BELIEVED
+        at_once = believed and node_heard[m] == 0  # an estimate from before the silence says nothing about now
+        if believed and node_first_ns[m] == 0:
+            node_first_ns[m] = now_ns[0]
+        if node_ready[m] == 0:
+            since_ns = node_first_ns[m] if node_metered[m] == 1 else start_ns[0]
+            oldest_ns = now_ns[0]
+            if node_metered[m] == 1:
+                oldest_ns = min(node_a_seen_ns[m], now_ns[0] - int(slope[m, 2] * 1e9))
+            if since_ns > 0 and (oldest_ns - since_ns) * 1e-9 >= node_obey_s[m]:
+                node_ready[m] = 1
+                at_once = believed
+        node_heard[m] = 1 if believed else 0
+        watts, apparent, design_w = 0.0, 0.0, 0.0
+        for p in range(3):
+            design_w += node_design_a[m, p] * high_v
+            if math.isfinite(node_a[m, p]):
+                volt = node_v[m, p] if node_v_ok[m] == 1 and 0.0 < node_v[m, p] < high_v else high_v
+                watts += node_a[m, p] * volt
+                apparent += abs(node_a[m, p]) * high_v
+        for c in range(4):
+            held = node_other[m, c]
+            if node_trust[m] != BELIEVED:
+                node_under_ns[m, c] = 0
+            if node_metered[m] == 0 or node_trust[m] == DESIGN:
+                other = node_design_a[m, c] if c < WATTS else design_w
+            elif node_trust[m] == HELD:
+                other = held + (grown_a if c < WATTS else 3.0 * grown_a * high_v)
+            else:
+                if c < WATTS:
+                    seen = node_a[m, c] if math.isfinite(node_a[m, c]) else 0.0
+                else:
+                    seen = node_w[m] if -apparent <= node_w[m] <= apparent else max(watts, 0.0)  # false on NaN
+                raw = seen - free[m, c] - room[m, c]
+                if math.isnan(held):
+                    held = seen - free[m, c]
+                if raw <= held:
+                    node_over_ns[m, c] = 0
+                elif node_over_ns[m, c] == 0 or held >= node_over[m, c] - SETTLED:
+                    node_over_ns[m, c] = now_ns[0]
+                    node_over[m, c] = raw
+                node_over[m, c] = min(node_over[m, c], raw)
+                edge = min(max(held, seen - load_hi[m, c]), seen - load[m, c])
+                if node_over_ns[m, c] > 0 and now_ns[0] - node_over_ns[m, c] >= lag_ns:
+                    edge = max(edge, node_over[m, c])
+                if at_once:
+                    edge = max(edge, raw)
+                if edge >= held:
+                    node_under_ns[m, c] = 0
+                else:
+                    if node_under_ns[m, c] == 0 or held <= node_under[m, c] + SETTLED:
+                        node_under_ns[m, c] = now_ns[0]
+                        node_under[m, c] = edge
+                    node_under[m, c] = max(node_under[m, c], edge)
+                    edge = node_under[m, c] if now_ns[0] - node_under_ns[m, c] >= late_ns else held
+                held += (1.0 if at_once and edge > held else weight) * (edge - held)
+                node_other[m, c] = held
+                other = held
+            load[m, c] = other
+            if c < WATTS:
+                node_other_a[m, c] = other
+
+
+@kernel
+def explained(
+    now_ns: Array,
+    charger_node: Array,
+    parent: Array,
+    max_age_s: Array,
+    uses: Array,
+    seen_a: Array,
+    seen_w: Array,
+    seen_ns: Array,
+    volts_v: Array,
+    linked: Array,
+    swing_a: Array,
+    drop_a: Array,
+    obey_hi_a: Array,
+    back_swing_a: Array,
+    charger_trust: Array,
+    reserved_a: Array,
+    least: Array,
+    most: Array,
+    said: Array,
+    unheard: Array,
+    lag_s: Array,
+) -> None:
+    """Sum below every node (M, 4) what believed chargers say they draw, the least and most that they and those that
+    cannot be heard can draw, and the most of the latter alone. `lag_s`: how late the readings of those whose limits
+    move (column 0), and of all of them (column 1), can be, and how old the oldest one is (column 2), s."""
+    for m in range(parent.shape[0]):
+        for c in range(4):
+            least[m, c], most[m, c], said[m, c], unheard[m, c], lag_s[m, c] = 0.0, 0.0, 0.0, 0.0, 0.0
+    for i in range(charger_node.shape[0]):
+        m = charger_node[i]
+        if charger_trust[i] != BELIEVED:
+            most_a = reserved_a[i] if linked[i] == 0 or charger_trust[i] == HELD else 0.0
+            if most_a == 0.0 and back_swing_a[i] == 0.0:
+                continue
+            for c in range(4):
+                if c < WATTS and uses[i, c] == 0:
+                    continue
+                each = volts_v[i] if c == WATTS else 1.0
+                # its export must not pass for somebody's generation, which would be headroom
+                given = min(seen_w[i] if c == WATTS else seen_a[i, c], 0.0)
+                said[m, c] += given
+                least[m, c] += min(given, -back_swing_a[i] * each)
+                most[m, c] += most_a * each
+                unheard[m, c] += most_a * each
+            continue
+        lag_s[m, 1] = max(lag_s[m, 1], max_age_s[i])
+        lag_s[m, 2] = max(lag_s[m, 2], (now_ns[0] - seen_ns[i]) * 1e-9)
+        if swing_a[i] > 0.0:
+            lag_s[m, 0] = max(lag_s[m, 0], max_age_s[i])
+        for c in range(4):
+            if c < WATTS and uses[i, c] == 0:
+                continue
+            each = volts_v[i] if c == WATTS else 1.0
+            drawn = seen_w[i] if c == WATTS else seen_a[i, c]
+            said[m, c] += drawn
+            least[m, c] += max(drawn - drop_a[i] * each, min(drawn, -back_swing_a[i] * each))
+            most[m, c] += max(drawn, min(drawn + swing_a[i] * each, obey_hi_a[i] * each))
+    for m in range(parent.shape[0] - 1, 0, -1):
+        up = parent[m]
+        if up >= 0:
+            for c in range(3):
+                lag_s[up, c] = max(lag_s[up, c], lag_s[m, c])
+            for c in range(4):
+                least[up, c] += least[m, c]
+                most[up, c] += most[m, c]
+                said[up, c] += said[m, c]
+                unheard[up, c] += unheard[m, c]
