@@ -125,7 +125,7 @@ class Step(Strict):
 
     send: str
     ask: str = Field(default="", description="query whose answer proves it; empty: nothing to read back")
-    expect: str = Field(default="", description="regular expression of that answer")
+    expect: str = Field(default="", description="regular expression of that answer; =5 the number 5 in any form")
     settle_s: float = Field(default=0.0, ge=0, description="wait before the read-back")
 
     @model_validator(mode="after")
@@ -148,6 +148,8 @@ class SafeOff(Block):
         for step in self.steps:
             if re.search(r"\*RST|PROT\w*:CLE", step.send, re.IGNORECASE):
                 raise ValueError(f"{step.send!r} is no way to a safe state: it may leave or turn an output on")
+            if step.expect.startswith("="):
+                raise ValueError(f"expect {step.expect!r}: the guard compares by regular expression only")
             if "{" in step.send + step.ask:
                 raise ValueError(f"{step.send!r} holds a placeholder; the guard sends it as it stands")
         return self

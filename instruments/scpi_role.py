@@ -14,9 +14,11 @@ from instruments.scpi_port import ScpiPort, is_error
 from instruments.scpi_units import ours, to_ours, to_theirs
 
 READ_BACK = 1e-3  # of the value, where the resolution is not known
-ON = "1|ON"
-IS_ON = ("1", "ON")
+ON = r"\+?1|ON"
+IS_ON, IS_OFF = ("1", "+1", "ON"), ("0", "OFF")
+OFF_BY_HAND = "switch it off by hand now"
 WATCHDOG_S = 5.0
+SETTINGS = {"current_limit_a": "set_a", "power_limit_w": "set_w", "sink_limit_a": "sink_a", "sink_limit_w": "sink_w"}
 
 
 def scpi_of(model: Model, role: str) -> ScpiPart:
@@ -99,7 +101,7 @@ class ScpiRole:
             if step.settle_s:
                 self._pause(step.settle_s)
             value = self._answer_and_errors(send, ask)
-            if ask and re.fullmatch(step.expect, value) is None:
+            if ask and not self._as_expected(step.expect, value):
                 raise self.fault(FaultKind.READBACK, send, f"{ask} answers {value!r}, expected {step.expect}")
 
     def safe_off(self) -> None:
@@ -122,6 +124,10 @@ class ScpiRole:
                     faults.pop()
                 except PortFault as again:
                     faults.append(again)
+        if self.channel > 1:  # the messages name every channel, their read-back only the first
+            ask = self._addressed(self.part.quantity("output").ask)
+            if (value := self.port.query(ask)).lstrip("+") not in IS_OFF:
+                faults.append(self.fault(FaultKind.READBACK, ask, f"{value!r}, expected off", OFF_BY_HAND))
         if faults:
             raise faults[0]
 
@@ -133,14 +139,17 @@ class ScpiRole:
             value = self.port.query(step.ask)
             if re.fullmatch(step.expect, value) is None:
                 detail = f"{step.ask} answers {value!r}, expected {step.expect}"
-                raise self.fault(FaultKind.READBACK, step.send, detail, "switch it off by hand now")
+                raise self.fault(FaultKind.READBACK, step.send, detail, OFF_BY_HAND)
 
     def prepare_role(self, limits: dict[str, float]) -> None:
         """Take remote control, make the device safe, set its mode, then its own limits, each read back.
 
         `limits` are our hard limits by the catalog's protection quantities, in our units; +inf stands for the
-        largest that the device takes. Nothing is energised in here.
+        largest that the device takes. A family without such protections programs its set values with them, which
+        regulate instead of tripping. Nothing is energised in here.
         """
+        for limit, setting in SETTINGS.items():
+            limits.setdefault(setting, limits.get(limit, math.inf))
         self.take_remote()
         self.safe_off()
         self.port.drain_errors()
@@ -196,9 +205,10 @@ class ScpiRole:
         Only on the operator's request. Return the entries of the error queue.
         """
         self.safe_off()
-        if not self.part.clear.send:
+        if self.part.clear.send:
+            self.port.send(self._addressed(self.part.clear.send))
+        elif not self.part.parser.error_acknowledges:  # there, reading the error queue is what clears
             raise self.fault(FaultKind.INTERLOCK, "clear", "this family is cleared at its front panel only")
-        self.port.send(self._addressed(self.part.clear.send))
         self.safe_off()
         return self.port.drain_errors()
 
@@ -272,6 +282,12 @@ class ScpiRole:
         return to_ours(self.number(name, answers[name]), self._plan.cycle.units.get(name, ""))
 
     # ------------------------------------------------------------------ helpers
+    def _as_expected(self, expect: str, value: str) -> bool:
+        """Tell whether an answer fits the expression, or after an equals sign is that number in whatever form."""
+        if not expect.startswith("="):
+            return re.fullmatch(expect, value) is not None
+        return number_of(value, self.part.parser.units_in_reply) == float(expect[1:])
+
     def _compare_ratings(self, limits: dict[str, float]) -> None:
         """Ask the device for its own ratings where it tells them, and refuse hard limits beyond them."""
         for field, query in self.role.rating.ask.items():
