@@ -11,7 +11,8 @@ nominal drop. Pause and resume always go by own, unshifted volts.
 
 Export has a curve of its own over the highest used phase (volt-watt), with a filter of its own.
 
-Volts that are not believed raise nothing: the cap rests for `hold_s`, then falls to the floor; export then ends.
+Volts that are not believed raise nothing: the cap rests for `hold_s`, then falls to the floor; export then ends. Volts
+that were never believed since the start are met the same way, and what is allowed now is the cap that rests.
 Source: facts A3-A5 (IEEE 1547-2018 volt-watt, AS/NZS 4777.2 charging curve, Jahangiri/Aliprantis filtered update).
 """
 
@@ -23,7 +24,7 @@ from controller.law.names import Alarm, Reason, Step, Trust, VoltSource
 BELIEVED = int(Trust.BELIEVED)
 OWN, NONE = int(VoltSource.OWN), int(VoltSource.NONE)
 LOW = int(Reason.VOLTAGE)
-HYSTERESIS = int(Reason.HYSTERESIS)
+HYSTERESIS, UNTRUSTED = int(Reason.HYSTERESIS), int(Reason.UNTRUSTED)
 VOLTAGE = int(Step.VOLTAGE)
 ALARM_LOW = int(Alarm.VOLTAGE_LOW)
 IMPLAUSIBLE_PU = 1.5
@@ -102,6 +103,12 @@ def volts(
             group_pu[droop_group[i]] = volt_used_pu[i]
 
 
+@kernel
+def silent_ns(now_ns: int, volt_ns: int, start_ns: int) -> int:
+    """Return for how long the volts have not been believed; since the start where they never were."""
+    return now_ns - (volt_ns if volt_ns > 0 else start_ns)
+
+
 @Stage
 def droop(
     now_ns: Array,
@@ -115,6 +122,7 @@ def droop(
     droop_shift_pu: Array,
     droop_group: Array,
     volt_source: Array,
+    start_ns: Array,
     floor_q_a: Array,
     last_a: Array,
     volt_used_pu: Array,
@@ -134,8 +142,8 @@ def droop(
             continue
         code = LOW
         used = volt_used_pu[i]
-        since = now_ns[0] - volt_ns[i]
-        if since == 0 and not math.isnan(used):
+        since = silent_ns(now_ns[0], volt_ns[i], start_ns[0])
+        if volt_ns[i] == now_ns[0] and not math.isnan(used):
             if used < droop_pause_pu[i]:
                 droop_paused[i] = 1
             elif used >= droop_resume_pu[i]:
@@ -152,9 +160,14 @@ def droop(
             droop_a[i] = min(max(held, low), high)
             if droop_a[i] < high:
                 code = HYSTERESIS
-        elif math.isnan(droop_a[i]) or since < 0 or since * 1e-9 > hold_s[i]:
-            droop_a[i] = min(floor_q_a[i], floor_q_a[i] if math.isnan(droop_a[i]) else droop_a[i])
-        cap = 0.0 if droop_paused[i] == 1 else droop_a[i]
+        elif since < 0 or since * 1e-9 > hold_s[i]:
+            droop_a[i] = floor_q_a[i] if math.isnan(droop_a[i]) else min(floor_q_a[i], droop_a[i])
+        if droop_paused[i] == 1:
+            cap = 0.0
+        elif math.isnan(droop_a[i]):
+            cap, code = last_a[i], UNTRUSTED
+        else:
+            cap = droop_a[i]
         if cap < cap_a[i]:
             cap_a[i] = cap
             why[i] = code
@@ -176,12 +189,14 @@ def volt_watt(
     export_share: Array,
     export_tau_s: Array,
     volt_source: Array,
+    start_ns: Array,
     dt_s: Array,
     volt_ns: Array,
     volt_e_pu: Array,
     volt_high_pu: Array,
     export_cap_a: Array,
     v2g: Array,
+    last_min_a: Array,
     low_a: Array,
     low_why: Array,
 ) -> None:
@@ -191,8 +206,8 @@ def volt_watt(
     for i in range(low_a.shape[0]):
         if volt_source[i] == NONE or export_max_a[i] <= 0.0:
             continue
-        since = now_ns[0] - volt_ns[i]
-        if since == 0:  # `volts` believed them in this scan
+        since = silent_ns(now_ns[0], volt_ns[i], start_ns[0])
+        if volt_ns[i] == now_ns[0]:  # `volts` believed them in this scan
             highest = -math.inf
             weight = dt_s[0] / (export_tau_s[i] + dt_s[0]) if dt_s[0] > 0.0 else 0.0
             for t in range(3):
@@ -206,8 +221,10 @@ def volt_watt(
                     highest = max(highest, held)
             volt_high_pu[i] = highest
             export_cap_a[i] = share_at(highest, export_pu[i], export_share[i]) * export_max_a[i]
-        elif math.isnan(export_cap_a[i]) or since < 0 or since * 1e-9 > hold_s[i]:
+        elif since < 0 or since * 1e-9 > hold_s[i]:
             export_cap_a[i] = 0.0
-        if -export_cap_a[i] > low_a[i]:
-            low_a[i] = -export_cap_a[i]
-            low_why[i] = LOW
+        unknown = math.isnan(export_cap_a[i])
+        bound = last_min_a[i] if unknown else -export_cap_a[i]
+        if bound > low_a[i]:
+            low_a[i] = bound
+            low_why[i] = UNTRUSTED if unknown else LOW

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from lawbench import EU_DROOP, INF, UTC_NS, VoltSource, World, charger, node, site
 
+from controller.law import image
 from controller.law.names import Alarm, Reason, Trust
 from controller.law.voltage import share_at
 from controller.runtime.plan import DroopSpec, WindowSpec
@@ -117,6 +118,29 @@ def test_volts_that_vanish_raise_nothing() -> None:
     after = [world.step()[0] for _ in range(600)]
     assert max(after) <= before
     assert after[-1] == pytest.approx(6.0)  # unknown for longer than hold_s: the floor is left
+
+
+@pytest.mark.parametrize("drawn", [0.0, 10.0])
+def test_volts_that_were_never_known_hold_what_a_restart_found_and_then_leave_the_floor(drawn: float) -> None:
+    world = one(drawn, volt_source=VoltSource.OWN, droop=EU_DROOP)  # hold_s 30
+    world.volts[:] = np.nan
+    held = [world.step()[0] for _ in range(299)]
+    assert held == pytest.approx([drawn] * 299)
+    assert world.out.reason[0] == Reason.UNTRUSTED
+    assert world.run(2) == pytest.approx([6.0])
+    assert world.out.reason[0] == Reason.VOLTAGE
+    world.volts[:] = 230.0
+    assert world.run(60) == pytest.approx([32.0])
+
+
+def test_restarts_without_volts_draw_no_more_than_one_that_goes_on() -> None:
+    world = one(10.0, volt_source=VoltSource.OWN, droop=EU_DROOP)
+    world.volts[:] = np.nan
+    for _ in range(6):
+        assert max(world.step()[0] for _ in range(280)) <= 10.0
+        for table, views in (("state", world.state), ("output", world.out)):
+            image.reset(table, views)
+    assert world.run(31) == pytest.approx([6.0])
 
 
 @pytest.mark.parametrize(
