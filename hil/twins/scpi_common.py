@@ -7,30 +7,23 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hil.twins import scpi_grammar as grammar
-from hil.twins.scpi_grammar import ScpiError, Unit
-from hil.twins.scpi_status import OPC, Status, StatusGroup
+from hil.twins import scpi_parameters as read
+from hil.twins.scpi_errors import ScpiError
+from hil.twins.scpi_grammar import Unit
+from hil.twins.scpi_settings import one_of
+from hil.twins.scpi_status import Status, StatusGroup
 
 if TYPE_CHECKING:
     from hil.twins.scpi_device import ScpiDevice
 
 Action = Callable[[Unit], str | None]
-GROUP_MAX = 0x7FFFFFFF  # more than the 16 bits of SCPI-99: the IT8200 has a register of 19
+RQS = 64  # *SRE: bit 6 is ignored and reads 0 (IEEE 488.2, 11.3.2.3)
 
 
 def no_parameter(unit: Unit) -> None:
     """Refuse parameters."""
     if unit.parameters:
         raise ScpiError(-108)
-
-
-def one_parameter(unit: Unit) -> str:
-    """Return the only parameter."""
-    if not unit.parameters:
-        raise ScpiError(-109)
-    if len(unit.parameters) > 1:
-        raise ScpiError(-108)
-    return unit.parameters[0]
 
 
 def reader(value: Callable[[], str]) -> Action:
@@ -57,17 +50,17 @@ def event(act: Callable[[], object]) -> Action:
     return action
 
 
-def register(owner: Status | StatusGroup, name: str, highest: int) -> Action:
+def register(owner: Status | StatusGroup, name: str, highest: int, ignored: int = 0) -> Action:
     """Return the action that sets a mask register, or answers it."""
 
     def action(unit: Unit) -> str | None:
         if unit.query:
             no_parameter(unit)
             return str(getattr(owner, name))
-        value = grammar.number(one_parameter(unit), "", with_unit=False)
+        value = read.integer(one_of(list(unit.parameters)))
         if not 0 <= value <= highest:
             raise ScpiError(-222)
-        setattr(owner, name, int(value))
+        setattr(owner, name, value & ~ignored)
         return None
 
     return action
@@ -79,38 +72,34 @@ def place(act: Callable[[int], object]) -> Action:
     def action(unit: Unit) -> None:
         if unit.query:
             raise ScpiError(-113)
-        act(int(grammar.number(one_parameter(unit), "", with_unit=False)))
+        act(read.integer(one_of(list(unit.parameters))))
 
     return action
 
 
 def common_commands(device: "ScpiDevice") -> dict[str, Action]:
-    """Return the common commands by name, queries with their question mark."""
+    """Return the common commands by name, queries with their question mark.
+
+    What ``*OPC``, ``*OPC?`` and ``*WAI`` wait for is the device's to say; here they are only recognised.
+    """
     status = device.status
-
-    def complete() -> None:
-        status.event |= OPC  # nothing overlaps here: all is done when it is read
-
-    def trigger() -> None:
-        raise ScpiError(-211)
-
     return {
         "IDN?": reader(lambda: device.part.identity.sample),
         "TST?": reader(lambda: "0"),
         "OPC?": reader(lambda: "1"),
-        "OPC": event(complete),
+        "OPC": event(device.note_completion),
         "WAI": event(lambda: None),
-        "CLS": event(status.clear),
+        "CLS": event(device.clear_status),
         "RST": event(device.reset),
         "ESR?": reader(lambda: str(status.take_event())),
         "ESE?": register(status, "event_enable", 255),
         "ESE": register(status, "event_enable", 255),
-        "SRE?": register(status, "request_enable", 255),
-        "SRE": register(status, "request_enable", 255),
+        "SRE?": register(status, "request_enable", 255, RQS),
+        "SRE": register(status, "request_enable", 255, RQS),
         "STB?": reader(lambda: str(status.byte(message=device.has_reply))),
         "SAV": place(device.save),
         "RCL": place(device.recall),
-        "TRG": event(trigger),
+        "TRG": event(device.trigger),
     }
 
 
@@ -123,21 +112,39 @@ def required_headers(device: "ScpiDevice") -> dict[str, Action]:
         status.operation.preset()
 
     headers = {
-        "SYSTem:ERRor[:NEXT]": reader(status.errors.pop),
-        "SYSTem:ERRor:COUNt": reader(lambda: str(len(status.errors))),
         "SYSTem:VERSion": reader(lambda: "1999.0"),
-        "SYSTem:CLEar": event(status.errors.clear),
         "SYSTem:REMote": event(partial(device.take_remote, True)),
         "SYSTem:RWLock": event(partial(device.take_remote, True)),
         "SYSTem:LOCal": event(partial(device.take_remote, False)),
         "STATus:PRESet": event(preset),
+        **_error_headers(device),
     }
     for branch, group in (("QUEStionable", status.questionable), ("OPERation", status.operation)):
         headers |= {
             f"STATus:{branch}[:EVENt]": reader(lambda group=group: str(group.take_event())),  # type: ignore[misc]
             f"STATus:{branch}:CONDition": reader(lambda group=group: str(group.condition)),  # type: ignore[misc]
-            f"STATus:{branch}:ENABle": register(group, "enable", GROUP_MAX),
-            f"STATus:{branch}:PTRansition": register(group, "positive", GROUP_MAX),
-            f"STATus:{branch}:NTRansition": register(group, "negative", GROUP_MAX),
+            f"STATus:{branch}:ENABle": register(group, "enable", group.width),
+            f"STATus:{branch}:PTRansition": register(group, "positive", group.width),
+            f"STATus:{branch}:NTRansition": register(group, "negative", group.width),
         }
     return headers
+
+
+def _error_headers(device: "ScpiDevice") -> dict[str, Action]:
+    """Return the queries of the error queue: SCPI-99's, the vendor's own, or none where there is no queue."""
+    query = device.part.parser.error_query
+    if query.startswith("*"):
+        return {}
+    if not query.lstrip(":").upper().startswith("SYST"):
+        own = ":".join("STATus" if word == "STAT" else "ERRor" if word == "ERR" else word for word in _words(query))
+        return {own: reader(device.next_error)}
+    return {
+        "SYSTem:ERRor[:NEXT]": reader(device.next_error),
+        "SYSTem:ERRor:ALL": reader(device.all_errors),
+        "SYSTem:ERRor:COUNt": reader(lambda: str(len(device.status.errors))),
+        "SYSTem:CLEar": event(lambda: device.status.errors.clear()),
+    }
+
+
+def _words(query: str) -> list[str]:
+    return query.strip(":?").split(":")

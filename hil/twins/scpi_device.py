@@ -1,7 +1,8 @@
-"""Answer SCPI messages for one emulated device: common commands, status system, settings from the catalog.
+"""Answer SCPI messages for one emulated device: what a message does, in which order, and what waits for what.
 
 A subclass adds the physics: what a reading is, what a setting does, when a protection trips. All of a device runs in
-one thread; the clock is handed in.
+one thread; the clock is handed in. Where a command takes time (`pending`), ``*WAI`` and ``*OPC?`` hold the rest of
+their connection back until `resume` (IEEE 488.2, 12.5; Keysight N6700 guide p62), and its answer is delivered then.
 """
 
 import math
@@ -10,297 +11,344 @@ from functools import partial
 from typing import Any
 
 from hil.twins import scpi_grammar as grammar
-from hil.twins.scpi_common import Action, common_commands, no_parameter, one_parameter, required_headers
-from hil.twins.scpi_grammar import Node, ScpiError, Unit
-from hil.twins.scpi_status import ErrorQueue, Status
-from instruments.scpi_catalog import Quantity, ScpiPart
+from hil.twins.scpi_common import Action, common_commands, required_headers
+from hil.twins.scpi_errors import ScpiError
+from hil.twins.scpi_grammar import Node, Unit
+from hil.twins.scpi_observers import IoWatchdog, Watched, watch
+from hil.twins.scpi_session import Message, Session, Work, unheard
+from hil.twins.scpi_status import OPC, URQ
+from hil.twins.scpi_trips import Trips, copied
+from instruments.scpi_catalog import ScpiPart
 
 
-class ScpiDevice:
-    """Hold one device's settings and status; `answer` takes a message and returns its reply."""
+class ScpiDevice(Trips):
+    """Hold one device; `answer` takes a message of the entered connection and returns its reply.
+
+    Faults for tests and scenarios: `trip`, `release`, `lock_local`, `strict_pacing`. `too_fast` counts messages that
+    came sooner than the record's pause.
+    """
 
     __slots__ = (
         "_clock_s",
         "_common",
+        "_completion",
         "_deaf_until_s",
-        "_held_trips",
-        "_path",
-        "_replies",
+        "_last_s",
+        "_local_only",
+        "_releases",
+        "_root",
         "_saved",
-        "_staged",
-        "_tree",
-        "part",
-        "remote",
-        "status",
-        "tripped",
-        "values",
+        "_session",
+        "_sessions",
+        "_taken",
+        "_takes",
+        "_watch",
+        "strict_pacing",
+        "too_fast",
+        "watchdog",
     )
 
-    IMMEDIATE: frozenset[str] = frozenset()  # settings that say where the following ones go
-    ENERGISES: str = ""  # the boolean that a latched protection keeps off
-
     def __init__(self, part: ScpiPart, clock_s: Callable[[], float]) -> None:
-        self.part = part
+        self._root = Node()
+        super().__init__(part, Message(self._root))
         self._clock_s = clock_s
-        parser = part.parser
-        self.status = Status(part.status.stb, ErrorQueue(parser.error_depth, parser.error_empty, parser.error_sign))
-        self.remote = not part.remote.needed
-        self.tripped: set[str] = set()
-        self._held_trips: set[str] = set()
-        self.values: dict[str, Any] = {}
         self._saved: dict[int, dict[str, Any]] = {}
-        self._staged: list[tuple[str, list[int], float | str]] = []
-        self._replies: list[str] = []
-        self._path: Node | None = None
-        self._deaf_until_s = -math.inf
-        self._tree = Node()
+        self._sessions: dict[int, Session] = {0: Session()}
+        self._session = self._sessions[0]
+        self._deaf_until_s = self._last_s = -math.inf
+        self._completion = self._local_only = self.strict_pacing = False
+        self.too_fast = 0
         self._common = common_commands(self)
         self._grow_tree()
-        self._defaults()
+        self.watchdog = IoWatchdog(part.watchdog)
+        self._observe()
 
     # ------------------------------------------------------------------ what a subclass says
-    def phases(self) -> list[int]:
-        """Return the outputs that the next setting goes to; the first one is read."""
-        return [0]
+    def pending(self) -> bool:
+        """Tell whether an overlapped command or a triggered action is not done yet."""
+        return False
 
-    def limits(self, name: str) -> tuple[float, float]:
-        """Return the range of a number setting now."""
-        quantity = self.part.quantities[name]
-        return float(quantity.min or 0.0), float(quantity.max if quantity.max is not None else math.inf)
+    def trigger(self) -> None:
+        """Do what ``*TRG`` asks; nothing is armed here."""
+        raise ScpiError(-211)
 
-    def reading(self, name: str) -> float | str:
-        """Return a measured value in its catalog unit; here the word or number that was set last."""
-        value: float | str = self.values[name]
-        return value
+    # ------------------------------------------------------------------ connections
+    def enter(self, client: int, deliver: Callable[[bytes], None] = unheard) -> None:
+        """Say that the next message comes from this connection; late answers go to `deliver`."""
+        session = self._sessions.get(client)
+        if session is None:
+            own = self.part.parser.error_per == "connection"
+            session = self._sessions[client] = Session(deliver, self.status.own_queue() if own else None)
+        self._session = session
+        if session.errors is not None:
+            self.status.errors = session.errors
 
-    def changed(self, name: str) -> None:
-        """React to a setting that has just taken its value."""
+    def leave(self, client: int) -> None:
+        """Forget a connection and what waited on it; the device goes on as it was set."""
+        session = self._sessions.pop(client, None)
+        if session is not None:
+            session.clear()
+        if session is self._session:
+            self._session = self._sessions.setdefault(0, Session())
+
+    def device_clear(self) -> None:
+        """Empty the connection's buffers and abort what waits; status, queue and settings stay (IEEE 488.2, 5.8)."""
+        self._session.clear()
 
     # ------------------------------------------------------------------ messages
     def answer(self, message: bytes) -> bytes | None:
         """Execute one message (without its terminator) and return the reply line, or None where there is none."""
-        if self._clock_s() < self._deaf_until_s:
+        now_s = self._clock_s()
+        if now_s < self._deaf_until_s:
             return None
-        text = message.decode("latin-1")
-        units = [unit for unit in grammar.split(text, ";") if unit.strip()]
+        gap_s, self._last_s = now_s - self._last_s, now_s
+        if gap_s < self.part.transport.min_gap_s:
+            self.too_fast += 1
+            if self.strict_pacing:
+                return None  # lost: it came before the device listened again
+        if self.part.watchdog.kind == "any_io":
+            self.watchdog.feed(now_s)
+        session = self._session
+        if session.work is not None:
+            session.backlog.append(message)
+            return None
+        session.work = self._work(message)
+        return session.advance()
+
+    def resume(self) -> None:
+        """Go on with what waited for an overlapped command, now that the plant has stepped."""
+        if self._completion and not self.pending():
+            self._completion = False
+            self.status.event |= OPC
+        for client, session in list(self._sessions.items()):
+            self.enter(client)
+            while session.work is not None:
+                reply = session.advance()
+                if session.work is not None:
+                    break
+                if reply is not None:
+                    session.deliver(reply)
+                if session.backlog:
+                    session.work = self._work(session.backlog.popleft())
+
+    def _work(self, text: bytes) -> Work:
+        """Execute a message; each yield waits for what is pending."""
+        message = Message(self._root)
         parser = self.part.parser
-        if parser.max_bytes and len(message) > parser.max_bytes:
-            self.status.error(-225)
+        units = [unit for unit in grammar.split(text.decode("latin-1"), ";") if unit.strip()]
+        if (parser.max_bytes and len(text) > parser.max_bytes) or (parser.max_units and len(units) > parser.max_units):
+            self.status.error(parser.too_long_code)
             return None
-        if parser.max_units and len(units) > parser.max_units:
-            self.status.error(-225)
-            return None
-        self._replies = []
-        self._staged = []
-        self._path = self._tree
         indefinite = False
-        for text in units:
+        for place, unit_text in enumerate(units):
+            self._message = message
             try:
-                unit = grammar.parse_unit(text)
-                action = self._find(unit)
+                unit, action, node = self._find(unit_text, message)
                 if unit.query and indefinite:
                     raise ScpiError(-440)
+                if unit.common and unit.mnemonics[0] in ("WAI", "OPC") and (unit.query or unit.mnemonics[0] == "WAI"):
+                    self._commit()
+                    while self.pending():
+                        yield
+                        self._message = message
                 indefinite = indefinite or unit.mnemonics == ("IDN",)
-                self._run(unit, action)
+                self._run(unit, action, node)
             except ScpiError as error:
-                self.status.error(error.code)
+                self._refuse(error.code, place)
                 if -200 < error.code <= -100 or error.code == -440:
                     break  # units before a bad one are executed, the rest is dropped
+        self._message = message
         self._commit()
-        if not self._replies:
+        if not message.replies:
             return None
-        return (";".join(self._replies) + self.part.transport.term_in).encode("latin-1")
+        return (";".join(message.replies) + self.part.transport.term_in).encode("latin-1")
 
-    def _find(self, unit: Unit) -> Any:
-        """Return the action of a header and move the path (IEEE 488.2 A.1.1: common commands leave it alone)."""
+    def _refuse(self, code: int, place: int) -> None:
+        """Queue an error of a unit; settings staged before it take effect first."""
+        self._commit()
+        self.status.error(code)
+
+    def _find(self, text: str, message: Message) -> tuple[Unit, Action, Node]:
+        """Return unit, action and node of a header, and move the path (IEEE 488.2 A.1.1: common commands keep it)."""
+        unit = grammar.parse_unit(text)
         parser = self.part.parser
         prefix = parser.abbrev == "prefix"
+        self._suffix = 0
         if unit.common:
             if parser.path_after_common == "reset":
-                self._path = self._tree
+                message.path = self._root
             action = self._common.get(unit.mnemonics[0] + ("?" if unit.query else ""))
             if action is None:
                 raise ScpiError(-113)
-            return action
-        start = self._tree if unit.absolute or self._path is None else self._path
-        nodes = grammar.walk(start, unit.mnemonics, prefix)
-        if (nodes is None or nodes[-1].action is None) and parser.path == "lenient":
-            nodes = grammar.walk(self._tree, unit.mnemonics, prefix)
-        if nodes is None or nodes[-1].action is None:
+            return unit, action, self._root
+        way = grammar.walk(self._root if unit.absolute else message.path, unit.mnemonics, prefix)
+        if (way is None or way.action is None) and parser.path == "lenient":
+            way = grammar.walk(self._root, unit.mnemonics, prefix)
+        if way is None or way.action is None:
             raise ScpiError(-113)
-        self._path = nodes[-2]
-        return nodes[-1].action
+        message.path = way.nodes[-2]
+        self._suffix = way.suffix
+        return unit, way.action, way.nodes[-1]
 
-    def _run(self, unit: Unit, action: Action) -> None:
+    def _run(self, unit: Unit, action: Action, node: Node) -> None:
         """Execute one unit and keep its answer; settings before a query have taken effect when it answers."""
         if unit.query or unit.common:
             self._commit()
         reply = action(unit)
         if reply is not None:
-            self._replies.append(reply)
+            if self.part.parser.header_reply and self._session.header_reply and not unit.common:
+                reply = f":{node.form.short} {reply}"
+            self._message.replies.append(reply)
+        if not unit.common:
+            self._noticed(node, unit)
 
-    def _commit(self) -> None:
-        """Apply the staged settings, words (ranges) before numbers: coupled settings stand in one message."""
-        staged, self._staged = self._staged, []
-        for name, phases, value in sorted(staged, key=lambda item: not isinstance(item[2], str)):
-            if isinstance(value, float):
-                low, high = self.limits(name)
-                if not low <= value <= high:
-                    self.status.error(-222)
-                    continue
-            self._store(name, phases, value)
-
-    def _store(self, name: str, phases: list[int], value: float | str | bool) -> None:
-        """Write a setting and let the device react."""
-        if self.part.quantities[name].per_phase:
-            for phase in phases:
-                self.values[name][phase] = value
-        else:
-            self.values[name] = value
-        self.changed(name)
-
-    # ------------------------------------------------------------------ settings from the catalog
     def _grow_tree(self) -> None:
-        """Make the command tree: the catalog's quantities and what SCPI-99 requires of every device."""
-        for name, quantity in self.part.quantities.items():
-            self._tree.add(quantity.header, partial(self._quantity, name, quantity))
+        """Make the command tree: what SCPI-99 requires of every device, then the catalog's own."""
         for header, action in required_headers(self).items():
-            self._tree.add(header, action)
+            self._root.add(header, action)
+        for name, quantity in self.part.quantities.items():
+            self._root.add(quantity.header, partial(self.quantity_unit, name, quantity))
 
-    def _quantity(self, name: str, quantity: Quantity, unit: Unit) -> str | None:
-        """Set or answer one quantity of the catalog."""
-        if unit.query:
-            return self._ask(name, quantity, unit)
-        if "w" not in quantity.access:
-            raise ScpiError(-113)
-        if not self.remote:
-            raise ScpiError(-221)
-        if quantity.kind == "event":
-            no_parameter(unit)
-            self._commit()
-            self.changed(name)
-            return None
-        text = one_parameter(unit)
-        if quantity.kind == "bool":
-            self._commit()
-            self._switch(name, grammar.boolean(text))
-        elif quantity.kind == "word":
-            self._stage(name, grammar.word(text, quantity.words))
-        else:
-            self._stage(name, self._number(name, quantity, text))
-        return None
+    # ------------------------------------------------------------------ remote control, watchdog
+    def _observe(self) -> None:
+        """Prepare what is done in addition when a message of the record comes by."""
+        prefix = self.part.parser.abbrev == "prefix"
+        remote, dog = self.part.remote, self.part.watchdog
 
-    def _stage(self, name: str, value: float | str) -> None:
-        """Keep a setting until the message ends or asks something; a selection takes effect at once."""
-        if name in self.IMMEDIATE:
-            self._commit()
-        self._staged.append((name, self.phases(), value))
-        if name in self.IMMEDIATE:
-            self._commit()
+        def quiet(unit: Unit) -> str | None:
+            return "1" if unit.query else None
 
-    def _number(self, name: str, quantity: Quantity, text: str) -> float:
-        """Return the number that a parameter means, MINimum, MAXimum and DEFault included."""
-        for notation, value in self._named(name, quantity).items():
-            if grammar.matches(text, notation):
-                return value
-        return grammar.number(text, quantity.unit, self.part.parser.units_in_numbers)
+        self._takes = watch(self._root, remote.take, prefix, quiet)
+        self._releases = watch(self._root, remote.release, prefix, quiet)
+        self._taken: set[int] = set()
+        self._watch: dict[str, list[Watched]] = {
+            "arm": [one for step in dog.arm for one in watch(self._root, step.send, prefix, quiet)],
+            "feed": watch(self._root, dog.feed, prefix, quiet),
+            "disarm": watch(self._root, dog.disarm, prefix, quiet),
+        }
 
-    def _named(self, name: str, quantity: Quantity) -> dict[str, float]:
-        low, high = self.limits(name)
-        return {"MINimum": low, "MAXimum": high, "DEFault": float(quantity.default)}
-
-    def _switch(self, name: str, on: bool) -> None:
-        """Switch a boolean; a latched protection keeps the output off."""
-        if on and self.tripped and name == self.ENERGISES:
-            raise ScpiError(-221)
-        self._store(name, [0], on)
-
-    def _ask(self, name: str, quantity: Quantity, unit: Unit) -> str:
-        """Return the answer to a query."""
-        if "r" not in quantity.access or quantity.kind == "event":
-            raise ScpiError(-113)
-        if unit.parameters:
-            return self._ask_limit(name, quantity, one_parameter(unit))
-        if "w" not in quantity.access:
-            return self._formatted(quantity, self.reading(name))
-        value = self.values[name]
-        return self._formatted(quantity, value[self.phases()[0]] if quantity.per_phase else value)
-
-    def _ask_limit(self, name: str, quantity: Quantity, text: str) -> str:
-        """Return the answer to a query with MINimum, MAXimum or DEFault."""
-        if quantity.kind != "number" or "w" not in quantity.access:
-            raise ScpiError(-108)
-        for notation, value in self._named(name, quantity).items():
-            if grammar.matches(text, notation):
-                return self._formatted(quantity, value)
-        raise ScpiError(-108 if text[0].isdigit() else -141)
-
-    def _formatted(self, quantity: Quantity, value: float | str | bool) -> str:
-        """Return a value in the device's form: short word, boolean digit or word, number."""
-        if quantity.kind == "bool":
-            return ("ON" if value else "OFF") if self.part.parser.bool_reply == "words" else str(int(bool(value)))
-        if isinstance(value, str):
-            return "".join(char for char in value if not char.islower())
-        return self.part.parser.number_format.format(value)
+    def _noticed(self, node: Node, unit: Unit) -> None:
+        """Do what the record says that this message is for."""
+        for place, one in enumerate(self._takes):
+            if one.match(node, unit) is not None:
+                self._taken.add(place)
+                if len(self._taken) == len(self._takes):
+                    self.take_remote(True)
+        if any(one.match(node, unit) is not None for one in self._releases):
+            self.take_remote(False)
+        if self.part.watchdog.kind == "none":
+            return
+        for one in self._watch["arm"]:
+            found = one.match(node, unit)
+            if found is None:
+                continue
+            for field, value in found.items():
+                self.watchdog.set(value * {"milliseconds": 1e-3}.get(field, 1.0))
+            if one is self._watch["arm"][-1]:
+                self.watchdog.armed, self.watchdog.expired = True, False
+                self.watchdog.feed(self._clock_s())
+        if any(one.match(node, unit) is not None for one in self._watch["disarm"]):
+            self.watchdog.armed = self.watchdog.expired = False
+        if any(one.match(node, unit) is not None for one in self._watch["feed"]):
+            self.watchdog.feed(self._clock_s())
 
     def take_remote(self, remote: bool) -> None:
         """Change between remote and local control; a device that needs none is always remote."""
+        if remote and self._local_only:
+            raise ScpiError(-201)
         self.remote = remote or not self.part.remote.needed
+        if not remote:
+            self._taken.clear()
+        bits = self.part.status.questionable
+        for name, on in (("REMOTE", self.remote), ("LOCAL", not self.remote)):
+            if name in bits:
+                self.status.questionable.set(bits[name], on)
 
-    def save(self, place: int) -> None:
-        """Keep the settings in a memory of the device."""
-        self._saved[place] = _copied(self.values)
+    def lock_local(self, locked: bool) -> None:
+        """Let somebody lock the front panel to local: remote control is taken away and refused with -201."""
+        self._local_only = locked
+        if locked:
+            self.remote = False
+            self._taken.clear()
+            self.status.event |= URQ
+        elif not self.part.remote.needed:
+            self.remote = True
 
-    def recall(self, place: int) -> None:
-        """Take the settings of a memory back, the output off; -224 where nothing was kept there."""
-        saved = self._saved.get(place)
-        if saved is None:
-            raise ScpiError(-224)
-        self.values = {**_copied(saved), **({self.ENERGISES: False} if self.ENERGISES else {})}
+    def _watch_io(self, now_s: float) -> None:
+        """Switch off when nobody fed the armed watchdog in time (Keysight N6700 guide p146: set values are kept)."""
+        if not self.watchdog.due(now_s):
+            return
+        if self.part.watchdog.on_expiry == "output_off_latched":
+            self.trip("WDOG")
+        elif self.part.watchdog.on_expiry == "output_off":
+            self.switch_off()
+        for name, bit in self.part.status.operation.items():
+            if name == "CTO":
+                self.status.operation.set(bit, True)
 
+    def cleared(self) -> None:
+        """Begin the watchdog's time-out anew when its latch was cleared."""
+        if self.watchdog.expired and "WDOG" not in self.tripped:
+            self.watchdog.expired = False
+            self.watchdog.feed(self._clock_s())
+
+    # ------------------------------------------------------------------ status
     @property
     def has_reply(self) -> bool:
         """Tell whether the message in hand has already made an answer (the MAV bit)."""
-        return bool(self._replies)
+        return bool(self._message.replies)
 
-    # ------------------------------------------------------------------ reset, trips
-    def _defaults(self) -> None:
-        """Give every setting its catalog default."""
-        for name, quantity in self.part.quantities.items():
-            if "w" not in quantity.access or quantity.kind == "event":
-                continue
-            default: Any = bool(quantity.default) if quantity.kind == "bool" else quantity.default
-            self.values[name] = [float(default)] * 3 if quantity.per_phase else default
+    def note_completion(self) -> None:
+        """Set the OPC bit now, or when everything pending is done (IEEE 488.2, 10.18)."""
+        if self.pending():
+            self._completion = True
+        else:
+            self.status.event |= OPC
+
+    def clear_status(self) -> None:
+        """Do what ``*CLS`` asks; a waiting ``*OPC`` is forgotten too (IEEE 488.2, 10.3)."""
+        self._completion = False
+        self.status.clear()
+
+    def next_error(self) -> str:
+        """Return the oldest error; where reading acknowledges alarms, those whose cause is gone are cleared."""
+        text = self.status.errors.pop()
+        if self.part.parser.error_acknowledges:
+            self.clear_protection()
+        return text
+
+    def all_errors(self) -> str:
+        """Return all errors, oldest first."""
+        texts = [self.next_error()]
+        while len(self.status.errors):
+            texts.append(self.next_error())
+        return ",".join(texts)
+
+    # ------------------------------------------------------------------ memory, reset, trips
+    def save(self, place: int) -> None:
+        """Keep the settings in a memory of the device; list data is not among them (N6700 guide p130)."""
+        self._saved[place] = {name: copied(value) for name, value in self.values.items() if not name.startswith("list")}
+
+    def recall(self, place: int) -> None:
+        """Take the settings of a memory back, the output off (RP7900 p211); -224 where nothing was kept there."""
+        saved = self._saved.get(place)
+        if saved is None:
+            raise ScpiError(-224)
+        self.values |= {name: copied(value) for name, value in saved.items()}
+        self.switch_off()
 
     def reset(self) -> None:
         """Do what ``*RST`` does: defaults, output as the catalog says, deaf for a while; status and queue stay."""
-        self._staged = []
+        self._message.staged = []
+        rule = self.part.reset
         self._defaults()
-        if self.ENERGISES:
-            self.values[self.ENERGISES] = self.part.reset.output_after
-        self._deaf_until_s = self._clock_s() + self.part.reset.deaf_s
-
-    def trip(self, bit: str, hold: bool = False) -> None:
-        """Latch a protection by the name of its questionable bit; `hold` keeps its cause present."""
-        self.tripped.add(bit)
-        if hold:
-            self._held_trips.add(bit)
-        if self.ENERGISES:
-            self.values[self.ENERGISES] = False
-        self.status.questionable.set(self.part.status.questionable[bit], True)
-
-    def release(self, bit: str) -> None:
-        """Remove a held cause; the latch stays until it is cleared."""
-        self._held_trips.discard(bit)
-
-    def clear_protection(self) -> None:
-        """Clear the latches whose cause is gone; the output stays as the catalog says."""
-        for bit in self.tripped - self._held_trips:
-            self.status.questionable.set(self.part.status.questionable[bit], False)
-        self.tripped &= self._held_trips
-        if not self.tripped and self.ENERGISES and self.part.clear.re_energises:
-            self.values[self.ENERGISES] = True
-
-
-def _copied(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, list) else value for name, value in values.items()}
+        if self.energises:
+            value = self.values[self.energises]
+            after = rule.output_after
+            self.values[self.energises] = [after] * len(value) if isinstance(value, list) else after
+        if rule.takes_remote:
+            self.take_remote(True)
+        if rule.clears_protection:
+            self.clear_protection()
+        self._deaf_until_s = self._clock_s() + rule.deaf_s
+        self.changed(self.energises, [0])

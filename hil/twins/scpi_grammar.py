@@ -1,63 +1,21 @@
-"""Read SCPI program messages by the letter of IEEE 488.2 chapter 7 and SCPI-99 volume 1 chapters 5 to 7.
+"""Read SCPI program messages by the letter of IEEE 488.2 chapter 7 and SCPI-99 volume 1 chapters 5 to 6.
 
-Nothing in here knows a device: a message becomes units, a unit a header and parameters, a header a node of a command
-tree, a parameter a number, a word or a boolean. What does not fit raises a ScpiError with the code of SCPI-99 21.8.
+Nothing in here knows a device: bytes become messages, a message becomes units, a unit a header and parameters, a
+header a node of a command tree. What does not fit raises a ScpiError with the code of SCPI-99 21.8.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
-TEXTS: dict[int, str] = {
-    0: "No error",
-    -101: "Invalid character",
-    -102: "Syntax error",
-    -103: "Invalid separator",
-    -104: "Data type error",
-    -108: "Parameter not allowed",
-    -109: "Missing parameter",
-    -111: "Header separator error",
-    -112: "Program mnemonic too long",
-    -113: "Undefined header",
-    -114: "Header suffix out of range",
-    -121: "Invalid character in number",
-    -123: "Exponent too large",
-    -128: "Numeric data not allowed",
-    -131: "Invalid suffix",
-    -138: "Suffix not allowed",
-    -141: "Invalid character data",
-    -151: "Invalid string data",
-    -158: "String data not allowed",
-    -168: "Block data not allowed",
-    -178: "Expression data not allowed",
-    -200: "Execution error",
-    -201: "Invalid while in local",
-    -203: "Command protected",
-    -211: "Trigger ignored",
-    -221: "Settings conflict",
-    -222: "Data out of range",
-    -224: "Illegal parameter value",
-    -225: "Out of memory",
-    -240: "Hardware error",
-    -350: "Queue overflow",
-    -363: "Input buffer overrun",
-    -440: "Query UNTERMINATED after indefinite response",
-}
+from hil.twins.scpi_errors import ScpiError
+
 MNEMONIC_MAX = 12  # IEEE 488.2, 7.6.1.4.1
 HEADER = re.compile(r"(\*[A-Za-z]+|:?[A-Za-z]\w*(?::[A-Za-z]\w*)*)(\??)", re.ASCII)
-DECIMAL = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:\s*[eE]\s*([+-]?\d+))?)\s*([A-Za-z/]*[A-Za-z])?$", re.ASCII)
-RADIX = {"H": 16, "Q": 8, "B": 2}
-MULTIPLIERS = {"": 1.0, "G": 1e9, "MA": 1e6, "K": 1e3, "M": 1e-3, "U": 1e-6, "N": 1e-9}
-
-
-class ScpiError(Exception):
-    """Carry one SCPI error code; -100 to -199 are command errors and end the message."""
-
-    def __init__(self, code: int) -> None:
-        self.code = code
-        super().__init__(f'{code},"{TEXTS[code]}"')
+STRING = re.compile(r"\"(?:[^\"]|\"\")*\"|'(?:[^']|'')*'")
+BLOCK = re.compile(r"#([1-9])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +29,45 @@ class Unit:
     parameters: tuple[str, ...]
 
 
+def block_end(text: str, place: int) -> int:
+    """Return the place behind a definite-length block that begins at `place`, or `place` where none does.
+
+    A block begins behind white space or a comma only; a length that is not a number makes no block.
+    """
+    found = BLOCK.match(text, place)
+    if found is None or (place and not (text[place - 1].isspace() or text[place - 1] == ",")):
+        return place
+    digits = int(found[1])
+    length = text[place + 2 : place + 2 + digits]
+    return place + 2 + digits + int(length) if len(length) == digits and length.isdigit() else place
+
+
+def message_end(text: str) -> int:
+    """Return the place of the LF that ends the first message, -1 while there is none; a block may hold LFs."""
+    place = 0
+    while True:
+        end = text.find("\n", place)
+        start = text.find("#", place, len(text) if end < 0 else end)
+        if start < 0:
+            return end
+        behind = block_end(text, start)
+        if behind > len(text):
+            return -1  # the rest of the block is still on its way
+        place = max(behind, start + 1)
+
+
 def split(text: str, separator: str) -> list[str]:
-    """Split at a separator that is neither inside a quoted string nor inside parentheses."""
+    """Split at a separator that is neither inside a quoted string nor a block nor parentheses."""
     parts: list[str] = []
     quote = ""
-    depth = start = 0
+    depth = start = skip = 0
     for place, char in enumerate(text):
+        if place < skip:
+            continue
         if quote:
             quote = "" if char == quote else quote
+        elif char == "#":
+            skip = block_end(text, place)
         elif char in "'\"":
             quote = char
         elif char in "()":
@@ -91,7 +80,7 @@ def split(text: str, separator: str) -> list[str]:
 
 def parse_unit(text: str) -> Unit:
     """Return the unit that the text holds, or raise the ScpiError of its first fault."""
-    text = text.strip()
+    text = text.lstrip()
     found = HEADER.match(text)
     if found is None:
         raise ScpiError(-101 if text else -102)
@@ -102,12 +91,19 @@ def parse_unit(text: str) -> Unit:
     names = header.lstrip(":*").split(":")
     if any(len(name) > MNEMONIC_MAX for name in names):
         raise ScpiError(-112)
-    parameters = tuple(part.strip() for part in split(rest.strip(), ",")) if rest.strip() else ()
+    parameters = tuple(_trimmed(part) for part in split(rest.lstrip(), ",")) if rest.strip() else ()
     if "" in parameters:
         raise ScpiError(-102)
     for part in parameters:
-        _check_quotes(part)
+        if part[0] in "'\"" and not STRING.fullmatch(part):
+            raise ScpiError(-151)
     return Unit(tuple(name.upper() for name in names), common, header.startswith(":"), bool(query), parameters)
+
+
+def _trimmed(part: str) -> str:
+    """Return a parameter without the white space around it; that at the end of a block is its own."""
+    part = part.lstrip()
+    return part if part.startswith("#") and part[1:2].isdigit() else part.rstrip()
 
 
 def _separator_fault(common: bool, char: str) -> int:
@@ -117,41 +113,48 @@ def _separator_fault(common: bool, char: str) -> int:
     return -103 if char in "(,?" else -111
 
 
-def _check_quotes(part: str) -> None:
-    """Refuse a string that is not closed by the quote that opened it (IEEE 488.2, 7.7.5)."""
-    if part[0] in "'\"" and not re.fullmatch(r"\"(?:[^\"]|\"\")*\"|'(?:[^']|'')*'", part):
-        raise ScpiError(-151)
+class Form(NamedTuple):
+    """Name one word of a header in SCPI notation: long and short form, largest numeric suffix, 0 for none given."""
+
+    long: str
+    short: str
+    suffix_max: int
+
+
+ROOT = Form("", "", 0)
 
 
 @dataclass(slots=True)
 class Node:
     """Hold one node of the command tree: children by short and by long form, and what it does itself."""
 
-    long: str = ""
-    short: str = ""
-    suffix_max: int = 1
+    form: Form = ROOT
     children: dict[str, "Node"] = field(default_factory=dict)
     action: Any = None
 
-    def child(self, name: str, prefix: bool) -> "Node | None":
-        """Return the child of that name, numeric suffix taken off; `prefix` also takes forms between short and long.
+    def child(self, name: str, prefix: bool) -> "tuple[Node, int] | None":
+        """Return the child of that name and its numeric suffix, 0 where none was given.
 
-        A suffix out of range raises -114 (SCPI-99 volume 1, 6.2.5.2).
+        `prefix` also takes forms between short and long. A suffix out of range raises -114 (SCPI-99 volume 1,
+        6.2.5.2: without a suffix in its definition a header still takes 1).
         """
         node = self.children.get(name)
         if node is not None:
-            return node
+            return node, 0
         bare = name.rstrip("0123456789")
         node = self.children.get(bare)
         if node is None and prefix:
-            forms = (node for node in self.children.values() if node.long.startswith(bare))
-            node = next((form for form in forms if bare.startswith(form.short)), None)
-        if node is not None and bare != name and not 1 <= int(name[len(bare) :]) <= node.suffix_max:
+            forms = (node for node in self.children.values() if node.form.long.startswith(bare))
+            node = next((one for one in forms if bare.startswith(one.form.short)), None)
+        if node is None:
+            return None
+        suffix = int(name[len(bare) :] or 0)
+        if bare != name and not 1 <= suffix <= max(1, node.form.suffix_max):
             raise ScpiError(-114)
-        return node
+        return node, suffix
 
     def add(self, header: str, action: Any) -> None:
-        """Add a command in SCPI notation, e.g. ``[SOURce:]VOLTage[:LEVel]:AC`` or ``MEASure|FETCh:FREQuency``."""
+        """Add a command in SCPI notation, e.g. ``[SOURce:]VOLTage#3[:LEVel]:AC`` or ``MEASure|FETCh:FREQuency``."""
         for path in variants(header):
             node = self
             for word in path:
@@ -163,10 +166,12 @@ class Node:
         name, _, suffix = word.partition("#")
         long = name.upper()
         short = "".join(char for char in name if not char.islower())
-        node = self.children.get(long)
+        node = self.children.get(long) or self.children.get(short)
         if node is None:
-            node = Node(long, short, int(suffix or 1))
-            self.children[long] = self.children[short] = node
+            node = Node(Form(long, short, int(suffix or 0)))
+        elif int(suffix or 0) > node.form.suffix_max:
+            node.form = node.form._replace(suffix_max=int(suffix))
+        self.children[long] = self.children[short] = node
         return node
 
 
@@ -179,70 +184,26 @@ def variants(header: str) -> Iterator[tuple[str, ...]]:
         yield tuple(word for word in pick if word)
 
 
-def walk(start: Node, mnemonics: tuple[str, ...], prefix: bool) -> list[Node] | None:
-    """Return the nodes along the mnemonics from `start` (first: `start` itself), or None where one is undefined."""
-    nodes = [start]
+class Walk(NamedTuple):
+    """Hold the nodes along a header (first: where it began) and the numeric suffix that was given, 0 for none."""
+
+    nodes: list[Node]
+    suffix: int
+
+    @property
+    def action(self) -> Any:
+        """Return what the last node does; None where it only leads on."""
+        return self.nodes[-1].action
+
+
+def walk(start: Node, mnemonics: tuple[str, ...], prefix: bool) -> Walk | None:
+    """Return the way along the mnemonics from `start`, or None where one is undefined."""
+    nodes, given = [start], 0
     for name in mnemonics:
-        following = nodes[-1].child(name, prefix)
-        if following is None:
+        found = nodes[-1].child(name, prefix)
+        if found is None:
             return None
-        nodes.append(following)
-    return nodes
-
-
-def matches(text: str, notation: str) -> bool:
-    """Tell whether the text is the short or the long form of a word in SCPI notation."""
-    short = "".join(char for char in notation if not char.islower())
-    return text.upper() in (short, notation.upper())
-
-
-def number(text: str, unit: str, with_unit: bool) -> float:
-    """Return a decimal or non-decimal number in the quantity's unit (IEEE 488.2, 7.7.2 to 7.7.4; suffixes 7.7.3)."""
-    if text[0] == "#":
-        base = RADIX.get(text[1:2].upper())
-        if base is None:
-            raise ScpiError(-168)
-        try:
-            return float(int(text[2:], base))
-        except ValueError:
-            raise ScpiError(-121) from None
-    if text[0] in "'\"":
-        raise ScpiError(-158)
-    if text[0] == "(":
-        raise ScpiError(-178)
-    found = DECIMAL.match(text)
-    if found is None:
-        raise ScpiError(-141 if text[0].isalpha() else -121)
-    if found[2] and abs(int(found[2])) > 300:
-        raise ScpiError(-123)
-    value = float(re.sub(r"\s", "", found[1]))
-    return value * _factor(found[3].upper(), unit.upper(), with_unit) if found[3] else value
-
-
-def _factor(suffix: str, unit: str, with_unit: bool) -> float:
-    """Return what a suffix multiplies by; M is milli and MA mega, but MA of a current is mA and MHZ is 1e6 Hz."""
-    if not with_unit or not unit:
-        raise ScpiError(-138)
-    if suffix in ("MHZ", "MOHM") and suffix[1:] == unit:
-        return 1e6
-    multiplier = suffix.removesuffix(unit)
-    if multiplier == suffix or multiplier not in MULTIPLIERS:
-        raise ScpiError(-131)
-    return MULTIPLIERS[multiplier]
-
-
-def boolean(text: str) -> bool:
-    """Return a SCPI boolean: ON, OFF or a number, of which anything that rounds to other than 0 is true."""
-    if text.upper() in ("ON", "OFF"):
-        return text.upper() == "ON"
-    return round(number(text, "", with_unit=False)) != 0
-
-
-def word(text: str, notations: list[str]) -> str:
-    """Return the notation of the character datum that the text is the short or long form of."""
-    for notation in notations:
-        if matches(text, notation):
-            return notation
-    if text[0] in "'\"":
-        raise ScpiError(-158)
-    raise ScpiError(-128 if text[0].isdigit() or text[0] in "+-.#" else -141)
+        node, suffix = found
+        given = suffix or given
+        nodes.append(node)
+    return Walk(nodes, given)

@@ -8,7 +8,9 @@ import asyncio
 import socket
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
+from hil.twins.scpi_grammar import message_end
 from instruments.scpi_catalog import Transport
 
 LINE_MAX = 65536  # a line without an end is thrown away beyond it
@@ -16,8 +18,21 @@ CHUNK = 4096
 HISTORY = 256
 
 
+class Sessions(Protocol):
+    """Say what a device wants to know of its connections."""
+
+    def enter(self, client: int, deliver: Callable[[bytes], None]) -> None:
+        """Hear that the next message comes from `client`, and where its late answers go."""
+
+    def leave(self, client: int) -> None:
+        """Hear that a connection has ended."""
+
+
 class ScpiServer:
     """Listen for one device; `answer` takes a message and returns the reply line or None.
+
+    `sessions` is the device itself where it keeps something per connection: an answer that waits for an overlapped
+    command, a queue of its own.
 
     Faults for tests and scenarios: `cut` and `restore` the link, `stall` the answers, `lose_reply` swallows the next
     one, `half_reply` drops the connection in the middle of it. `heard` keeps the last messages as
@@ -31,14 +46,18 @@ class ScpiServer:
         "_lose",
         "_number",
         "_server",
+        "_sessions",
         "_stalled",
         "_transport",
         "address",
         "heard",
     )
 
-    def __init__(self, answer: Callable[[bytes], bytes | None], transport: Transport) -> None:
+    def __init__(
+        self, answer: Callable[[bytes], bytes | None], transport: Transport, sessions: Sessions | None = None
+    ) -> None:
         self._answer = answer
+        self._sessions = sessions
         self._transport = transport
         self._server: asyncio.Server | None = None
         self._clients: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
@@ -104,12 +123,15 @@ class ScpiServer:
             return
         self._clients[task] = writer
         self._number += 1
+        number = self._number
         writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
-            await self._lines(self._number, reader, writer)
+            await self._lines(number, reader, writer)
         except (ConnectionError, TimeoutError):
             return  # the client went away or stayed idle too long: a device notices neither
         finally:
+            if self._sessions is not None:
+                self._sessions.leave(number)
             self._clients.pop(task, None)
             writer.close()
 
@@ -123,7 +145,7 @@ class ScpiServer:
             if not chunk:
                 return  # a partial line is never executed
             buffer += chunk
-            while (end := buffer.find(b"\n")) >= 0:
+            while (end := message_end(buffer.decode("latin-1"))) >= 0:
                 line = bytes(buffer[:end]).rstrip(b"\r")
                 del buffer[: end + 1]
                 if line.strip():
@@ -134,6 +156,8 @@ class ScpiServer:
     async def _reply(self, number: int, line: bytes, writer: asyncio.StreamWriter) -> None:
         """Execute one message and send its reply."""
         self.heard.append((number, line))
+        if self._sessions is not None:
+            self._sessions.enter(number, writer.write)
         reply = self._answer(line)
         if reply is None:
             return
