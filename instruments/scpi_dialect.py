@@ -106,6 +106,9 @@ class Parser(Block):
     error_acknowledges: bool = Field(
         default=False, description="reading an error clears alarms whose cause is gone: ask the alarms first"
     )
+    overlapped: list[str] = Field(
+        default=[], description="quantities whose change takes its time while the next command begins: *OPC? waits"
+    )
     error_codes: dict[str, str] = Field(default={}, description="the device's own codes and texts, e.g. 302")
     stb_clears: bool = Field(default=False, description="*STB? clears the status byte, against IEEE 488.2")
 
