@@ -1,8 +1,11 @@
-"""Compile the law's kernels with numba, cached under a hash of every law source and the versions used.
+"""Compile the law with numba into one function of all its steps, cached under a hash of every law source.
 
-The plain Python source is the law; the compiled code must give the same bits. numba's own cache does not notice a
-changed callee in another module, so the cache folder carries the hash of all of them. Set
-``numba.config.DISABLE_JIT`` (environment ``NUMBA_DISABLE_JIT=1``) to run the plain source.
+The plain Python source is the law; the compiled code must give the same bits. Set ``numba.config.DISABLE_JIT``
+(environment ``NUMBA_DISABLE_JIT=1``) to run the plain source.
+
+A step names the arrays that it reads and writes as its parameters. To hand some 700 arrays from Python to 30 compiled
+steps takes several times longer than the law itself at a hundred chargers. So the addresses of all arrays stand in one
+table (`bind`); the compiled law takes that, and makes a step's arrays from it where it calls the step.
 """
 
 import hashlib
@@ -15,11 +18,17 @@ from typing import Any
 
 import llvmlite
 import numba
+import numba.core.registry
+import numba.np.arrayobj
+import numba.np.numpy_support
 import numpy as np
+from numba.extending import intrinsic, typeof_impl
 
 from controller.law import image
 
 Array = np.ndarray[Any, Any]
+CORE: Any = numba.core  # its inner parts are not typed
+ARRAYS_OF: Any = numba.np.arrayobj
 
 HERE = Path(__file__).parent
 
@@ -35,39 +44,142 @@ def law_hash() -> str:
     return digest.hexdigest()[:16]
 
 
+# numba's own cache does not notice a changed callee in another module
 numba.config.CACHE_DIR = str(Path.home() / ".cache" / "voltbench" / f"law-{law_hash()}")  # type: ignore[attr-defined]
+
+COMPILED = not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
+NUMBERS: dict[str, Any] = {"error_model": "numpy", "fastmath": False}  # float64 as numpy computes it, no reordering
+
+
+def entry(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function that Python calls: no Python objects, no GIL, kept in the cache."""
+    return numba.njit(cache=True, nogil=True, **NUMBERS)(getattr(function, "py_func", function))
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function of arrays: no Python objects, no GIL, float64 as numpy computes it, no reordering."""
-    return numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=False)(function)
+    """Compile a function that only steps and other kernels call; `entry` of it may be called from Python."""
+    njit: Any = numba.njit
+    return njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **NUMBERS)(function)
 
 
-def _places() -> dict[str, int]:
-    """Return where each array stands in (*input, *plan, *state, *output); the INPUT wins where names are shared."""
-    places: dict[str, int] = {}
-    for place, field in enumerate(field for table in image.TABLES.values() for field in table):
-        places.setdefault(field.name, place)
+def _places() -> dict[str, tuple[int, str, image.Field]]:
+    """Return each array's place in (*input, *plan, *state, *output), its table and field; INPUT wins shared names."""
+    places: dict[str, tuple[int, str, image.Field]] = {}
+    fields = [(table, field) for table, fields in image.TABLES.items() for field in fields]
+    for place, (table, field) in enumerate(fields):
+        places.setdefault(field.name, (place, table, field))
     return places
 
 
 PLACES = _places()
+ARRAYS = sum(len(fields) for fields in image.TABLES.values())
+SIZES = "NMWK"  # of `image.Dims`, behind the addresses in the table
 
 
 class Stage:
-    """Call a compiled step with the arrays that its parameters name.
+    """Call a step with the arrays that its parameters name, from the plain source or from a compiled function.
 
-    numba takes 0.1 us to unbox an array but seconds to compile a function of four named tuples with 180 arrays;
-    so every step names what it reads and writes, and gets only that. `kernel` is the compiled function itself.
+    A step that works on each charger alone has the parameters `first` and `end` in front: the range of chargers.
     """
 
-    __slots__ = ("_pick", "kernel", "names")
+    __slots__ = ("_compiled", "_pick", "function", "names", "span")
 
     def __init__(self, function: Callable[..., None]) -> None:
-        self.names = tuple(inspect.signature(function).parameters)
-        self.kernel = kernel(function)
-        self._pick = itemgetter(*(PLACES[name] for name in self.names))
+        given = tuple(inspect.signature(function).parameters)
+        self.span = 2 if given[:2] == ("first", "end") else 0
+        self.function = function
+        self.names = given[self.span :]
+        self._pick = itemgetter(*(PLACES[name][0] for name in self.names))
+        self._compiled = _compiled_call(self)
 
-    def __call__(self, arrays: tuple[Array, ...]) -> None:
-        """Run the step on (*input, *plan, *state, *output), in place."""
-        self.kernel(*self._pick(arrays))
+    def __call__(self, images: tuple[Array, ...], *span: int) -> None:
+        """Run the step's plain source on (*input, *plan, *state, *output), in place."""
+        self.function(*span, *self._pick(images))
+
+
+def _array_type(table: str, field: image.Field) -> Any:
+    """Return the compiled type of an array; one that the law only reads cannot be written by compiled code."""
+    layout = "F" if field.name in image.BY_COLUMN else "C"
+    dtype = numba.np.numpy_support.from_dtype(np.dtype(field.dtype))
+    array: Any = numba.types.Array
+    return array(dtype, len(field.shape), layout, readonly=table in ("input", "plan"))
+
+
+def _compiled_call(step: Stage) -> Any:
+    """Return what `step(images, *span)` becomes in compiled code: make its arrays from the table, call it."""
+    fields = [PLACES[name] for name in step.names]
+    arrays = [_array_type(table, field) for _, table, field in fields]
+    sig = numba.types.void(*(numba.types.intp,) * step.span, *arrays)
+    flags = CORE.compiler.Flags()
+    flags.error_model = NUMBERS["error_model"]
+    flags.noalias = True  # no two arrays of the images overlap
+
+    def generate(context: Any, builder: Any, outer: Any, args: Any) -> Any:
+        table = ARRAYS_OF.make_array(outer.args[0])(context, builder, args[0]).data
+        made = [
+            _make_array(context, builder, kind, field, table, place)
+            for kind, (place, _, field) in zip(arrays, fields, strict=True)
+        ]
+        compiled = context.compile_subroutine(builder, step.function, sig, flags=flags)
+        context.call_internal(builder, compiled.fndesc, sig, [*args[1:], *made])
+        return context.get_dummy_value()
+
+    def whole(typingctx: Any, table: Any) -> Any:
+        return numba.types.void(table), generate
+
+    def part(typingctx: Any, table: Any, first: Any, end: Any) -> Any:
+        return numba.types.void(table, numba.types.intp, numba.types.intp), generate
+
+    return intrinsic(part if step.span else whole)
+
+
+def _make_array(context: Any, builder: Any, kind: Any, field: image.Field, table: Any, place: int) -> Any:
+    """Return a compiled array over the address that stands at a place of the table."""
+
+    def word(k: int) -> Any:
+        return builder.load(CORE.cgutils.gep(builder, table, k))
+
+    itemsize = context.get_constant(numba.types.intp, np.dtype(field.dtype).itemsize)
+    fixed = image.shape_of(field, image.Dims(0, 0, 0, 0))
+    shape = [
+        word(ARRAYS + SIZES.index(letter)) if letter in SIZES else context.get_constant(numba.types.intp, size)
+        for letter, size in zip(field.shape, fixed, strict=True)
+    ]
+    strides, stride = [itemsize] * len(shape), itemsize
+    for axis in range(len(shape)) if kind.layout == "F" else reversed(range(len(shape))):
+        strides[axis] = stride
+        stride = builder.mul(stride, shape[axis])
+    array = ARRAYS_OF.make_array(kind)(context, builder)
+    data = builder.inttoptr(word(place), context.get_data_type(kind.dtype).as_pointer())
+    ARRAYS_OF.populate_array(array, data=data, shape=shape, strides=strides, itemsize=itemsize, meminfo=None)
+    return array._getvalue()
+
+
+@typeof_impl.register(Stage)
+def _type_of_stage(step: Stage, context: Any) -> Any:
+    """Let compiled code call a step by its name, as the plain source does."""
+    return CORE.registry.cpu_target.typing_context.resolve_value_type(step._compiled)
+
+
+def bind(images: tuple[Any, ...]) -> Array:
+    """Return the table of addresses and sizes that the compiled law takes for (input, plan, state, output).
+
+    It holds while these four named tuples live. Raises ValueError where an array is not laid out as the tables say.
+    """
+    plan = images[1]
+    dims = image.Dims(plan.charger_node.size, plan.parent.size, plan.window_node.size, plan.droop_pu.shape[-1])
+    table = np.zeros(ARRAYS + len(dims), dtype=np.int64)
+    place = 0
+    for name, arrays in zip(image.TABLES, images, strict=True):
+        for field, array in zip(image.TABLES[name], arrays, strict=True):
+            flags, shape = array.flags, image.shape_of(field, dims)
+            laid = flags.f_contiguous if field.name in image.BY_COLUMN else flags.c_contiguous
+            if not laid or not flags.aligned or array.dtype != field.dtype or array.shape != shape:
+                raise ValueError(
+                    f"{name}.{field.name}: {array.dtype} {array.shape}, strides {array.strides}; needed is"
+                    f" {field.dtype} {shape} without gaps, as `image.allocate` makes it"
+                )
+            table[place] = array.__array_interface__["data"][0]
+            place += 1
+    table[ARRAYS:] = dims
+    return table

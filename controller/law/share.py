@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from controller.law.fill import fill
-from controller.law.kernel import Array, Stage
+from controller.law.kernel import Array, Stage, entry
 from controller.law.names import Reason, Step
 from controller.law.tree import arrange
 
 HEADROOM = int(Reason.HEADROOM)
 SHARE = int(Step.SHARE)
 HAIR = 1e-9
+ARRANGE, FILL = entry(arrange.function), entry(fill)
 
 
 @Stage
@@ -129,11 +130,11 @@ def share(
     lists = _ints(4, chargers), _ints(nodes, 4), _ints(nodes, 4)
     plain, counts = np.zeros(1, np.uint8), np.zeros(chargers, np.uint8)
     terminals = np.where(use == 1, np.arange(3), -1).astype(np.int8)
-    arrange.kernel(
+    ARRANGE(
         tree, place, terminals, np.full(nodes, -2, np.int32), place - 1, np.zeros((chargers, 3), np.int8), plain, at,
         _ints(nodes), up, end, own_from, own_to, order, *lists, use, counts, np.zeros((nodes, 3), np.uint8),
     )  # fmt: skip
-    fill(
+    FILL(
         at, up, end, plain, own_from, own_to, order, *lists, use, counts, np.full(chargers, 2, np.uint8),
         np.zeros(chargers), share_of, base, cap, room, x, *(np.zeros((nodes, 4)) for _ in range(4)), _ints(nodes, 4),
         np.zeros((nodes, 4, 8)), np.zeros((4, chargers, 3)), _ints(chargers), np.zeros(chargers, np.int8),

@@ -18,7 +18,7 @@ Source: facts A3-A5 (IEEE 1547-2018 volt-watt, AS/NZS 4777.2 charging curve, Jah
 
 import math
 
-from controller.law.kernel import Array, Stage, kernel
+from controller.law.kernel import Array, Stage, entry
 from controller.law.names import Alarm, Reason, Step, Trust, VoltSource
 
 BELIEVED = int(Trust.BELIEVED)
@@ -31,7 +31,7 @@ IMPLAUSIBLE_PU = 1.5
 NAN = math.nan
 
 
-@kernel
+@entry
 def share_at(volt_pu: float, curve_pu: Array, curve_share: Array) -> float:
     """Return the share of the ceiling at `volt_pu` on a curve of rising points, level outside them."""
     last = curve_pu.shape[0] - 1

@@ -1,20 +1,25 @@
 """The compiled law gives the same bits as its plain source, and names every array once."""
 
 import hashlib
+import inspect
 import os
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
+import numba
 import numpy as np
+import pytest
 from lawbench import EU_DROOP, UTC_NS, VoltSource, World, charger, node, site
 
+from controller.law import decide as law
 from controller.law import image
-from controller.law.decide import LAW
+from controller.law.kernel import Stage, bind
 from controller.runtime.plan import WindowSpec
 
 HERE = Path(__file__).parent
+SOURCE = inspect.getsource(law)
 
 
 def digest_of_a_hostile_run(scans: int = 60) -> str:
@@ -76,21 +81,64 @@ def test_array_names_are_unique_but_for_the_clock() -> None:
     assert {name for name, count in names.items() if count > 1} == {"now_ns", "scan"}
 
 
+def stages() -> list[Stage]:
+    """Return every step of the law."""
+    modules = [part for part in vars(law).values() if inspect.ismodule(part)]
+    return [part for module in modules for part in vars(module).values() if isinstance(part, Stage)]
+
+
 def test_every_step_writes_only_state_and_output() -> None:
     given = {field.name for table in ("input", "plan") for field in image.TABLES[table]}
     world = World(site([node()], [charger(k) for k in range(3)]), 10.0, other=20.0)
     world.sense()
+    assert len(stages()) > 25
+    for step in stages():
+        assert step.function.__doc__, step.function
+        assert set(step.names) - given, step.function
+        assert f"{step.function.__module__.rsplit('.', 1)[1]}.{step.function.__name__}(images" in SOURCE, step.function
     for array in (*world.inp, *world.plan):
         array.setflags(write=False)
-    arrays = (*world.inp, *world.plan, *world.state, *world.out)
-    for step in LAW:
-        plain = getattr(step.kernel, "py_func", step.kernel)
-        assert plain.__doc__, plain
-        assert set(step.names) - given, plain
     before = [array.copy() for array in (*world.inp, *world.plan)]
-    for array in (*world.inp, *world.plan):
-        array.setflags(write=True)
-    for step in LAW:
-        step(arrays)
+    law.decide(world.inp, world.plan, world.state, world.out)
     for was, now in zip(before, (*world.inp, *world.plan), strict=True):
         np.testing.assert_array_equal(was, now)
+
+
+def test_compiled_steps_cannot_write_input_or_plan() -> None:
+    @Stage
+    def forger(node_limit_a: np.ndarray, last_a: np.ndarray) -> None:
+        """Lift a limit."""
+        node_limit_a[0, 0] = 1e9
+
+    @numba.njit
+    def run(images: np.ndarray) -> None:
+        forger(images)
+
+    world = World(site([node()], [charger()]))
+    with pytest.raises(numba.core.errors.NumbaError, match="readonly"):
+        run(bind((world.inp, world.plan, world.state, world.out)))
+
+
+def test_arrays_that_are_not_laid_out_as_declared_are_refused() -> None:
+    world = World(site([node()], [charger(k) for k in range(3)]))
+    images = (world.inp, world.plan, world.state, world.out)
+    for state in (
+        world.state._replace(last_a=np.zeros(2)),
+        world.state._replace(last_a=np.zeros(3, np.float32)),
+        world.state._replace(last_a=np.zeros(6)[::2]),
+    ):
+        with pytest.raises(ValueError, match=r"state\.last_a: .* needed is f8 \(3,\)"):
+            bind((*images[:2], state, images[3]))
+
+
+def test_images_may_change_from_scan_to_scan() -> None:
+    """The table of addresses is remembered; other images, or the same ones again, get their own."""
+    worlds = [World(site([node()], [charger(k) for k in range(size)])) for size in (3, 5, 3)]
+    alone = World(site([node()], [charger(k) for k in range(3)]))
+    for _ in range(400):
+        alone.step()
+        for world in worlds:
+            world.step()
+    assert alone.out.allowed_a.sum() > 0.0
+    for world in (worlds[0], worlds[2]):
+        np.testing.assert_array_equal(world.out.allowed_a, alone.out.allowed_a)
