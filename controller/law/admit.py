@@ -53,6 +53,8 @@ def sort(queue: Array, count: int, key: Array, rank: Array) -> None:
 
 @Stage
 def candidates(
+    first: int,
+    end: int,
     now_ns: Array,
     step_a: Array,
     no_pause: Array,
@@ -75,7 +77,7 @@ def candidates(
     reserved_a: Array,
 ) -> None:
     """Apply what forbids a raise, round the cap to the device's step, and take out who cannot run."""
-    for i in range(cap_a.shape[0]):
+    for i in range(first, end):
         member[i] = 0
         base_a[i] = 0.0
         limit, code = cap_a[i], int(why[i])

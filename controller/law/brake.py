@@ -68,6 +68,8 @@ def watch_nodes(
 
 @Stage
 def brake(
+    first: int,
+    end: int,
     now_ns: Array,
     charger_v: Array,
     u_nom_v: Array,
@@ -93,7 +95,7 @@ def brake(
     """Lower the shares of braked chargers."""
     now = now_ns[0]
     chargers = target_a.shape[0]
-    for i in range(chargers):
+    for i in range(first, end):
         level = int(node_brake_level[charger_node[i]])
         lowest = math.inf
         for t in range(3):

@@ -29,45 +29,57 @@ from controller.law import (
 )
 from controller.law.kernel import COMPILED, bind, entry
 
+BLOCK = 512  # chargers a turn: what one step wrote is still in the cache when the next one reads it
+
 
 @entry
-def steps(images: Any) -> None:
+def steps(images: Any, chargers: int) -> None:
     """Take the twelve steps; every step finds the arrays that it names in `images`."""
-    # 1 trust: what may be believed
+    # 1 trust: what may be believed, and what is reserved
     trust.clock(images)
     tree.arrange(images)
-    trust.chargers(images)
     trust.nodes(images)
-    start.adopt(images)
-    reserve.reserve(images)
-    export.reserve(images)
+    for first in range(0, chargers, BLOCK):
+        end = min(first + BLOCK, chargers)
+        trust.chargers(images, first, end)
+        start.adopt(images, first, end)
+        reserve.reserve(images, first, end)
+        export.reserve(images, first, end)
     # 2-5 what each charger, and each node, may have at most
-    wish.ask(images)
-    frequency.respond(images)
-    envelope.car(images)
-    envelope.ceiling(images)
-    envelope.discharge(images)
-    voltage.volts(images)
-    voltage.droop(images)
-    voltage.volt_watt(images)
+    for first in range(0, chargers, BLOCK):
+        end = min(first + BLOCK, chargers)
+        wish.ask(images, first, end)
+        frequency.respond(images, first, end)
+        envelope.car(images, first, end)
+        envelope.ceiling(images, first, end)
+        voltage.volts(images, first, end)
+    for first in range(0, chargers, BLOCK):
+        end = min(first + BLOCK, chargers)
+        envelope.discharge(images, first, end)
+        voltage.droop(images, first, end)
+        voltage.volt_watt(images, first, end)
     contract.orders(images)
     contract.windows(images)
     # 6-9 how the room is shared
     uncontrolled.estimate(images)
     headroom.capacity(images)
-    admit.candidates(images)
+    admit.candidates(images, 0, chargers)
     admit.rotate(images)
     admit.admit(images)
     share.split(images)
     quantise.quantise(images)
     # 10-12 last resort, way up, and why
     brake.watch_nodes(images)
-    brake.brake(images)
-    ramp.rise(images)
+    for first in range(0, chargers, BLOCK):
+        end = min(first + BLOCK, chargers)
+        brake.brake(images, first, end)
+        ramp.rise(images, first, end)
     ramp.pay(images)
     export.share(images)
-    reason.conclude(images)
-    export.settle(images)
+    for first in range(0, chargers, BLOCK):
+        end = min(first + BLOCK, chargers)
+        reason.conclude(images, first, end)
+        export.settle(images, first, end)
 
 
 class _Bound:
@@ -91,7 +103,7 @@ BOUND = _Bound()
 
 def decide(inp: Any, plan: Any, state: Any, out: Any) -> None:
     """Decide one scan in place: images of `controller.law.image` for the same sizes, in the order of the tables."""
-    steps(BOUND.table(inp, plan, state, out) if COMPILED else (*inp, *plan, *state, *out))
+    steps(BOUND.table(inp, plan, state, out) if COMPILED else (*inp, *plan, *state, *out), plan.charger_node.size)
     out.scan[0] = inp.scan[0]
     out.now_ns[0] = inp.now_ns[0]
 

@@ -23,6 +23,8 @@ UNKNOWN = int(Cp.UNKNOWN)
 
 @Stage
 def car(
+    first: int,
+    end: int,
     now_ns: Array,
     charger_state: Array,
     floor_q_a: Array,
@@ -37,7 +39,7 @@ def car(
 ) -> None:
     """Learn what the car takes, while its limit rests and its reading is believed."""
     now = now_ns[0]
-    for i in range(last_a.shape[0]):
+    for i in range(first, end):
         if charger_trust[i] != BELIEVED or last_a[i] <= 0.0:
             car_ns[i] = 0
             continue
@@ -59,6 +61,8 @@ def car(
 
 @Stage
 def ceiling(
+    first: int,
+    end: int,
     utc_ns: Array,
     hard_max_a: Array,
     override_a: Array,
@@ -73,7 +77,7 @@ def ceiling(
 ) -> None:
     """Lower the running cap to hardware, car and override; no car, or a faulted one, is allowed nothing."""
     utc_s = utc_ns[0] * 1e-9
-    for i in range(cap_a.shape[0]):
+    for i in range(first, end):
         cap, code = cap_a[i], int(why[i])
         if hard_max_a[i] < cap:
             cap, code = hard_max_a[i], HARDWARE
@@ -96,6 +100,8 @@ def ceiling(
 
 @Stage
 def discharge(
+    first: int,
+    end: int,
     utc_ns: Array,
     charger_soc: Array,
     override_a: Array,
@@ -115,7 +121,7 @@ def discharge(
     if v2g[0] == 0:
         return
     utc_s = utc_ns[0] * 1e-9
-    for i in range(low_a.shape[0]):
+    for i in range(first, end):
         low, code = low_a[i], int(low_why[i])
         if -export_max_a[i] > low:
             low, code = -export_max_a[i], HARDWARE

@@ -27,6 +27,8 @@ HAIR = 1e-9
 
 @Stage
 def reserve(
+    first: int,
+    end: int,
     now_ns: Array,
     obey_s: Array,
     max_age_s: Array,
@@ -50,7 +52,7 @@ def reserve(
     before, and the amps it gives; widen its swing by it, so that a late reading is not taken for a household."""
     if v2g[0] == 0:
         return
-    for i in range(last_min_a.shape[0]):
+    for i in range(first, end):
         span_ns = max(int((obey_s[i] + max_age_s[i]) * 1e9), 1)
         slot = now_ns[0] // span_ns
         last = -last_min_a[i]
@@ -201,9 +203,11 @@ def share(
 
 
 @Stage
-def settle(wish_exempt: Array, off_ns: Array, last_min_a: Array, why: Array, target_a: Array) -> None:
+def settle(
+    first: int, end: int, wish_exempt: Array, off_ns: Array, last_min_a: Array, why: Array, target_a: Array
+) -> None:
     """Take no pause for one where the charger exports, or where the wish of an exempt service was the reason."""
-    for i in range(off_ns.shape[0]):
+    for i in range(first, end):
         if target_a[i] <= 0.0 and (
             last_min_a[i] < 0.0 or (wish_exempt[i] == 1 and (why[i] == WISH or why[i] == FREQUENCY))
         ):

@@ -24,6 +24,8 @@ PLAUSIBLE_HZ = 5.0  # a grid further off its nominal frequency is a broken meter
 
 @Stage
 def respond(
+    first: int,
+    end: int,
     now_ns: Array,
     frequency_hz: Array,
     frequency_quality: Array,
@@ -57,7 +59,7 @@ def respond(
     if good and not -fcr_deadband_hz[0] <= off_hz <= fcr_deadband_hz[0]:
         share = min(max(off_hz / fcr_full_hz[0], -1.0), 1.0)
     fcr_share[0] = share if good else math.nan
-    for i in range(cap_a.shape[0]):
+    for i in range(first, end):
         if wish_exempt[i] == 1:
             delay_s[i] = 0.0
         if not fcr_w[i] > 0.0 or math.isnan(wish_a[i]):

@@ -19,6 +19,8 @@ HAIR = 1e-9
 
 @Stage
 def rise(
+    first: int,
+    end: int,
     now_ns: Array,
     hard_max_a: Array,
     step_a: Array,
@@ -38,7 +40,7 @@ def rise(
     why_node: Array,
 ) -> None:
     """Limit every raise to the ramp, after the random delay."""
-    for i in range(target_a.shape[0]):
+    for i in range(first, end):
         target, last = target_a[i], last_a[i]
         at_once = wish_exempt[i] == 1 or math.isinf(ramp_up_a_per_s[i])
         if target <= 0.0:

@@ -9,6 +9,8 @@ RAMP = int(Step.RAMP)
 
 @Stage
 def conclude(
+    first: int,
+    end: int,
     now_ns: Array,
     utc_ns: Array,
     random_u: Array,
@@ -36,7 +38,7 @@ def conclude(
     chain: Array,
 ) -> None:
     """Publish the decision; keep pauses and clocks."""
-    for i in range(target_a.shape[0]):
+    for i in range(first, end):
         new = target_a[i]
         allowed_a[i] = new
         reason[i] = why[i]

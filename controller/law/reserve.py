@@ -14,6 +14,8 @@ DESIGN = int(Trust.DESIGN)
 
 @Stage
 def reserve(
+    first: int,
+    end: int,
     now_ns: Array,
     failsafe_a: Array,
     failsafe_s: Array,
@@ -51,7 +53,7 @@ def reserve(
     forward = now >= last_ns[0]
     buckets = hist_hi_a.shape[1]
     longer = buckets / (buckets - 1)
-    for i in range(last_a.shape[0]):
+    for i in range(first, end):
         hist_now_hi_a[i] = max(hist_now_hi_a[i], last_a[i])
         hist_now_lo_a[i] = min(hist_now_lo_a[i], last_a[i])
         if forward and now < hist_end_ns[i] and hist_slot[i] >= 0:  # only the last scan's limit is new

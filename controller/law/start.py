@@ -22,6 +22,8 @@ def floor_to(value: float, step: float) -> float:
 
 @Stage
 def adopt(
+    first: int,
+    end: int,
     now_ns: Array,
     charger_limit_a: Array,
     charger_link: Array,
@@ -54,7 +56,7 @@ def adopt(
 ) -> None:
     """Adopt the reported limit of a charger heard for the first time; begin a new session's timers."""
     now = now_ns[0]
-    for i in range(last_a.shape[0]):
+    for i in range(first, end):
         floor_q_a[i] = -floor_to(-floor_a[i] + 2e-9 * step_a[i], step_a[i]) if step_a[i] > 0.0 else floor_a[i]
         if started[0] == 0:
             contact_ns[i] = now

@@ -54,6 +54,8 @@ def clock(
 
 @Stage
 def chargers(
+    first: int,
+    end: int,
     now_ns: Array,
     charger_a: Array,
     charger_v: Array,
@@ -62,6 +64,7 @@ def chargers(
     charger_quality: Array,
     charger_change_ns: Array,
     charger_link: Array,
+    charger_node: Array,
     phase_map: Array,
     hard_max_a: Array,
     max_age_s: Array,
@@ -73,14 +76,15 @@ def chargers(
     seen_ns: Array,
     seen_state: Array,
     volts_v: Array,
+    node_hold: Array,
     no_raise: Array,
     clock_ok: Array,
     alarm: Array,
     charger_trust: Array,
 ) -> None:
-    """Believe a charger's reading, or hold the last one."""
+    """Believe a charger's reading, or hold the last one; it may rise only where node and clock are believed too."""
     now = now_ns[0]
-    for i in range(known.shape[0]):
+    for i in range(first, end):
         age_ns = now - charger_change_ns[i]
         good = charger_quality[i] == GOOD and charger_link[i] == 1
         good = good and age_ns >= EARLY_NS and age_ns * 1e-9 <= max_age_s[i]
@@ -116,7 +120,7 @@ def chargers(
             charger_trust[i] = HELD
         else:
             charger_trust[i] = DESIGN
-        no_raise[i] = 0 if good and clock_ok[0] == 1 else 1
+        no_raise[i] = 0 if good and clock_ok[0] == 1 and node_hold[charger_node[i]] == 0 else 1
         if not good:
             alarm[0] = alarm[0] | CHARGER_UNTRUSTED
         if charger_link[i] != 1:
@@ -139,17 +143,15 @@ def nodes(
     node_metered: Array,
     node_max_age_s: Array,
     node_hold_s: Array,
-    charger_node: Array,
     node_uses: Array,
     node_v_ok: Array,
     node_a_seen_ns: Array,
     node_known: Array,
     node_hold: Array,
-    no_raise: Array,
     alarm: Array,
     node_trust: Array,
 ) -> None:
-    """Believe a node's amps and volts; no charger below a metered node that is not believed may rise."""
+    """Believe a node's amps and volts; hold down all below a metered node that is not believed."""
     now = now_ns[0]
     utc = utc_ns[0]
     for m in range(parent.shape[0]):
@@ -176,6 +178,3 @@ def nodes(
         if node_metered[m] == 1:
             node_hold[m] = 1
             alarm[0] = alarm[0] | NODE_UNTRUSTED
-    for i in range(charger_node.shape[0]):
-        if node_hold[charger_node[i]] == 1:
-            no_raise[i] = 1

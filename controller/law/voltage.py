@@ -48,6 +48,8 @@ def share_at(volt_pu: float, curve_pu: Array, curve_share: Array) -> float:
 
 @Stage
 def volts(
+    first: int,
+    end: int,
     now_ns: Array,
     charger_v: Array,
     node_v: Array,
@@ -70,9 +72,10 @@ def volts(
     volt_pu: Array,
 ) -> None:
     """Filter the volts of the used phases and take the lowest, behind the dead band; and the lowest of each group."""
-    for m in range(group_pu.shape[0]):
-        group_pu[m] = math.inf
-    for i in range(volt_used_pu.shape[0]):
+    if first == 0:
+        for m in range(group_pu.shape[0]):
+            group_pu[m] = math.inf
+    for i in range(first, end):
         source = volt_source[i]
         node = charger_node[i]
         ok = source != NONE and (charger_trust[i] == BELIEVED if source == OWN else node_v_ok[node] == 1)
@@ -111,6 +114,8 @@ def silent_ns(now_ns: int, volt_ns: int, start_ns: int) -> int:
 
 @Stage
 def droop(
+    first: int,
+    end: int,
     now_ns: Array,
     hard_max_a: Array,
     hold_s: Array,
@@ -136,7 +141,7 @@ def droop(
     chain: Array,
 ) -> None:
     """Lower the running cap to the curve."""
-    for i in range(cap_a.shape[0]):
+    for i in range(first, end):
         if volt_source[i] == NONE:
             chain[i, VOLTAGE] = cap_a[i]
             continue
@@ -177,6 +182,8 @@ def droop(
 
 @Stage
 def volt_watt(
+    first: int,
+    end: int,
     now_ns: Array,
     charger_v: Array,
     node_v: Array,
@@ -203,7 +210,7 @@ def volt_watt(
     """Raise the lower bound towards 0 to the export curve at the highest phase, without hysteresis (IEEE 1547-2018)."""
     if v2g[0] == 0:
         return
-    for i in range(low_a.shape[0]):
+    for i in range(first, end):
         if volt_source[i] == NONE or export_max_a[i] <= 0.0:
             continue
         since = silent_ns(now_ns[0], volt_ns[i], start_ns[0])

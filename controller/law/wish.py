@@ -14,6 +14,8 @@ REASON, WISH = int(Reason.WISH), int(Step.WISH)
 
 @Stage
 def ask(
+    first: int,
+    end: int,
     wish_a: Array,
     export_max_a: Array,
     last_a: Array,
@@ -29,8 +31,9 @@ def ask(
     chain: Array,
 ) -> None:
     """Start the chain of caps with the wish; notice whether there is anybody who may export."""
-    v2g[0] = 0
-    for i in range(wish_a.shape[0]):
+    if first == 0:
+        v2g[0] = 0
+    for i in range(first, end):
         wish = wish_a[i]
         low_a[i] = 0.0
         low_why[i] = REASON
