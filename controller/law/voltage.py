@@ -75,6 +75,8 @@ def volts(
     if first == 0:
         for m in range(group_pu.shape[0]):
             group_pu[m] = math.inf
+    u_nom, highest = u_nom_v[0], IMPLAUSIBLE_PU * u_nom_v[0]
+    tau_s, weight = -1.0, 0.0
     for i in range(first, end):
         source = volt_source[i]
         node = charger_node[i]
@@ -82,15 +84,16 @@ def volts(
         for t in range(3):
             p = int(phase_map[i, t])
             if ok and p >= 0:
-                pu = (charger_v[i, t] if source == OWN else node_v[node, p]) / u_nom_v[0]
-                ok = 0.0 <= pu <= IMPLAUSIBLE_PU  # false on NaN
+                ok = 0.0 <= (charger_v[i, t] if source == OWN else node_v[node, p]) <= highest  # false on NaN
         if ok:
-            weight = dt_s[0] / (droop_tau_s[i] + dt_s[0]) if dt_s[0] > 0.0 else 0.0
+            if droop_tau_s[i] != tau_s:  # mostly that of the charger before: spare the division
+                tau_s = droop_tau_s[i]
+                weight = dt_s[0] / (tau_s + dt_s[0]) if dt_s[0] > 0.0 else 0.0
             lowest = math.inf
             for t in range(3):
                 p = int(phase_map[i, t])
                 if p >= 0:
-                    pu = (charger_v[i, t] if source == OWN else node_v[node, p]) / u_nom_v[0]
+                    pu = (charger_v[i, t] if source == OWN else node_v[node, p]) / u_nom
                     if pu < alarm_pu[0]:
                         alarm[0] = alarm[0] | ALARM_LOW
                     held = volt_f_pu[i, p]
@@ -99,7 +102,7 @@ def volts(
                     lowest = min(lowest, held)
             volt_ns[i] = now_ns[0]
             moved = lowest - volt_used_pu[i]
-            if not -droop_deadband_pu[i] < moved < droop_deadband_pu[i]:  # true on NaN: the first value
+            if not abs(moved) < droop_deadband_pu[i]:  # true on NaN: the first value
                 volt_used_pu[i] = lowest
         volt_pu[i] = volt_used_pu[i]
         if droop_group[i] >= 0 and source != NONE and volt_used_pu[i] < group_pu[droop_group[i]]:  # false on NaN
