@@ -56,6 +56,12 @@ def raw_query(link: socket.socket, message: bytes) -> None:
         pass
 
 
+def link_of(port: ScpiPort) -> Any:
+    """Return the open link of a port."""
+    assert port._link is not None
+    return port._link
+
+
 def timed(act: Callable[[], Any], count: int) -> np.ndarray:
     """Return the microseconds of each of `count` calls."""
     took = np.empty(count)
@@ -90,7 +96,7 @@ def test_exchange(benchmark: Any, port_number: int) -> None:
         "pyvisa_query": lambda: plain.query("MEAS:CURR:AC?"),  # type: ignore[attr-defined]
         "port_query": lambda: port.query("MEAS:CURR:AC?"),
         "port_compound": lambda: port.exchange(compound, cycle.order),
-        "port_write_write_query": lambda: two_sets_and_a_query(port._resource),
+        "port_write_write_query": lambda: two_sets_and_a_query(link_of(port).resource),
     }
     took: dict[str, list[np.ndarray]] = {name: [] for name in [*variants, "pyvisa_write_write_query"]}
 

@@ -216,6 +216,10 @@ class ScpiPart(Strict):
         """Return the raw socket, or the first transport where the family has none."""
         return next((way for way in self.transports if way.kind == "socket"), self.transports[0])
 
+    def transport_of(self, kind: str) -> Transport:
+        """Return the transport of a kind of wire; one that the record does not name goes by the first one's rules."""
+        return next((way for way in self.transports if way.kind == kind), self.transport)
+
     @property
     def rating(self) -> Rating:
         """Return the ratings of the main role."""

@@ -135,7 +135,7 @@ def test_an_answer_that_nobody_asked_for_is_never_taken_for_the_next_one() -> No
         port = port_to(served, SOURCE, 2.0)
         port.open()
         port.send("*ESR?")
-        port._link.recv(1, socket.MSG_PEEK)  # it has arrived
+        port._link.socket.recv(1, socket.MSG_PEEK)  # it has arrived
         fault = fault_of(lambda: port.query("VOLT:AC?"))
         assert fault.kind == FaultKind.PROTOCOL and "nobody asked for" in fault.detail
         assert port.query("VOLT:AC?") == "0.00"
