@@ -18,7 +18,7 @@ Source: facts A3-A5 (IEEE 1547-2018 volt-watt, AS/NZS 4777.2 charging curve, Jah
 
 import math
 
-from controller.law.kernel import Array, Stage, entry
+from controller.law.kernel import Array, Stage, entry, kernel
 from controller.law.names import Alarm, Reason, Step, Trust, VoltSource
 
 BELIEVED = int(Trust.BELIEVED)
