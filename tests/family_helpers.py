@@ -15,9 +15,10 @@ class FamilyTwin(ScpiDevice):
 
     IMMEDIATE = frozenset({"select", "edit", "couple", "phase_mode", "channel"})
 
-    def reading(self, name: str) -> float | str:
+    def reading(self, name: str, at: int) -> float | str:
         """Return 0, or the word that was set."""
-        return self.values.get(name, 0.0)  # type: ignore[no-any-return]
+        value = self.values.get(name, 0.0)
+        return value[at] if isinstance(value, list) else value  # type: ignore[no-any-return]
 
     def phases(self) -> list[int]:
         """Return the selected phase, or all."""

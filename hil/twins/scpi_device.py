@@ -238,6 +238,9 @@ class ScpiDevice(Trips):
             self.take_remote(False)
         if self.part.watchdog.kind == "none":
             return
+        if any(one.match(node, unit) is not None for one in self._watch["disarm"]):
+            self.watchdog.armed = self.watchdog.expired = False
+            return
         for one in self._watch["arm"]:
             found = one.match(node, unit)
             if found is None:
@@ -247,8 +250,6 @@ class ScpiDevice(Trips):
             if one is self._watch["arm"][-1]:
                 self.watchdog.armed, self.watchdog.expired = True, False
                 self.watchdog.feed(self._clock_s())
-        if any(one.match(node, unit) is not None for one in self._watch["disarm"]):
-            self.watchdog.armed = self.watchdog.expired = False
         if any(one.match(node, unit) is not None for one in self._watch["feed"]):
             self.watchdog.feed(self._clock_s())
 
@@ -259,6 +260,8 @@ class ScpiDevice(Trips):
         self.remote = remote or not self.part.remote.needed
         if not remote:
             self._taken.clear()
+            if self.values.get("after_remote") == "OFF":  # EA guide rev 24: what the output does without remote control
+                self.switch_off()
         bits = self.part.status.questionable
         for name, on in (("REMOTE", self.remote), ("LOCAL", not self.remote)):
             if name in bits:
@@ -280,7 +283,7 @@ class ScpiDevice(Trips):
             return
         if self.part.watchdog.on_expiry == "output_off_latched":
             self.trip("WDOG")
-        elif self.part.watchdog.on_expiry == "output_off":
+        elif self.part.watchdog.on_expiry == "output_off" and self.values.get("after_remote") != "AUTO":
             self.switch_off()
         for name, bit in self.part.status.operation.items():
             if name == "CTO":

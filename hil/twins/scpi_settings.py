@@ -216,7 +216,8 @@ class Settings:
         for notation, value in self._named(name, quantity).items():
             if read.matches(text, notation):
                 return self.formatted(quantity, value)
-        raise ScpiError(-108 if text[0].isdigit() or text[0] in "+-." else -141)
+        wrong = {"(": -178, "#": -168, "'": -158, '"': -158}
+        raise ScpiError(wrong.get(text[0], -108 if text[0].isdigit() or text[0] in "+-." else -141))
 
     def formatted(self, quantity: Quantity, value: float | str | bool) -> str:
         """Return a value in the device's form: short word, boolean digit or word, number with or without unit."""
