@@ -138,8 +138,6 @@ class Dialect:
         """Return an expected code; two of them are the vendor's."""
         vendors = {"too_long": self.part.parser.too_long_code, "local": self.part.parser.local_code}
         return vendors[code] if isinstance(code, str) else code
-            code
-        )
 
 
 def short(header: str) -> str:
