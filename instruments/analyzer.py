@@ -8,10 +8,9 @@ from typing import ClassVar
 import numpy as np
 
 from instruments.scpi_catalog import ScpiRoleName
-from instruments.scpi_cycle import number_of
 from instruments.scpi_port import ScpiPort
 from instruments.scpi_role import ScpiRole
-from instruments.scpi_units import to_ours
+from instruments.scpi_units import number_of, to_ours
 
 PHASES = ("a", "b", "c")
 MODES = {1: "one", 3: "three"}

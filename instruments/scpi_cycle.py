@@ -5,27 +5,11 @@ an asterisk depends on the header path of the one before it.
 """
 
 import math
-import re
 from collections.abc import Callable, Iterator
 
 from instruments.faults import FaultKind, PortFault
 from instruments.scpi_catalog import Cycle, ScpiPart, fields_of
-from instruments.scpi_units import UNITS, to_theirs
-
-NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-z%/]*)")
-NOT_A_NUMBER = 9.9e37  # SCPI-99 7.2.1: 9.91E37 is not a number, 9.9E37 infinite
-
-
-def number_of(text: str, units: bool = False) -> float:
-    """Return an answer as a number; NaN where it is none, or one that SCPI-99 calls no number or infinite.
-
-    With `units` the device writes its unit behind it, and kW counts as 1000 W.
-    """
-    found = NUMBER.fullmatch(text.strip())
-    if found is None or (found[2] and not (units and found[2] in UNITS)):
-        return math.nan
-    value = float(found[1]) * UNITS[found[2]][1]
-    return value if abs(value) < NOT_A_NUMBER else math.nan
+from instruments.scpi_units import to_theirs
 
 
 class CyclePlan:

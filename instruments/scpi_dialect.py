@@ -9,6 +9,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from instruments.scpi_units import number_of
+
 Verified = Literal["V", "D", "S", "R", "P"]
 VERIFIED: dict[str, str] = {
     "V": "read in the vendor's document",
@@ -136,6 +138,12 @@ class Step(Strict):
         if bool(self.ask) != bool(self.expect):
             raise ValueError("ask and expect belong together")
         return self
+
+    def fits(self, answer: str, units: bool = False) -> bool:
+        """Tell whether an answer is as expected; `units`: the device writes its unit behind a number."""
+        if self.expect.startswith("="):
+            return number_of(answer, units) == float(self.expect[1:])
+        return re.fullmatch(self.expect, answer) is not None
 
 
 class SafeOff(Block):

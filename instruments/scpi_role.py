@@ -9,9 +9,9 @@ from typing import ClassVar
 from instruments.catalog import Model
 from instruments.faults import FaultKind, PortFault
 from instruments.scpi_catalog import Quantity, RolePart, ScpiPart, ScpiRoleName, Step
-from instruments.scpi_cycle import CyclePlan, number_of
+from instruments.scpi_cycle import CyclePlan
 from instruments.scpi_port import ScpiPort, is_error
-from instruments.scpi_units import ours, to_ours, to_theirs
+from instruments.scpi_units import number_of, ours, to_ours, to_theirs
 
 READ_BACK = 1e-3  # of the value, where the resolution is not known
 ON = r"\+?1|ON"
@@ -101,7 +101,7 @@ class ScpiRole:
             if step.settle_s:
                 self._pause(step.settle_s)
             value = self._answer_and_errors(send, ask)
-            if ask and not self._as_expected(step.expect, value):
+            if ask and not step.fits(value, self.part.parser.units_in_reply):
                 raise self.fault(FaultKind.READBACK, send, f"{ask} answers {value!r}, expected {step.expect}")
 
     def safe_off(self) -> None:
@@ -282,12 +282,6 @@ class ScpiRole:
         return to_ours(self.number(name, answers[name]), self._plan.cycle.units.get(name, ""))
 
     # ------------------------------------------------------------------ helpers
-    def _as_expected(self, expect: str, value: str) -> bool:
-        """Tell whether an answer fits the expression, or after an equals sign is that number in whatever form."""
-        if not expect.startswith("="):
-            return re.fullmatch(expect, value) is not None
-        return number_of(value, self.part.parser.units_in_reply) == float(expect[1:])
-
     def _compare_ratings(self, limits: dict[str, float]) -> None:
         """Ask the device for its own ratings where it tells them, and refuse hard limits beyond them."""
         for field, query in self.role.rating.ask.items():

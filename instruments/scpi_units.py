@@ -1,5 +1,8 @@
 """Convert between the units of instruments and ours: the one place where kW, V/ms and A/us exist."""
 
+import math
+import re
+
 # unit of an instrument: ours, and how many of ours it is
 UNITS: dict[str, tuple[str, float]] = {
     "": ("", 1.0),
@@ -26,6 +29,22 @@ UNITS: dict[str, tuple[str, float]] = {
     "%": ("%", 1.0),
     "degC": ("degC", 1.0),
 }
+
+
+NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-z%/]*)")
+NOT_A_NUMBER = 9.9e37  # SCPI-99 7.2.1: 9.91E37 is not a number, 9.9E37 infinite
+
+
+def number_of(text: str, units: bool = False) -> float:
+    """Return an answer as a number; NaN where it is none, or one that SCPI-99 calls no number or infinite.
+
+    With `units` the device writes its unit behind it, and kW counts as 1000 W.
+    """
+    found = NUMBER.fullmatch(text.strip())
+    if found is None or (found[2] and not (units and found[2] in UNITS)):
+        return math.nan
+    value = float(found[1]) * UNITS[found[2]][1]
+    return value if abs(value) < NOT_A_NUMBER else math.nan
 
 
 def to_ours(value: float, unit: str) -> float:
