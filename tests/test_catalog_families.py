@@ -12,7 +12,7 @@ from scpi_helpers import Clock
 
 from instruments.scpi_catalog import ScpiPart, Step
 from instruments.scpi_cycle import CyclePlan
-from instruments.scpi_units import number_of
+from instruments.scpi_units import NOT_A_NUMBER, number_of
 
 
 def ready(part: ScpiPart) -> FamilyTwin:
@@ -94,7 +94,7 @@ def test_every_setting_can_be_written_and_is_read_back_as_written(model: Any) ->
             if isinstance(value, float | int) and quantity.bounded_by:
                 continue  # a soft limit may be lower by now
             play(device, text)
-            if isinstance(value, float | int) and quantity.ask:
+            if isinstance(value, float | int) and quantity.ask and abs(value) < NOT_A_NUMBER:
                 shown = number_of(play(device, rendered(quantity.ask)), part.parser.units_in_reply)
                 assert shown == pytest.approx(value, rel=1e-3, abs=quantity.step), name
 
