@@ -101,6 +101,8 @@ class DcTwin(TerminalTwin):
     def step(self, now_s: float, dt_s: float) -> None:
         """Move the regulated volts for `dt_s` seconds and watch the protections; `now_s` is the plant's time."""
         self.begin()
+        if self.transient.lists:
+            self.run_list(dt_s, "set_v")
         for at in range(len(self.volt_v)):
             if not self.on(at):
                 self.actual_v[at] = self.amp_a[at] = 0.0
@@ -159,9 +161,9 @@ class DcTwin(TerminalTwin):
 
     def pending(self) -> bool:
         """Tell whether volts are still on their way, where the record lists them as overlapped."""
-        if "set_v" not in self.part.parser.overlapped:
-            return False
-        return any(
+        if super().pending():
+            return True
+        return "set_v" in self.part.parser.overlapped and any(
             self.on(at) and abs(self.ours("set_v", at, 0.0) - self.actual_v[at]) > 1e-6
             for at in range(len(self.actual_v))
         )
@@ -176,10 +178,8 @@ class DcTwin(TerminalTwin):
         return shown
 
     def changed(self, name: str, targets: list[int]) -> None:
-        """Stop at once what is switched off; clear latches when asked."""
+        """Stop at once what is switched off."""
         super().changed(name, targets)
-        if name == "protection_clear":
-            self.clear_protection()
         if name and name == self.energises:
             for at in range(len(self.amp_a)):
                 if not self.on(at):

@@ -65,9 +65,7 @@ class AcLoadTwin(TerminalTwin):
         return shown | seen
 
     def changed(self, name: str, targets: list[int]) -> None:
-        """Stop sinking at once when the input is switched off; clear latches when asked."""
+        """Stop sinking at once when the input is switched off."""
         super().changed(name, targets)
-        if name == "protection_clear":
-            self.clear_protection()
         if name == "input" and not self.input_on:
             self.amp_a = 0.0

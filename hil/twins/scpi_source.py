@@ -62,6 +62,8 @@ class AcSourceTwin(TerminalTwin):
     def step(self, now_s: float, dt_s: float) -> None:
         """Move the volts by the slew rate for `dt_s` seconds and watch the protections; `now_s` is the plant's time."""
         self.begin()
+        if "volt_ac_v" in self.values and self.transient.lists:
+            self.run_list(dt_s, "volt_ac_v")
         if self.output_on:
             reach = self.ours("volt_slew") * dt_s
             self.actual_v += np.clip(self.wanted_v() - self.actual_v, -reach, reach)
@@ -99,7 +101,7 @@ class AcSourceTwin(TerminalTwin):
     def pending(self) -> bool:
         """Tell whether the volts are still on their way, where the record lists them as overlapped."""
         moving = self.output_on and bool(np.any(np.abs(self.wanted_v() - self.actual_v) > 1e-6))
-        return bool(moving and "volt_ac_v" in self.part.parser.overlapped)
+        return super().pending() or (moving and "volt_ac_v" in self.part.parser.overlapped)
 
     def measure(self) -> dict[str, float]:
         """Return volts, amps, watts and volt-amperes per phase, and the frequency of an output that is on."""
@@ -129,10 +131,8 @@ class AcSourceTwin(TerminalTwin):
         return super().reading(name, at)
 
     def changed(self, name: str, targets: list[int]) -> None:
-        """Open the output at once when it is switched off; clear latches when asked."""
+        """Open the output at once when it is switched off."""
         super().changed(name, targets)
-        if name == "protection_clear":
-            self.clear_protection()
         if name in ("output", "relay") and not self.output_on:
             self.actual_v[:] = 0.0
 

@@ -9,7 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from hil.twins.scpi_device import ScpiDevice
-from instruments.scpi_catalog import RolePart, ScpiPart
+from hil.twins.scpi_errors import ScpiError
+from hil.twins.scpi_grammar import Unit
+from hil.twins.scpi_lists import ARMED, IDLE, RUNNING, Transient
+from instruments.scpi_catalog import Quantity, RolePart, ScpiPart
 from instruments.scpi_units import to_ours, to_theirs
 
 BITS = {  # kind of protection: the names that its questionable bit has in the records
@@ -25,7 +28,7 @@ OVER = 1.05  # a source gives up at 5 % over its rated power: a parameter
 class TerminalTwin(ScpiDevice):
     """Hold what flows, what is shown of it and for how long each limit has been exceeded."""
 
-    __slots__ = ("_causes", "_over_s", "_shown_s", "role", "shown")
+    __slots__ = ("_causes", "_over_s", "_shown_s", "role", "shown", "transient")
 
     def __init__(self, part: ScpiPart, clock_s: Callable[[], float], role: str = "") -> None:
         self.role: RolePart = part.roles[role or next(iter(part.roles))]  # type: ignore[index]
@@ -33,6 +36,7 @@ class TerminalTwin(ScpiDevice):
         self._causes: set[str] = set()
         self._shown_s = -math.inf
         self.shown: dict[str, float] = {}
+        self.transient = Transient(part)
         super().__init__(part, clock_s)
 
     # ------------------------------------------------------------------ settings in our units
@@ -128,6 +132,45 @@ class TerminalTwin(ScpiDevice):
         for name, on in states.items():
             if name in bits:
                 group.set(bits[name], on)
+
+    # ------------------------------------------------------------------ lists
+    def quantity_unit(self, name: str, quantity: Quantity, unit: Unit) -> str | None:
+        """Set or answer one quantity; a list takes and gives several numbers."""
+        if name not in self.transient.lists:
+            return super().quantity_unit(name, quantity, unit)
+        if unit.query:
+            return ",".join(self.formatted(quantity, value) for value in self.transient.lists[name])
+        if not self.remote:
+            raise ScpiError(self.part.parser.local_code)
+        self.transient.take(name, list(unit.parameters))
+        return None
+
+    def trigger(self) -> None:
+        """Start the list that is armed."""
+        self.transient.start()
+
+    def changed(self, name: str, targets: list[int]) -> None:
+        """Arm and abort the list; clear latches when asked."""
+        if name == "initiate" and self.transient.lists:
+            at_once = not str(self.values.get("trigger_source", "IMMediate")).upper().startswith("BUS")
+            self.transient.initiate(str(self.values.get("volt_mode", "FIXed")), at_once)
+        elif name == "abort":
+            self.transient.abort()
+        elif name == "protection_clear":
+            self.clear_protection()
+
+    def run_list(self, dt_s: float, setting: str) -> None:
+        """Move the list on and give its level to a setting; it runs on through a trip (N6700 guide p141)."""
+        level = self.transient.step(dt_s, self.ours("list_count", missing=1.0))
+        if level is not None:
+            value = self.values[setting]
+            self.values[setting] = [level] * len(value) if isinstance(value, list) else level
+        state = self.transient.state
+        self.show("operation", {"WTG_TRAN": state == ARMED, "TRAN": state == RUNNING})
+
+    def pending(self) -> bool:
+        """Tell whether a list is armed or runs (IEEE 488.2, 12.5: an armed trigger is pending)."""
+        return self.transient.state != IDLE
 
     # ------------------------------------------------------------------ time
     def begin(self) -> None:
