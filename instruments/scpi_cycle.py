@@ -30,7 +30,7 @@ class CyclePlan:
         theirs = {name: to_theirs(values[name], self.cycle.units.get(name, "")) for name in self._fields}
         groups = [group.format(channel=self.channel, **theirs) for group in self._groups]
         if feed:
-            groups.insert(0, feed if feed.startswith(("*", ":")) else f":{feed}")
+            groups = [f":{feed.lstrip(':')}", *(g if g[0] in ":*" else f":{g}" for g in groups)]
         names = iter(self.cycle.order)
         for message in self._packed(groups):
             yield message, [next(names) for _ in range(_queries(message))]

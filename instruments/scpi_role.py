@@ -216,6 +216,7 @@ class ScpiRole:
     def program(self, name: str, value: float) -> None:
         """Write one number setting, in our unit, and read it back; refuse what is outside its range, never clip it."""
         quantity = self.part.quantity(name)
+        self.require(name, bool(quantity.send and quantity.ask), "what its record has messages for")
         low, high = self.range_of(quantity)
         self.check(name, value, low, high, ours(quantity.unit))
         theirs = to_theirs(-value if quantity.negated else value, quantity.unit)
