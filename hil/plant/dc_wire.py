@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 STEPS = 200  # of a bisection: far below a microvolt
 TINY_V = 1e-9
+TINY_A = 1e-5  # what a knee may be out of balance: TINY_V across a milliohm, with room
 
 
 class Device(Protocol):
@@ -109,7 +110,7 @@ def operate(devices: Sequence[Device]) -> Node:
         if above < math.inf and _total(devices, above - 2 * TINY_V)[0] < 0.0 < _total(devices, knee + 2 * TINY_V)[1]:
             return _shared(devices, _bisect(devices, knee + 2 * TINY_V, above - 2 * TINY_V))
         low, high = _total(devices, knee)
-        if low <= 0.0 <= high:
+        if low <= TINY_A and high >= -TINY_A:
             return _shared(devices, knee)
         above = knee
     if knees and _total(devices, 2 * TINY_V)[1] > 0.0:

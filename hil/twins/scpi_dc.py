@@ -137,7 +137,7 @@ class DcTwin(TerminalTwin):
             self.protect("regulation", limiting, dt_s, delay_s, key=f"regulation_{at}")
 
     def mode(self, at: int = 0) -> str:
-        """Return how a terminal regulates: CV, CC, CP, CR, or an empty word while it is off."""
+        """Return how a terminal regulates: CV, CC, CP, CR; an empty word while it is off or not settled yet."""
         if not self.on(at):
             return ""
         if self.is_load and self.function:
@@ -151,7 +151,7 @@ class DcTwin(TerminalTwin):
             return "CV"
         if abs(self.volt_v[at] * amp_a) >= most_w * (1.0 - NEAR) and abs(amp_a) < most_a * (1.0 - NEAR):
             return "CP"
-        return "CC"
+        return "CC" if abs(amp_a) >= most_a * (1.0 - NEAR) else ""
 
     def _tell(self) -> None:
         """Show how the first terminal regulates in the operation register."""
