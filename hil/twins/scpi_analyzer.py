@@ -30,11 +30,6 @@ class AnalyzerTwin(TerminalTwin):
         self.volt_v[:], self.amp_a[:], self.power_w[:] = volt_v, amp_a, power_w
         self.frequency_hz = frequency_hz
 
-    def step(self, now_s: float, dt_s: float) -> None:
-        """Take a new reading where the update rate allows one; `now_s` is the plant's time."""
-        self.begin()
-        self.finish(now_s)
-
     def measure(self) -> dict[str, float]:
         """Return what each element sees, in our units."""
         frequency = 0.0 if math.isnan(self.frequency_hz) else self.frequency_hz

@@ -173,6 +173,11 @@ class TerminalTwin(ScpiDevice):
         return self.transient.state != IDLE
 
     # ------------------------------------------------------------------ time
+    def step(self, now_s: float, dt_s: float) -> None:
+        """Advance by `dt_s` seconds to the plant's time `now_s`; a role adds its physics."""
+        self.begin()
+        self.finish(now_s)
+
     def begin(self) -> None:
         """Begin a step: causes are found anew."""
         self._causes.clear()
