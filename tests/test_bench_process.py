@@ -21,6 +21,7 @@ from controller.runtime.bench_images import (
     WantedWriter,
 )
 from controller.runtime.bench_loop import Bench
+from controller.runtime.load_bank import LoadBank
 from controller.runtime.played_car import CarSpec, PlayedCar
 from controller.runtime.store import Store
 from instruments.ac_load import AcLoad
@@ -117,7 +118,7 @@ def street(tmp_path: Path) -> Iterator[tuple[Bench, Street, MeasuredView]]:
         limits = {"hard_max_v": 255.0, "hard_max_a": 40.0, "slew_v_per_s": 200.0}
         bench = Bench(
             source=AcSource(ports[0], phases=1, clock_s=clock, pause=street.pause, **limits),
-            load=AcLoad(ports[1], hard_max_a=35.0, pause=street.pause),
+            load=LoadBank([AcLoad(ports[1], hard_max_a=35.0, pause=street.pause)]),
             adapter=Pilot(street),
             wanted=Wanted.attach(tmp_path / SET_NAME, 0.0),
             measured=Measured(store),

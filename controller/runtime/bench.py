@@ -1,7 +1,7 @@
-"""Run the bench: the source plays the feeder's node, the load plays the car, the adapter plays its control pilot.
+"""Run the bench: the source plays the feeder's node and the load the car, or a supply plays the battery.
 
 `python -m controller.runtime.bench SITE_JSON`, started by the supervisor. Software is no safety function; on top of
-the hardware's own, this process switches the source off when it is told to, when a port fails, and when the scan or
+the hardware's own, this process switches off what energises when it is told to, when a port fails, and when the scan or
 the plant has gone silent.
 """
 
@@ -10,19 +10,26 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from controller.runtime.bench_base import EXIT_FAULT, BenchLoop
+from controller.runtime.bench_dc import DcBench
 from controller.runtime.bench_images import SET_NAME, Measured, Wanted
-from controller.runtime.bench_loop import EXIT_FAULT, Bench
+from controller.runtime.bench_loop import Bench
 from controller.runtime.events import NAME as EVENTS
 from controller.runtime.events import Events
+from controller.runtime.load_bank import LoadBank
+from controller.runtime.played_battery import BatterySpec, PlayedBattery
 from controller.runtime.played_car import CarSpec, PlayedCar
 from controller.runtime.process import die_with_parent, ignore_sigint, on_sigterm
-from controller.runtime.site import BenchPort, Site, read_site
+from controller.runtime.site import BenchPort, InstrumentPort, Site, read_site
 from controller.runtime.store import StoreError
 from controller.runtime.stores import Heartbeat
 from instruments.ac_load import AcLoad
 from instruments.ac_source import AcSource
+from instruments.analyzer import Analyzer
 from instruments.catalog import Model, load_model, modbus_of
+from instruments.dc_supply import BidirectionalSupply
 from instruments.faults import FaultKind, PortFault
 from instruments.modbus_adapter import ModbusAdapter
 from instruments.scpi_port import ScpiPort
@@ -31,46 +38,96 @@ from instruments.scpi_role import scpi_of
 TIMEOUT_S = 0.4  # of one exchange; with the opening anew it stays under the guard's patience
 FIGURES = "bench.json"
 
+Tell = Callable[..., None]
 
-def build(site: Site, tell: Callable[..., None], stop_asked: Callable[[], bool]) -> Bench:
-    """Open the three ports of the site's bench, identify each, and return the bench; a PortFault names the device."""
+
+def build(site: Site, tell: Tell, stop_asked: Callable[[], bool]) -> BenchLoop:
+    """Open the ports of the site's bench, identify each, and return the bench; a PortFault names the device."""
     port = site.bench
     if port is None:
         raise PortFault(FaultKind.INTERLOCK, site.name, "bench", "the site has no bench", "add one to the site file")
     _carries(port)
-    source_part = scpi_of(load_model(port.source.model), "ac_source")
-    load_part = scpi_of(load_model(port.load.model), "ac_load")
-    source_port = ScpiPort(port.source.name, source_part, port.source.address, timeout_s=TIMEOUT_S)
-    load_port = ScpiPort(port.load.name, load_part, port.load.address, timeout_s=TIMEOUT_S)
-    for scpi_port in (source_port, load_port):
-        tell("identified", device=scpi_port.name, identity=scpi_port.open())
+    scan = Heartbeat(site.store("output.img"))
+    opened: list[Any] = []
+
+    def common() -> dict[str, Any]:
+        """Return what both kinds of bench have; made last, for the measured image tells that the bench is there."""
+        analyzer = None
+        if port.analyzer is not None:
+            phases = 1 if port.supply is not None else port.phases
+            analyzer = Analyzer(_open(port.analyzer, tell, opened), phases=phases)
+        return {
+            "analyzer": analyzer,
+            "wanted": Wanted.attach(site.store(SET_NAME)),
+            "measured": Measured.create(site),
+            "period_s": port.period_s,
+            "scan_age_s": lambda: scan.age_s(time.monotonic_ns()),
+            "tell": tell,
+            "stop_asked": stop_asked,
+            "opened": opened,
+        }
+
+    return _dc_bench(port, tell, opened, common) if port.supply is not None else _ac_bench(port, tell, opened, common)
+
+
+def _ac_bench(port: BenchPort, tell: Tell, opened: list[Any], common: Callable[[], dict[str, Any]]) -> Bench:
+    if port.source is None or port.load is None or port.adapter is None:
+        raise PortFault(
+            FaultKind.INTERLOCK, "bench", "", "source, load or adapter is missing", "add it to the site file"
+        )
+    source = AcSource(
+        _open(port.source, tell, opened),
+        phases=port.phases,
+        hard_max_v=port.source.hard_max_v,
+        hard_max_a=port.source.hard_max_a,
+        slew_v_per_s=port.source.slew_v_per_s,
+    )
+    further = [part for part in (port.load_l2, port.load_l3) if part is not None]
+    phases = 1 if further else port.phases
+    loads = [
+        AcLoad(_open(part, tell, opened), hard_max_a=part.hard_max_a, phases=phases) for part in (port.load, *further)
+    ]
     adapter = ModbusAdapter(port.adapter.name, _quick(load_model(port.adapter.model)), port.adapter.address)
     tell("identified", device=adapter.name, identity=adapter.open())
-    scan = Heartbeat(site.store("output.img"))
+    opened.append(adapter)
     return Bench(
-        source=AcSource(
-            source_port,
-            phases=1,
-            hard_max_v=port.source.hard_max_v,
-            hard_max_a=port.source.hard_max_a,
-            slew_v_per_s=port.source.slew_v_per_s,
-        ),
-        load=AcLoad(load_port, hard_max_a=port.load.hard_max_a),
+        source=source,
+        load=LoadBank(loads, port.car_phases),
         adapter=adapter,
-        wanted=Wanted.attach(site.store(SET_NAME)),
-        measured=Measured.create(site),
         car=PlayedCar(CarSpec(max_a=port.car_max_a)),
-        period_s=port.period_s,
-        scan_age_s=lambda: scan.age_s(time.monotonic_ns()),
-        tell=tell,
-        stop_asked=stop_asked,
+        phase_map=port.phase_map,
+        **common(),
     )
+
+
+def _dc_bench(port: BenchPort, tell: Tell, opened: list[Any], common: Callable[[], dict[str, Any]]) -> DcBench:
+    part = port.supply
+    if part is None or port.battery is None:
+        raise PortFault(FaultKind.INTERLOCK, "bench", "", "supply or battery is missing", "add it to the site file")
+    supply = BidirectionalSupply(
+        _open(part, tell, opened),
+        hard_max_v=part.hard_max_v,
+        hard_max_a=part.hard_max_a,
+        hard_sink_a=part.hard_sink_a,
+        slew_v_per_s=part.slew_v_per_s,
+        side="car",
+    )
+    battery = PlayedBattery(BatterySpec(**port.battery.model_dump()))
+    return DcBench(supply=supply, battery=battery, source_a=part.hard_max_a, sink_a=part.hard_sink_a, **common())
+
+
+def _open(part: InstrumentPort, tell: Tell, opened: list[Any]) -> ScpiPort:
+    """Open and identify one SCPI instrument."""
+    port = ScpiPort(part.name, scpi_of(load_model(part.model), part.role), part.address, timeout_s=TIMEOUT_S)
+    tell("identified", device=port.name, identity=port.open())
+    opened.append(port)
+    return port
 
 
 def _carries(port: BenchPort) -> None:
     """Refuse instruments whose hard limits are below what the played car may draw, before anything is opened."""
-    for instrument in (port.source, port.load):
-        if not instrument.hard_max_a >= port.car_max_a:
+    for instrument in (port.source, port.load, port.load_l2, port.load_l3):
+        if instrument is not None and not instrument.hard_max_a >= port.car_max_a:
             detail = f"{instrument.hard_max_a:g} A; allowed {port.car_max_a:g} A (the played car) or more"
             raise PortFault(
                 FaultKind.INTERLOCK, instrument.name, "hard_max_a", detail, "take a larger one, or less car"
@@ -84,11 +141,12 @@ def _quick(model: Model) -> Model:
     return model.model_copy(update={"modbus": part.model_copy(update={"timeout_s": timeout_s})})
 
 
-def figures(bench: Bench) -> dict[str, object]:
-    """Return round trips, loop latency and counters for `bench.json`."""
+def figures(bench: BenchLoop) -> dict[str, object]:
+    """Return round trips, loop latency and counters for `bench.json`; what this bench has not is left out."""
     record = bench.measured.record
     counters = {name: int(record[name]) for name in ("cycles", "late", "timeouts", "slewing")}
-    return {"counters": counters} | {name: histogram.to_dict() for name, histogram in bench.timings.items()}
+    used = {name: histogram.to_dict() for name, histogram in bench.timings.items()}
+    return {"counters": counters} | {name: found for name, found in used.items() if found["count"] or name == "loop"}
 
 
 def main(site_json: Path) -> int:
@@ -112,9 +170,8 @@ def main(site_json: Path) -> int:
         return EXIT_FAULT
     code = bench.run()
     (Path(site.run_dir) / FIGURES).write_text(json.dumps(figures(bench), indent=1))
-    bench.adapter.close()
-    bench.source.port.close()
-    bench.load.port.close()
+    for one in bench.opened:
+        one.close()
     events.close()
     return code
 

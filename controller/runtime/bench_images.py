@@ -24,6 +24,7 @@ BENCH_SET = np.dtype(
         ("stamp_ns", "i8"),  # monotonic time at which the plant computed the volts
         ("volt_v", "f8", (3,)),  # volts that the source has to show
         ("want_plugged", "u1"),  # 1: a car is there
+        ("soc", "f8"),  # share 0..1 at which a played battery begins its session
     ],
     align=True,
 )
@@ -41,12 +42,22 @@ BENCH_MEAS = np.dtype(
         ("source_ns", "i8"),  # round trips of the last exchanges
         ("load_ns", "i8"),
         ("adapter_ns", "i8"),
+        ("supply_ns", "i8"),
         ("amp_a", "f8", (3,)),  # read from the source
         ("volt_v", "f8", (3,)),  # read from the source
-        ("load_set_a", "f8"),  # what the car wants to draw
-        ("load_a", "f8"),  # read from the load
-        ("load_v", "f8"),
+        ("power_w", "f8", (3,)),  # read from the source; NaN where it does not tell
+        ("analyzer_a", "f8", (3,)),  # read from the power analyzer; on a DC bench the first of three
+        ("analyzer_v", "f8", (3,)),
+        ("analyzer_w", "f8", (3,)),
+        ("load_set_a", "f8"),  # what the car wants to draw, on each of its phases
+        ("load_a", "f8", (3,)),  # read from the loads
+        ("load_v", "f8", (3,)),
         ("duty", "f8"),  # measured, share 0..1
+        ("dc_v", "f8"),  # read from the supply that plays the battery
+        ("dc_a", "f8"),  # + into the battery
+        ("dc_w", "f8"),
+        ("demand_a", "f8"),  # what the battery's management asks the charger for
+        ("soc", "f8"),  # share 0..1 of the played battery
         ("cycles", "i8"),
         ("late", "i8"),  # cycles longer than the period
         ("timeouts", "i8"),
@@ -54,7 +65,7 @@ BENCH_MEAS = np.dtype(
     ],
     align=True,
 )
-FLOATS = ("amp_a", "volt_v", "load_set_a", "load_a", "load_v", "duty")
+FLOATS = tuple(name for name in BENCH_MEAS.names or () if BENCH_MEAS[name].base.kind == "f")
 
 
 class BenchState(IntEnum):
@@ -116,6 +127,11 @@ class Wanted:
         return np.asarray(self.record["volt_v"][0])
 
     @property
+    def soc(self) -> float:
+        """Return the state of charge at which a played battery begins, 0..1; NaN for none."""
+        return float(self.record["soc"][0])
+
+    @property
     def plugged(self) -> bool:
         """Tell whether a car is there."""
         return bool(self.record["want_plugged"][0])
@@ -165,12 +181,13 @@ class WantedWriter:
         self.record: Any = np.zeros(1, dtype=BENCH_SET)
         self._bytes = self.record.view(np.uint8)
 
-    def write(self, volt_v: np.ndarray, plugged: bool, now_ns: int) -> None:
-        """Publish the volts (3,) that the source has to show and whether a car is there."""
+    def write(self, volt_v: np.ndarray, plugged: bool, now_ns: int, soc: float = float("nan")) -> None:
+        """Publish the volts (3,) that the source has to show, whether a car is there, and its state of charge."""
         self.record["seq"] += 1
         self.record["stamp_ns"] = now_ns
         self.record["volt_v"][0] = volt_v
         self.record["want_plugged"] = plugged
+        self.record["soc"] = soc
         self._store.write(self._bytes, now_ns)
 
 

@@ -1,32 +1,28 @@
-"""Cycle the bench: volts out, amps in, duty, the car's step, the load; watch who has to be alive meanwhile.
+"""Cycle the AC bench: volts out, amps in, duty, the car's step, the loads.
 
-One thread owns all three ports: one cycle is three short exchanges, and one owner keeps their order. A new record of
-the plant starts a cycle at once.
+Everything is told by the charger's terminals L1, L2, L3, (3,); `phase_map` says which output of the source leads to
+which terminal. With three phases the wiring is proven before the first amp: three different volts are played, and each
+load has to see its own.
 """
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from controller.runtime.bench_images import BenchState, Measured, Wanted
+from controller.runtime.bench_base import NS, BenchLoop
+from controller.runtime.bench_images import BenchState
 from controller.runtime.bench_stop import fault_stop, planned_stop
-from controller.runtime.histogram import Histogram
-from controller.runtime.played_car import PlayedCar
-from instruments.ac_load import AcLoad
+from controller.runtime.load_bank import LoadBank
+from controller.runtime.played_car import LIVE_V, PlayedCar
 from instruments.ac_source import AcSource, SourceReading
 from instruments.faults import FaultKind, PortFault
 
-NS = 1_000_000_000
-POLL_S = 0.002
-SCAN_SILENT_S = 1.0  # source off after it; the guard has the same patience
-PLANT_SILENT_S = 3.0  # the volts of an emulated feeder may stand still for so long
-TIMEOUTS_IN_A_ROW = 3  # tolerated: each has opened its port anew
 VOLT_TOLERANCE, VOLT_TOLERANCE_MIN_V = 0.05, 2.0  # of the written volts, at the check after output on
 VOLTS_WITHIN_S = 2.0
-EXIT_FAULT = 3
+PROBE_V = np.array([4.0, 0.0, -4.0])  # around the mean, while the phase map is proven: 1.7 % of 230 V
+PROBE_WITHIN_V = 2.0  # half of the distance between two of them
+PROBE_WITHIN_S = 3.0
 
 
 class Adapter(Protocol):
@@ -42,65 +38,41 @@ class Adapter(Protocol):
         """Close the connection."""
 
 
-@dataclass(slots=True)
-class Bench:
-    """Hold the three instruments, the images and what was measured; `run` is the whole life of the bench.
-
-    `scan_age_s` says how long the scan has been silent, NaN before its first beat.
-    """
+@dataclass(slots=True, kw_only=True)
+class Bench(BenchLoop):
+    """Hold source, loads and pilot adapter around an AC charger, and the car that is played."""
 
     source: AcSource
-    load: AcLoad
+    load: LoadBank
     adapter: Adapter
-    wanted: Wanted
-    measured: Measured
     car: PlayedCar
-    period_s: float
-    scan_age_s: Callable[[], float]
-    tell: Callable[..., None]
-    stop_asked: Callable[[], bool]
-    pause: Callable[[float], None] = time.sleep
-    clock_ns: Callable[[], int] = time.monotonic_ns
-    timings: dict[str, Histogram] = field(
-        default_factory=lambda: {name: Histogram.empty() for name in ("source", "load", "adapter", "loop", "cycle")}
-    )
-    _timeouts: int = 0
+    phase_map: tuple[int, ...] = (0, 1, 2)
     _cp: int = -1
+    _proven: bool = False
+    _probe_ns: int = 0
 
-    def run(self) -> int:
-        """Prepare, wait for plant and scan, energise, cycle until asked to stop; return the exit code (0 or 3)."""
-        switched_off = False
-        try:
-            self.prepare()
-            if self._wait_for_both():
-                self.start()
-                self._cycles()
-            planned_stop(self)
-            switched_off = True
-        except PortFault as fault:
-            switched_off = True
-            fault_stop(self, fault)
-            return EXIT_FAULT
-        finally:
-            if not switched_off:  # an error of ours: its trace goes on after the output is off
-                fault_stop(
-                    self, self.source.fault(FaultKind.INTERLOCK, "bench", "the bench process failed", "see its log")
-                )
-        return 0
+    @property
+    def energiser(self) -> AcSource:
+        """Return the source."""
+        return self.source
 
     def prepare(self) -> None:
-        """Bring source and load into their modes, limits programmed and read back, nothing energised."""
+        """Bring source, loads and analyzer into their modes, limits programmed and read back, nothing energised."""
         self.source.prepare()
+        if self.source.phases == 3 and self.source.role.can.angle:
+            self.source.set_angles(120.0, 240.0)  # b lags a by 120 degrees: the order of rotation that the map rests on
         self.load.prepare()
+        if self.analyzer is not None:
+            self.analyzer.prepare()
         self.measured.set(duty=self.adapter.read_duty())
         self.publish(BenchState.READY)
-        self.tell("bench_ready", source=self.source.port.identity, load=self.load.port.identity)
+        self.tell("bench_ready", source=self.source.port.identity, load=self.load.identity)
 
     def start(self) -> None:
-        """Energise in order: volts written, output on, its volts seen, load on at 0 A; the car plugs in after that."""
+        """Energise in order: volts written, output on, its volts seen, loads on at 0 A; the car plugs in after that."""
         self.publish(BenchState.STARTING)
         volts = self.wanted.volt_v.copy()
-        self.source.set_and_measure(volts)
+        self.play(volts)
         self.measured.set(source_on=True)
         self.source.output(True)
         seen = self._volts_seen(volts)
@@ -110,13 +82,40 @@ class Bench:
         self.publish(BenchState.RUNNING)
         self.tell("bench_energised", volt_v=[round(float(volt), 2) for volt in seen.volt_v])
 
+    @property
+    def used(self) -> slice:
+        """Return the terminals in use, of (3,)."""
+        return slice(0, self.source.phases)
+
+    def at_outputs(self, volt_v: np.ndarray) -> np.ndarray:
+        """Return volts (3,) by terminal as volts by output of the source."""
+        volts = np.zeros(3)
+        volts[list(self.phase_map[self.used])] = volt_v[self.used]
+        return volts
+
+    def at_terminals(self, row: np.ndarray) -> np.ndarray:
+        """Return a row (3,) by output of the source as one by terminal; a terminal not in use is 0."""
+        found = np.zeros(3)
+        found[self.used] = row[list(self.phase_map[self.used])]
+        return found
+
+    def play(self, volt_v: np.ndarray) -> SourceReading:
+        """Write volts (3,) and return what the source reads back, both by terminal."""
+        seen = self.source.set_and_measure(self.at_outputs(volt_v))
+        return SourceReading(
+            amp_a=self.at_terminals(seen.amp_a),
+            volt_v=self.at_terminals(seen.volt_v),
+            output_on=seen.output_on,
+            power_w=self.at_terminals(seen.power_w),
+        )
+
     def _volts_seen(self, volt_v: np.ndarray) -> SourceReading:
         """Return the first reading that shows the written volts; a fault where they do not come in time."""
-        used = slice(0, self.source.phases)
+        used = self.used
         until_ns = self.clock_ns() + round(VOLTS_WITHIN_S * NS)
         while True:
             self.pause(self.period_s)
-            seen = self.source.set_and_measure(volt_v)
+            seen = self.play(volt_v)
             self.publish(BenchState.STARTING)
             tolerance_v = np.maximum(VOLT_TOLERANCE * volt_v[used], VOLT_TOLERANCE_MIN_V)
             if np.all(np.abs(seen.volt_v[used] - volt_v[used]) <= tolerance_v):
@@ -126,39 +125,31 @@ class Bench:
                 raise self.source.fault(FaultKind.READBACK, "volt", detail, "check range, wiring and sense leads")
 
     def cycle(self) -> None:
-        """Do one cycle: volts out and amps in, published at once; then duty, the car's step and the load."""
+        """Do one cycle: volts out and amps in, published at once; then duty, the car's step and the loads."""
         start_ns = self.clock_ns()
         self.wanted.read()
-        volts = self.source.reachable(self.wanted.volt_v)
-        used = slice(0, self.source.phases)
-        if not np.array_equal(volts[used], self.wanted.volt_v[used]):
+        wanted_v = self._probe(self.wanted.volt_v) if self._probe_ns else self.wanted.volt_v
+        volts = self.at_terminals(self.source.reachable(self.at_outputs(wanted_v)))
+        if not np.array_equal(volts[self.used], wanted_v[self.used]):
             self.measured.count("slewing")
-        seen = self.source.set_and_measure(volts)
-        done_ns = self.clock_ns()
-        loop_ns = done_ns - self.wanted.stamp_ns
-        if self.wanted.seq != self.measured.record["set_seq"]:
-            self.timings["loop"].add_ns(loop_ns)  # a record used twice would count the plant's pause as ours
+        seen = self.play(volts)
+        self.count_loop()
         self.measured.set(
             amp_a=seen.amp_a,
             volt_v=seen.volt_v,
+            power_w=seen.power_w,
             source_on=seen.output_on,
-            set_seq=self.wanted.seq,
-            set_stamp_ns=self.wanted.stamp_ns,
-            loop_ns=loop_ns,
             source_ns=self.source.port.round_trip_ns,
         )
         self.timings["source"].add_ns(self.source.port.round_trip_ns)
         self.publish(BenchState.RUNNING)
         self._follow_duty()
-        busy_ns = self.clock_ns() - start_ns
-        self.timings["cycle"].add_ns(busy_ns)
-        self.measured.count("cycles")
-        if busy_ns > self.period_s * NS:
-            self.measured.count("late")
-        self._timeouts = 0
+        self.analyze()
+        self.publish(BenchState.RUNNING)
+        self.count_cycle(start_ns)
 
     def _follow_duty(self) -> None:
-        """Read the pilot, let the car decide, show its state and program the load."""
+        """Read the pilot, let the car decide, show its state and program the loads."""
         before_ns = self.clock_ns()
         duty = self.adapter.read_duty()
         adapter_ns = self.clock_ns() - before_ns
@@ -166,21 +157,49 @@ class Bench:
             self.car.plugged = True
         elif self.car.plugged:
             self.car.unplug()
-        amp_a = self.car.step(before_ns / NS, duty, float(self.measured.record["load_v"]))
+        proven = self._proven or self.source.phases == 1
+        volts = float(np.min(self.measured.record["load_v"][self.load.used])) if proven else 0.0
+        amp_a = self.car.step(before_ns / NS, duty, volts)  # 0 V: it asks, and draws nothing yet
         self.show(self.car.cp)
         seen = self.load.set_and_measure(amp_a)
         self.measured.set(
             duty=duty,
             load_set_a=amp_a,
-            load_a=seen.amp_a,
-            load_v=seen.volt_v,
+            load_a=seen.amps,
+            load_v=seen.volts,
             load_on=seen.input_on,
             adapter_ns=adapter_ns,
-            load_ns=self.load.port.round_trip_ns,
+            load_ns=self.load.round_trip_ns,
         )
         self.timings["adapter"].add_ns(adapter_ns)
-        self.timings["load"].add_ns(self.load.port.round_trip_ns)
-        self.publish(BenchState.RUNNING)
+        self.timings["load"].add_ns(self.load.round_trip_ns)
+        if not proven:
+            self._prove_map(seen.volts)
+
+    def _probe(self, volt_v: np.ndarray) -> np.ndarray:
+        """Return three volts that differ, around the mean of the wanted ones, (3,)."""
+        return np.asarray(np.mean(volt_v) + PROBE_V)
+
+    def _prove_map(self, load_v: np.ndarray) -> None:
+        """Compare, at 0 A, what each load sees with what its terminal is played; a fault where one sees another's.
+
+        It begins with the first contact of the charger's contactor and ends with the first match.
+        """
+        used, played_v = self.load.used, self.measured.record["volt_v"]
+        if not np.all(load_v[used] > LIVE_V):
+            self._probe_ns = 0  # the contactor is open: nothing to see yet
+            return
+        if not self._probe_ns:
+            self._probe_ns = self.clock_ns()
+            return
+        stands = np.allclose(played_v, self._probe(self.wanted.volt_v), atol=PROBE_WITHIN_V / 2)
+        if stands and np.all(np.abs(load_v[used] - played_v[used]) < PROBE_WITHIN_V):
+            self._proven, self._probe_ns = True, 0
+            self.tell("bench_phases", load_v=np.round(load_v, 1).tolist(), played_v=np.round(played_v, 1).tolist())
+        elif self.clock_ns() - self._probe_ns > PROBE_WITHIN_S * NS:
+            text = ", ".join(f"L{k + 1} sees {load_v[k]:.1f} V of {played_v[k]:.1f} V" for k in range(3)[used])
+            hint = "correct phase_map or the wires between source, charger and loads"
+            raise self.source.fault(FaultKind.READBACK, "phase_map", text, hint)
 
     def show(self, state: int) -> None:
         """Write the control-pilot state where it differs from the one shown."""
@@ -190,53 +209,10 @@ class Bench:
             self.measured.set(cp=state)
             self.tell("bench_cp", state="ABC"[state])
 
-    def publish(self, state: BenchState) -> None:
-        """Write `bench_meas.img`, which is also this process's heartbeat."""
-        self.measured.publish(state, self.clock_ns())
+    def stop_planned(self) -> None:
+        """Take the current to 0, let the contactor open, then source and loads; see `bench_stop`."""
+        planned_stop(self)
 
-    def silent(self) -> PortFault | None:
-        """Return the fault of a scan or a plant that has gone silent, or None."""
-        scan_s = self.scan_age_s()
-        if scan_s > SCAN_SILENT_S:
-            return self._silent("scan", scan_s, SCAN_SILENT_S)
-        set_s = (self.clock_ns() - self.wanted.stamp_ns) / NS
-        return self._silent("plant", set_s, PLANT_SILENT_S) if set_s > PLANT_SILENT_S else None
-
-    def _silent(self, who: str, age_s: float, allowed_s: float) -> PortFault:
-        detail = f"the {who} has been silent for {age_s:.2f} s, allowed {allowed_s:g} s"
-        return self.source.fault(FaultKind.INTERLOCK, who, detail, "the source is switched off")
-
-    def _wait_for_both(self) -> bool:
-        """Wait, nothing energised, until plant and scan beat; return False where a stop was asked for before."""
-        while not self.stop_asked():
-            self.wanted.read()
-            if self.wanted.seq and self.scan_age_s() <= SCAN_SILENT_S and self.silent() is None:
-                return True
-            self.publish(BenchState.READY)
-            self.pause(self.period_s)
-        return False
-
-    def _cycles(self) -> None:
-        """Cycle on every new record of the plant, at the latest a period after the last, until asked to stop."""
-        while not self.stop_asked():
-            begin_ns = self.clock_ns()
-            silence = self.silent()
-            if silence is not None:
-                raise silence  # all I/O ends here, reads too: only the switching off is left
-            try:
-                self.cycle()
-            except PortFault as fault:
-                self._tolerate(fault)
-            while not (self.stop_asked() or self.wanted.is_new()):
-                if self.clock_ns() - begin_ns >= self.period_s * NS:
-                    break
-                self.pause(POLL_S)
-
-    def _tolerate(self, fault: PortFault) -> None:
-        """Go on after a few time-outs, each of which has opened its port anew; raise everything else."""
-        self._timeouts += 1
-        if fault.kind != FaultKind.TIMEOUT or self._timeouts > TIMEOUTS_IN_A_ROW:
-            raise fault
-        self.measured.count("timeouts")
-        self.tell("bench_timeout", text=str(fault))
-        self.publish(BenchState.RUNNING)
+    def stop_at_once(self, fault: PortFault) -> None:
+        """Switch the source off first; see `bench_stop`."""
+        fault_stop(self, fault)

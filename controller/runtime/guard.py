@@ -181,7 +181,7 @@ def targets(site: Site) -> list[Target]:
     """Return what is to be switched off, the source first: a fault stop waits for nothing."""
     if site.bench is None:
         return []
-    return [_target(port) for port in (site.bench.source, site.bench.load)]
+    return [_target(port) for port in site.bench.energising()]
 
 
 def _target(port: InstrumentPort) -> Target:

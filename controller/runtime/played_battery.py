@@ -5,6 +5,7 @@ equivalent circuit of order zero, V = OCV(SoC) + R I with + into the battery; th
 then constant volts (CC-CV), under a curve of watts over the state of charge. Pure: time steps are handed in.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -32,12 +33,12 @@ class BatterySpec:
     def __post_init__(self) -> None:
         """Refuse curves that are none and numbers that no battery can have."""
         for what, at, value in (("ocv_v", self.soc, self.ocv_v), ("power_w", self.power_soc, self.power_w)):
-            rising = all(a < b for a, b in zip(at, at[1:], strict=False))
+            rising = all(a < b for a, b in itertools.pairwise(at))
             if len(at) != len(value) or len(at) < 2 or not rising or at[0] != 0.0 or at[-1] != 1.0:
                 raise ValueError(
                     f"battery {self.name}: {what}: allowed two or more points, the charge rising from 0 to 1"
                 )
-        if not all(a < b for a, b in zip(self.ocv_v, self.ocv_v[1:], strict=False)) or not self.ocv_v[0] > 0.0:
+        if not all(a < b for a, b in itertools.pairwise(self.ocv_v)) or not self.ocv_v[0] > 0.0:
             raise ValueError(f"battery {self.name}: ocv_v {self.ocv_v}: allowed rising volts over 0")
         if not self.max_v >= self.ocv_v[-1]:
             raise ValueError(f"battery {self.name}: max_v {self.max_v!r} V: allowed {self.ocv_v[-1]:g} V or more")

@@ -44,22 +44,55 @@ class InstrumentPort(Strict):
 
     name: str
     model: str
-    role: str = Field(description="ac_source, ac_load or ev_adapter")
-    address: str = Field(description="TCPIP::host::port::SOCKET, or modbus+tcp://host:port for an ev_adapter")
+    role: str = Field(description="ac_source, ac_load, bidirectional_supply, analyzer or ev_adapter")
+    address: str = Field(description="a VISA resource, or modbus+tcp://host:port for an ev_adapter")
     hard_max_v: float = float("nan")
     hard_max_a: float = float("nan")
+    hard_sink_a: float = Field(default=float("nan"), description="A that a bidirectional supply may take in")
     slew_v_per_s: float = float("inf")
 
 
+class BatteryPort(Strict):
+    """Describe the vehicle battery that a supply plays: the numbers of `played_battery.BatterySpec`."""
+
+    name: str
+    capacity_ah: float
+    soc: tuple[float, ...]
+    ocv_v: tuple[float, ...]
+    resistance_ohm: float
+    max_v: float
+    max_a: float
+    power_soc: tuple[float, ...]
+    power_w: tuple[float, ...]
+    tail_a: float
+
+
 class BenchPort(Strict):
-    """Name the charger that stands on the bench and the instruments around it."""
+    """Name the charger that stands on the bench and the instruments around it: source, load and adapter, or supply."""
 
     charger: int = Field(description="index of the device under test among the chargers")
-    source: InstrumentPort
-    load: InstrumentPort
-    adapter: InstrumentPort
+    source: InstrumentPort | None = None
+    load: InstrumentPort | None = Field(default=None, description="of L1, or of all phases")
+    load_l2: InstrumentPort | None = None
+    load_l3: InstrumentPort | None = None
+    adapter: InstrumentPort | None = None
+    supply: InstrumentPort | None = None
+    analyzer: InstrumentPort | None = None
+    battery: BatteryPort | None = Field(default=None, description="what the supply plays")
+    phases: int = 1
+    phase_map: tuple[int, int, int] = Field(default=(0, 1, 2), description="source output of L1, L2, L3")
+    car_phases: int = 1
     period_s: float = 0.1
     car_max_a: float = Field(description="A; what the played car takes at most")
+
+    def energising(self) -> list[InstrumentPort]:
+        """Return what can energise the bench or sink from it, in the order of a fault stop: sources first."""
+        ports = (self.source, self.supply, self.load, self.load_l2, self.load_l3)
+        return [port for port in ports if port is not None]
+
+    def instruments(self) -> list[InstrumentPort]:
+        """Return every instrument."""
+        return self.energising() + [port for port in (self.adapter, self.analyzer) if port is not None]
 
 
 class Site(Strict):

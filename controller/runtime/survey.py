@@ -28,7 +28,7 @@ def survey(site: Site) -> list[Finding]:
     """Return a finding for every device of the site: chargers, substation, and the bench's instruments."""
     found = asyncio.run(_field(site))
     if site.bench is not None:
-        found += [_instrument(port) for port in (site.bench.source, site.bench.load, site.bench.adapter)]
+        found += [_instrument(port) for port in site.bench.instruments()]
     return found
 
 

@@ -3,50 +3,28 @@
 A device with a real address has no twin here; nothing else about the rig changes by that.
 """
 
-import errno
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from controller.runtime.bench_images import MEAS_NAME, SET_NAME, BenchState, MeasuredView, WantedWriter
 from controller.runtime.site import Site
-from controller.runtime.store import StoreError
-from hil.plant.bench import flow
 from hil.rig.assembler import Assembly
+from hil.rig.bench_twins import AcBenchTwins, BenchTwins
+from hil.rig.dc_bench_twins import DcBenchTwins
+from hil.rig.listening import HOST, PortInUse, listen
 from hil.rig.real_bench import RealBench
 from hil.rig.rigfile import devices as listed_devices
 from hil.rig.world import ActiveOrder, World
-from hil.twins.modbus_adapter import ModbusAdapterTwin
 from hil.twins.modbus_charger import ModbusChargerTwin
-from hil.twins.scpi_load import AcLoadTwin
-from hil.twins.scpi_server import ScpiServer
-from hil.twins.scpi_source import AcSourceTwin
 from hil.twins.substation import SubstationTwin
-from instruments.catalog import Model, charger_of, load_model, modbus_of
-from instruments.scpi_catalog import ScpiPart
+from instruments.catalog import Model, charger_of, modbus_of
 
-HOST = "127.0.0.1"
+__all__ = ["Devices", "PortInUse"]
+
 NS = 1_000_000_000
 BEAT_S = 1.0
 EPS_S = 1e-3  # step times are sums
-CP_B = 1
-
-
-class PortInUse(RuntimeError):
-    """Report a twin that cannot listen: its device, the port and what to do."""
-
-
-async def listen(device: str, port: int, started: Awaitable[int]) -> int:
-    """Wait for a twin of `device` to open its socket and return the port; PortInUse names the device."""
-    try:
-        return await started
-    except OSError as error:
-        place = f"port {port}" if port else "a free port"
-        reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be opened ({error.strerror})"
-        advice = "end what listens there, or give another port in the rig (0: a free one)"
-        raise PortInUse(f"{device}: {place} on {HOST} {reason}; {advice}") from error
 
 
 class Pace:
@@ -87,8 +65,12 @@ class Devices:
         self._clock_s = clock_s
         self.bench: BenchTwins | RealBench | None = None
         if rig.bench is not None:
-            real = rig.bench.source.real is not None
-            self.bench = RealBench(assembly, world) if real else BenchTwins(assembly, world, clock_s)
+            energising = rig.bench.source or rig.bench.supply
+            if energising is not None and energising.real is not None:
+                self.bench = RealBench(assembly, world)
+            else:
+                kind = AcBenchTwins if rig.bench.supply is None else DcBenchTwins
+                self.bench = kind(assembly, world, clock_s)
         self._cut = np.zeros(len(rig.charger), dtype=bool)
         self._frozen: set[tuple[str, str]] = set()
         self._told: ActiveOrder | None = None
@@ -168,117 +150,6 @@ class Devices:
         return {} if self.bench is None else self.bench.outputs()
 
 
-class BenchTwins:
-    """Hold source, load and pilot adapter around the device under test, and the wire between them."""
-
-    def __init__(self, assembly: Assembly, world: World, clock_s: Callable[[], float]) -> None:
-        bench = assembly.rig.bench
-        if bench is None:
-            raise ValueError("this rig has no bench")
-        self.rig = bench
-        self.world = world
-        self.dut = assembly.dut
-        source, load = _scpi(bench.source.model), _scpi(bench.load.model)
-        self.source = AcSourceTwin(source, clock_s)
-        self.load = AcLoadTwin(load, clock_s)
-        self._adapter_model = load_model(bench.adapter.model)
-        self.adapter = ModbusAdapterTwin(self._adapter_model, self._duty, self._assert_cp)
-        self._source_server = ScpiServer(self.source.answer, source.transport)
-        self._load_server = ScpiServer(self.load.answer, load.transport)
-        self._wanted: WantedWriter | None = None
-        self._view: MeasuredView | None = None
-        self._driven = False
-        self._cp = CP_B
-
-    async def start(self) -> dict[str, tuple[str, int | None]]:
-        """Open the sockets of source, load and adapter."""
-        rig = self.rig
-        source = await listen(rig.source.name, rig.source.port, self._source_server.start(HOST, rig.source.port))
-        load = await listen(rig.load.name, rig.load.port, self._load_server.start(HOST, rig.load.port))
-        adapter = await listen(rig.adapter.name, rig.adapter.port, self.adapter.start(HOST, rig.adapter.port))
-        return {
-            self.rig.source.name: (f"TCPIP::{HOST}::{source}::SOCKET", None),
-            self.rig.load.name: (f"TCPIP::{HOST}::{load}::SOCKET", None),
-            self.rig.adapter.name: (
-                f"modbus+tcp://{HOST}:{adapter}",
-                modbus_of(self._adapter_model).registers[0].unit_id,
-            ),
-        }
-
-    async def stop(self) -> None:
-        """Close the sockets."""
-        await self._source_server.stop()
-        await self._load_server.stop()
-        await self.adapter.stop()
-
-    def _duty(self) -> float:
-        return self.world.fleet.duty(self.dut)
-
-    def _assert_cp(self, state: int) -> None:
-        self._cp = state
-
-    def step(self, t_s: float, dt_s: float, site: Site | None) -> None:
-        """Step the instruments and hand volts and amps to the device under test.
-
-        Until the bench has energised the source once, the car model stands in, so that the street keeps its load.
-        """
-        self.source.step(t_s, dt_s)
-        self.load.step(t_s, dt_s)
-        measured = self._measured(site)
-        self._driven |= self.source.output_on or (measured is not None and measured["state"] == BenchState.RUNNING)
-        if not self._driven:
-            return
-        fleet = self.world.fleet
-        now = flow(
-            self.source.actual_v,
-            source_on=self.source.output_on,
-            contactor=bool(fleet.contactor[self.dut]),
-            load_on=self.load.input_on,
-            load_set_a=self.load.set_a,
-            phases=1,
-        )
-        self.source.set_measured(now.amp_a)
-        self.load.set_measured(float(now.load_v[0]), float(now.amp_a[0]))
-        fleet.external_cp[self.dut] = self._cp
-        fleet.external_a[self.dut] = now.amp_a
-        self.world.bench_terminal_v = float(self.source.actual_v[0])
-        if measured is None:  # somebody else's controller drives the twins: what flows is what the feeder gives
-            self.world.bench_feeder_a = float(now.amp_a[0])
-        else:
-            self.world.bench_feeder_a = float(np.nan_to_num(measured["amp_a"][0])) if measured["source_on"] else 0.0
-
-    def _measured(self, site: Site | None) -> Any:
-        """Return what the bench process measured last; None while there is nothing."""
-        if self._view is None:
-            if site is None:
-                return None
-            try:
-                self._view = MeasuredView(site.store(MEAS_NAME))
-            except StoreError:  # the bench has not made it yet, or is just making it: the next step looks again
-                return None
-        return self._view.read()
-
-    def publish(self, site: Site | None) -> None:
-        """Write the volts that the source shall play: those of the device's node in the feeder."""
-        if site is None:
-            return
-        if self._wanted is None:
-            self._wanted = WantedWriter(site.store(SET_NAME))
-        volts = np.array([self.world.customer_v[self.world.customer_of[self.dut]], 0.0, 0.0])
-        self._wanted.write(volts, True, time.monotonic_ns())
-
-    def outputs(self) -> dict[str, bool]:
-        """Say which of the two is still on."""
-        return {self.rig.source.name: self.source.output_on, self.rig.load.name: self.load.input_on}
-
-
 def _setpoint_unit(model: Model) -> int:
     """Return the unit id under which a charger takes its set-point."""
     return modbus_of(model).register(charger_of(model).setpoint.register_name).unit_id
-
-
-def _scpi(name: str) -> ScpiPart:
-    part = load_model(name).scpi
-    if part is None:
-        raise ValueError(f"{name}: speaks no SCPI")
-    return part

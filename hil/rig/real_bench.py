@@ -39,8 +39,12 @@ class RealBench:
         measured = None if self._view is None else self._view.read()
         if measured is None:
             return
-        self._world.bench_terminal_v = float(np.nan_to_num(measured["volt_v"][0]))
-        self._world.bench_feeder_a = float(np.nan_to_num(measured["amp_a"][0])) if measured["source_on"] else 0.0
+        if self._dut in self._world.dc:
+            self._world.drive_dc(measured)
+        else:
+            on = bool(measured["source_on"])
+            self._world.bench_terminal_v = np.nan_to_num(measured["volt_v"])
+            self._world.bench_feeder_a = np.nan_to_num(measured["amp_a"]) if on else np.zeros(3)
 
     def publish(self, site: Site | None) -> None:
         """Write the volts that the source shall play: those of the device's node in the feeder."""
@@ -48,8 +52,7 @@ class RealBench:
             return
         if self._wanted is None:
             self._wanted = WantedWriter(site.store(SET_NAME))
-        volts = np.array([self._world.customer_v[self._world.customer_of[self._dut]], 0.0, 0.0])
-        self._wanted.write(volts, True, time.monotonic_ns())
+        self._wanted.write(self._world.bench_node_v(), True, time.monotonic_ns(), self._world.bench_soc())
 
     def outputs(self) -> dict[str, bool]:
         """Return nothing: the instruments are not ours."""

@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,11 @@ import numpy as np
 from controller.runtime import stores
 from controller.runtime.bench_images import SET_NAME
 from controller.runtime.processes import STOP_BENCH, STOP_PLANT
-from controller.runtime.site import BenchPort, ChargerPort, InstrumentPort, Site, SubstationPort
+from controller.runtime.site import BatteryPort, BenchPort, ChargerPort, InstrumentPort, Site, SubstationPort
 from controller.runtime.supervisor import ProcessSpec
 from hil.rig.assembler import CONNECTION_NODE, Assembly
 from hil.rig.rigfile import devices
-from hil.rig.schema import BenchPart, ChargerPart, InstrumentPart, PowerPart, Twin
+from hil.rig.schema import BENCH_ROLES, BenchPart, ChargerPart, InstrumentPart, Twin
 
 ADDRESSES = "addresses.json"
 SITE = "site.json"
@@ -146,26 +146,29 @@ def _bench_port(assembly: Assembly, address: Callable[[Twin, str], str]) -> Benc
         return None
 
     def port(part: InstrumentPart, role: str) -> InstrumentPort:
-        place = address(part, part.name)
-        if not isinstance(part, PowerPart):
-            return InstrumentPort(name=part.name, model=part.model, role=role, address=place)
+        limits = ("hard_max_v", "hard_max_a", "hard_sink_a", "slew_v_per_s")
         return InstrumentPort(
             name=part.name,
             model=part.model,
             role=role,
-            address=place,
-            hard_max_v=part.hard_max_v,
-            hard_max_a=part.hard_max_a,
-            slew_v_per_s=part.slew_v_per_s,
+            address=address(part, part.name),
+            **{key: getattr(part, key) for key in limits if hasattr(part, key)},
         )
 
+    dut = assembly.dut
+    car, charger = assembly.ev[dut], assembly.evse[dut]
+    first, second, third = ("abc".index(letter) for letter in bench.phase_map)
+    ports = {key: port(part, BENCH_ROLES[key]) for key, part in bench.parts().items()}
+    dc = assembly.dc.get(dut)
     return BenchPort(
-        charger=assembly.dut,
-        source=port(bench.source, "ac_source"),
-        load=port(bench.load, "ac_load"),
-        adapter=port(bench.adapter, "ev_adapter"),
+        charger=dut,
+        **ports,
+        phases=bench.phases,
+        phase_map=(first, second, third) if bench.phases == 3 else (0, 1, 2),
+        car_phases=min(car.phases, charger.phases),
         period_s=bench.bench_period_s,
-        car_max_a=min(assembly.ev[assembly.dut].max_a, assembly.evse[assembly.dut].hard_max_a),
+        car_max_a=min(car.max_a, charger.hard_max_a),
+        battery=BatteryPort(**asdict(dc.battery)) if dc is not None else None,
     )
 
 

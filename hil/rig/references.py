@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from hil.rig.schema import BENCH_ROLES
 from instruments import catalog
 from profiles.contract import load_contract
 from profiles.errors import ProfileError
@@ -21,13 +22,14 @@ from profiles.feeder import load_feeder
 from profiles.household import load_households
 from profiles.vehicle import load_vehicles
 
-BENCH_ROLES = {"source": "ac_source", "load": "ac_load", "adapter": "ev_adapter"}
-SCPI_ROLES = ("ac_source", "ac_load")
-ADDRESS_FORMS = {"charger": "modbus+tcp://host:port", "ev_adapter": "modbus+tcp://host:port"} | {
-    "substation": "opc.tcp://host:port",
-    "ac_source": "TCPIP::host::port::SOCKET",
-    "ac_load": "TCPIP::host::port::SOCKET",
-}
+SCPI_ROLES = ("ac_source", "ac_load", "bidirectional_supply", "analyzer")
+ADDRESS_FORMS = (
+    {"charger": "modbus+tcp://host:port", "ev_adapter": "modbus+tcp://host:port"}
+    | {
+        "substation": "opc.tcp://host:port",
+    }
+    | dict.fromkeys(SCPI_ROLES, "TCPIP::host::port::SOCKET")
+)
 DEFAULT_ZONE = "Europe/Amsterdam"
 
 
@@ -85,46 +87,50 @@ def near(given: str, known: Iterable[str]) -> str:
     return f"did you mean {found[0]}? " if found else ""
 
 
-def _table(holder: Any, key: str) -> dict[str, Any]:
+def table_of(holder: Any, key: str) -> dict[str, Any]:
+    """Return the table under a key; an empty one where there is none."""
     found = holder.get(key) if isinstance(holder, dict) else None
     return found if isinstance(found, dict) else {}
 
 
-def _tables(holder: Any, key: str) -> list[dict[str, Any]]:
+def tables_of(holder: Any, key: str) -> list[dict[str, Any]]:
     """Return a list of tables; an entry of another type counts as an empty one, so that indices stay."""
     found = holder.get(key) if isinstance(holder, dict) else None
     return [part if isinstance(part, dict) else {} for part in found] if isinstance(found, list) else []
 
 
-def _text(table: dict[str, Any], key: str) -> str | None:
+def text_of(table: dict[str, Any], key: str) -> str | None:
+    """Return the text under a key; None where there is none."""
     found = table.get(key)
     return found if isinstance(found, str) else None
 
 
-def _number(table: dict[str, Any], key: str) -> float | None:
+def number_of(table: dict[str, Any], key: str) -> float | None:
+    """Return the number under a key; None where there is none."""
     found = table.get(key)
     return found if isinstance(found, int | float) and not isinstance(found, bool) else None
 
 
-def _texts(table: dict[str, Any], key: str) -> list[str]:
+def texts_of(table: dict[str, Any], key: str) -> list[str]:
+    """Return the texts of the list under a key."""
     found = table.get(key)
     return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
 
 
 def _devices(raw: dict[str, Any]) -> Iterator[Device]:
-    for k, charger in enumerate(_tables(raw, "charger")):
+    for k, charger in enumerate(tables_of(raw, "charger")):
         yield Device(f"charger[{k}]", "charger", charger)
-    yield Device("substation", "substation", _table(raw, "substation"))
+    yield Device("substation", "substation", table_of(raw, "substation"))
     for key, role in BENCH_ROLES.items():
-        part = _table(_table(raw, "bench"), key)
+        part = table_of(table_of(raw, "bench"), key)
         if part:
             yield Device(f"bench.{key}", role, part)
 
 
 def _check_feeder(raw: dict[str, Any]) -> Found:
     """Check that feeder and households exist."""
-    feeder = _table(raw, "feeder")
-    name, households = _text(feeder, "name"), _text(feeder, "households")
+    feeder = table_of(raw, "feeder")
+    name, households = text_of(feeder, "name"), text_of(feeder, "households")
     try:
         if name is not None:
             load_feeder(name)
@@ -139,7 +145,7 @@ def _check_feeder(raw: dict[str, Any]) -> Found:
 
 def _customers(raw: dict[str, Any]) -> int | None:
     """Return how many customers the feeder has; None where it cannot be loaded (told at its own key)."""
-    name = _text(_table(raw, "feeder"), "name")
+    name = text_of(table_of(raw, "feeder"), "name")
     try:
         return None if name is None else len(load_feeder(name).loads)
     except ProfileError:
@@ -148,28 +154,33 @@ def _customers(raw: dict[str, Any]) -> int | None:
 
 def _check_models(devices: list[Device]) -> Found:
     """Check that every model is in the catalog and fits its place."""
-    names = set(catalog.model_names())
     for device in devices:
-        name = _text(device.table, "model")
+        name = text_of(device.table, "model")
         if name is None:
             continue
-        if name not in names:
-            yield (
-                f"{device.key}.model",
-                short(name),
-                f"unknown model; {near(name, names)}`voltbench catalog` lists them",
-            )
-            continue
-        role = catalog.load_model(name).model.role
-        if role != device.role:
-            yield f"{device.key}.model", short(name), f"is a {role}; a {device.role} is needed here"
+        model, text = find_model(name)
+        if model is None:
+            yield f"{device.key}.model", short(name), text
+        elif device.role not in model.roles:
+            yield f"{device.key}.model", short(name), f"is a {' or '.join(model.roles)}; a {device.role} is needed here"
+
+
+def find_model(name: str) -> tuple[catalog.Model | None, str]:
+    """Return the record of a model (family or family/variant); None, and what is wrong, for one that there is not."""
+    names = set(catalog.model_names())
+    if name.split("/")[0] not in names:
+        return None, f"unknown model; {near(name, names)}`voltbench catalog` lists them"
+    try:
+        return catalog.load_model(name), ""
+    except catalog.CatalogError as error:  # the family has no such variant
+        return None, str(error)
 
 
 def _check_names(devices: list[Device]) -> Found:
-    counts = Counter(_text(device.table, "name") for device in devices)
+    counts = Counter(text_of(device.table, "name") for device in devices)
     for name, count in counts.items():
         if name is not None and count > 1:
-            keys = [device.key for device in devices if _text(device.table, "name") == name]
+            keys = [device.key for device in devices if text_of(device.table, "name") == name]
             yield f"{keys[-1]}.name", short(name), f"stands {count} times ({', '.join(keys)}); names must differ"
 
 
@@ -177,7 +188,7 @@ def _check_places(devices: list[Device]) -> Found:
     """Refuse what is neither twin nor real, an address of a wrong form, and two devices on one port or address."""
     seen: dict[str, str] = {}
     for device in devices:
-        real, port = _text(device.table, "real"), _number(device.table, "port")
+        real, port = text_of(device.table, "real"), number_of(device.table, "port")
         twin = device.table.get("twin", False)
         if device.table and isinstance(twin, bool) and twin == ("real" in device.table):
             value = f"both twin = true and real = {short(device.table['real'])}" if twin else ""
@@ -193,7 +204,7 @@ def _check_places(devices: list[Device]) -> Found:
             continue
         if place in seen:
             yield key, value, f"{seen[place]} is there already; two devices cannot share a port"
-        seen.setdefault(place, _text(device.table, "name") or device.key)
+        seen.setdefault(place, text_of(device.table, "name") or device.key)
 
 
 def host_and_port(address: str, role: str) -> str | None:
@@ -213,23 +224,23 @@ def host_and_port(address: str, role: str) -> str | None:
 def _check_chargers(raw: dict[str, Any]) -> Found:
     """Check every charger's customer, car and hard limit."""
     customers, vehicles = _customers(raw), load_vehicles()
-    feeder = _text(_table(raw, "feeder"), "name")
+    feeder = text_of(table_of(raw, "feeder"), "name")
     models = set(catalog.model_names())
     taken: dict[float, str] = {}
-    for k, charger in enumerate(_tables(raw, "charger")):
+    for k, charger in enumerate(tables_of(raw, "charger")):
         key = f"charger[{k}]"
-        customer = _number(charger, "customer")
+        customer = number_of(charger, "customer")
         if customer is not None:
             if customers is not None and customer > customers:
                 yield f"{key}.customer", f"{customer:g}", f"no such customer; feeder {feeder} has 1..{customers}"
             elif customer in taken:
                 yield f"{key}.customer", f"{customer:g}", f"{taken[customer]} is there already; one charger a customer"
-            taken.setdefault(customer, _text(charger, "name") or key)
-        vehicle = _text(charger, "vehicle")
+            taken.setdefault(customer, text_of(charger, "name") or key)
+        vehicle = text_of(charger, "vehicle")
         if vehicle is not None and vehicle not in vehicles:
             text = f"unknown vehicle; {near(vehicle, vehicles)}known: {', '.join(sorted(vehicles))}"
             yield f"{key}.vehicle", short(vehicle), text
-        name, hard_max_a = _text(charger, "model"), _number(charger, "hard_max_a")
+        name, hard_max_a = text_of(charger, "model"), number_of(charger, "hard_max_a")
         part = catalog.load_model(name).charger if name in models and name is not None else None
         if part is not None and hard_max_a is not None and hard_max_a > part.max_a:
             yield f"{key}.hard_max_a", f"{hard_max_a:g} A", f"{name} takes at most {part.max_a:g} A"
@@ -241,12 +252,12 @@ def _check_chargers(raw: dict[str, Any]) -> Found:
 
 def _check_mentions(raw: dict[str, Any]) -> Found:
     """Check that every charger that is named elsewhere exists."""
-    names = {name for name in (_text(part, "name") for part in _tables(raw, "charger")) if name is not None}
-    mentioned = [(f"contract[{k}].chargers", _texts(p, "chargers")) for k, p in enumerate(_tables(raw, "contract"))]
-    events = _tables(_table(raw, "scenario"), "events")
-    mentioned += [(f"scenario.events[{k}].chargers", _texts(event, "chargers")) for k, event in enumerate(events)]
+    names = {name for name in (text_of(part, "name") for part in tables_of(raw, "charger")) if name is not None}
+    mentioned = [(f"contract[{k}].chargers", texts_of(p, "chargers")) for k, p in enumerate(tables_of(raw, "contract"))]
+    events = tables_of(table_of(raw, "scenario"), "events")
+    mentioned += [(f"scenario.events[{k}].chargers", texts_of(event, "chargers")) for k, event in enumerate(events)]
     single = {f"{key}[{j}]": name for key, given in mentioned for j, name in enumerate(given)}
-    dut = _text(_table(raw, "bench"), "charger")
+    dut = text_of(table_of(raw, "bench"), "charger")
     if dut is not None:
         single["bench.charger"] = dut
     for key, name in single.items():
@@ -255,8 +266,8 @@ def _check_mentions(raw: dict[str, Any]) -> Found:
 
 
 def _check_contracts(raw: dict[str, Any]) -> Found:
-    for k, part in enumerate(_tables(raw, "contract")):
-        file = _text(part, "file")
+    for k, part in enumerate(tables_of(raw, "contract")):
+        file = text_of(part, "file")
         try:
             if file is not None:
                 load_contract(file)
@@ -265,7 +276,7 @@ def _check_contracts(raw: dict[str, Any]) -> Found:
 
 
 def _check_zone(raw: dict[str, Any]) -> Found:
-    name = _table(raw, "rig").get("timezone", DEFAULT_ZONE)
+    name = table_of(raw, "rig").get("timezone", DEFAULT_ZONE)
     try:
         if isinstance(name, str):
             ZoneInfo(name)
@@ -275,7 +286,7 @@ def _check_zone(raw: dict[str, Any]) -> Found:
 
 def _check_droop(raw: dict[str, Any]) -> Found:
     """Check that the droop's volts rise and its share does not fall."""
-    points = _table(_table(raw, "law"), "droop").get("points")
+    points = table_of(table_of(raw, "law"), "droop").get("points")
     pairs = [p for p in points if isinstance(p, list) and len(p) == 2] if isinstance(points, list) else []
     numbers = [p for p in pairs if all(isinstance(x, int | float) for x in p)]
     if any(b[0] <= a[0] or b[1] < a[1] for a, b in itertools.pairwise(numbers)):

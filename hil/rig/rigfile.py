@@ -10,8 +10,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from hil.rig.bench_references import check_bench
 from hil.rig.references import Problem, check_references, short
-from hil.rig.schema import Rig, Twin
+from hil.rig.schema import BENCH_ROLES, Rig, Twin
 from instruments import catalog
 from profiles.contract import Contract, load_contract
 from profiles.feeder import Feeder, load_feeder
@@ -73,7 +74,7 @@ def load_rig(name: str) -> LoadedRig:
         rig = Rig.model_validate(raw)
     except ValidationError as error:
         problems += [explain(label, detail) for detail in error.errors()]
-    problems += check_references(label, raw)
+    problems += check_references(label, raw) + check_bench(label, raw)
     if problems or rig is None:
         raise RigError(problems)
     return LoadedRig(
@@ -144,7 +145,5 @@ def devices(rig: Rig) -> list[tuple[str, str, str, Twin]]:
     ]
     found.append(("substation", rig.substation.name, "substation", rig.substation))
     if rig.bench is not None:
-        found.append(("bench.source", rig.bench.source.name, "ac_source", rig.bench.source))
-        found.append(("bench.load", rig.bench.load.name, "ac_load", rig.bench.load))
-        found.append(("bench.adapter", rig.bench.adapter.name, "ev_adapter", rig.bench.adapter))
+        found += [(f"bench.{key}", part.name, BENCH_ROLES[key], part) for key, part in rig.bench.parts().items()]
     return found

@@ -89,16 +89,59 @@ class PowerPart(InstrumentPart):
     slew_v_per_s: Annotated[float, Field(gt=0)] = 200.0
 
 
+class SupplyPart(PowerPart):
+    """Name the bidirectional supply that plays the vehicle's battery; `hard_max_a` is what it may deliver."""
+
+    hard_sink_a: Annotated[float, Field(gt=0, description="A; what it may take in from the charger")]
+
+
+# what may stand on a bench, by key, with the role that each needs
+AC_BENCH = {"source": "ac_source", "load": "ac_load", "load_l2": "ac_load", "load_l3": "ac_load"}
+BENCH_ROLES = {**AC_BENCH, "adapter": "ev_adapter", "supply": "bidirectional_supply", "analyzer": "analyzer"}
+GridPhase = Literal["a", "b", "c"]
+
+
 class BenchPart(Strict):
-    """Put one of the chargers between a source and a load."""
+    """Put one of the chargers on the bench: between a source and loads (AC), or before a supply (DC).
+
+    AC: `source`, `load` and `adapter`; with `phases = 3` either a load of three phases, or `load` at L1, `load_l2`
+    and `load_l3`. DC: `supply` alone, which plays the vehicle's battery. An `analyzer` may stand on either.
+    """
 
     charger: str
-    source: PowerPart
-    load: PowerPart
-    adapter: InstrumentPart
+    phases: Literal[1, 3] = Field(default=1, description="of source and loads; as many as the charger's connection")
+    phase_map: Annotated[
+        list[GridPhase],
+        Field(min_length=3, max_length=3, description="outputs of the source that lead to the charger's L1, L2, L3"),
+    ] = ["a", "b", "c"]
+    source: PowerPart | None = None
+    load: PowerPart | None = None
+    load_l2: PowerPart | None = None
+    load_l3: PowerPart | None = None
+    adapter: InstrumentPart | None = None
+    supply: SupplyPart | None = None
+    analyzer: InstrumentPart | None = None
     max_loop_gain: Annotated[float, Field(gt=0, lt=1)] = 0.5
     bench_period_s: Annotated[float, Field(ge=0.01, le=5)] = 0.1
     node_v: Annotated[float, Field(ge=0, le=300, description="V; what the source plays where no plant runs")] = 230.0
+
+    @model_validator(mode="after")
+    def either(self) -> "BenchPart":
+        """Refuse a bench that is neither of the two kinds, or a mixture."""
+        ac = [name for name in (*AC_BENCH, "adapter") if getattr(self, name) is not None]
+        if self.supply is not None and ac:
+            raise ValueError(f"supply beside {', '.join(ac)}: a DC bench has a supply, an AC bench source and load")
+        missing = [name for name in ("source", "load", "adapter") if getattr(self, name) is None]
+        if self.supply is None and missing:
+            raise ValueError(
+                f"{', '.join(missing)} missing: an AC bench needs source, load and adapter, a DC one supply"
+            )
+        return self
+
+    def parts(self) -> dict[str, InstrumentPart]:
+        """Return the instruments by key, in the order of BENCH_ROLES."""
+        found = {key: getattr(self, key) for key in BENCH_ROLES}
+        return {key: part for key, part in found.items() if part is not None}
 
 
 class SubstationPart(Twin):

@@ -17,7 +17,7 @@ from hil.plant.kernel import kernel
 from hil.plant.transformer import Transformer
 from hil.plant.view import EvseView
 from hil.rig.assembler import CONNECTION_NODE, Assembly, SessionEvent
-from hil.rig.dc_charger import DcCharger
+from hil.rig.dc_charger import DcCharger, Driven
 
 PHASES = 3
 
@@ -164,6 +164,31 @@ class World:
         volts = np.zeros(PHASES)
         volts[: len(self._dut_node)] = self._each_v[self._dut_node]
         return volts
+
+    def bench_soc(self) -> float:
+        """Return the state of charge of the car at the device under test, 0..1; NaN where none is plugged in."""
+        charger = self.dc.get(self.assembly.dut)
+        return float(self.fleet.soc[self.assembly.dut]) if charger is not None and charger.plugged else float("nan")
+
+    def bench_plugged(self) -> bool:
+        """Tell whether a car stands at the device under test; on an AC bench the played car always does."""
+        charger = self.dc.get(self.assembly.dut)
+        return charger is None or charger.plugged
+
+    def drive_dc(self, measured: Any, volt_v: float | None = None) -> None:
+        """Take what the bench of a DC charger read: watts, what the battery asks for, its state of charge.
+
+        `volt_v` are the volts at the charger's output, those read where None. The feeder gets what the watts read
+        back are on the mains side.
+        """
+        charger = self.dc[self.assembly.dut]
+        on = bool(measured["source_on"])
+        volts = float(np.nan_to_num(measured["dc_v"])) if volt_v is None else volt_v
+        demand_a = float(np.nan_to_num(measured["demand_a"]))
+        charger.driven = Driven(volts if on else 0.0, demand_a if on else 0.0, float(measured["soc"]))
+        watts = float(np.nan_to_num(measured["dc_w"])) / charger.output.spec.efficiency if on else 0.0
+        total_v = float(self._each_v[self._dut_node].sum())
+        self.bench_feeder_a = np.full(PHASES, watts / total_v) if total_v > 0.0 else np.zeros(PHASES)
 
     def drop_sessions_until(self, t_s: float) -> None:
         """Forget the sessions up to `t_s`: the fleet's snapshot holds them already."""

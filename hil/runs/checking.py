@@ -77,14 +77,14 @@ def _guards(assembly: Assembly, site: Site) -> list[str]:
     if bench is None:
         return []
     lines = []
-    for port in (bench.source, bench.load):
+    for port in bench.energising():
         scpi = load_model(port.model).scpi
         watchdog = scpi is not None and scpi.watchdog.kind != "none"
         what = "its own watchdog and a second client for the guard" if watchdog else "a second client for the guard"
         limits = f"at most {port.hard_max_v:g} V, {port.hard_max_a:g} A"
         lines.append(f"{port.name}: {limits}; guarded by {what}")
     part = assembly.rig.bench
-    if part is not None and not (part.source.twin and part.load.twin):
+    if part is not None and not all(instrument.twin for instrument in part.parts().values()):
         lines.append(
             "real instruments energise this bench: software is no safety function. Needed besides: a hardware "
             "emergency stop, an RCD, and the N-PE bond of an isolated source"

@@ -257,7 +257,7 @@ def nothing_rose_on_stale(plan: VerdictPlan, trace: Trace, reference: Trace) -> 
 
 
 def heartbeat_failsafe(plan: VerdictPlan, trace: Trace, _: Trace) -> Verdict:
-    """Judge how long the feeder head took to fall to its fail-safe watts, for good, once the DSO's heartbeat stopped."""
+    """Judge how long the feeder head took to fall, for good, to its fail-safe watts without the DSO's heartbeat."""
     rule = plan.silence
     assert isinstance(rule, SilenceRule)
     name, limit_s = "heartbeat_failsafe", rule.timeout_s + BEAT_GAP_S + float(plan.obey_s.max(initial=0.0))
