@@ -90,6 +90,11 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     arguments = parser().parse_args(argv)
+    from hil.runs.packages import foreign_instruments
+
+    if arguments.command == "check" and (said := foreign_instruments()):
+        print(f"voltbench: {said}", file=sys.stderr)
+        return 2
     from hil.runs import commands
 
     return commands.dispatch(arguments)
