@@ -48,6 +48,7 @@ class Head(Block):
     family: str
     role: Role = Field(description="the main one; a SCPI family may have more in its part")
     protocol: Literal["modbus", "scpi", "opcua"]
+    undriven: str = Field(default="", description="why the family is known and cannot be driven; empty: it can")
 
 
 class OpcuaIdentity(Block):
@@ -90,6 +91,10 @@ class Model(Strict):
         part = "relay" if self.model.role == "relay" else self.model.protocol
         if getattr(self, part) is None:
             raise ValueError(f"role {self.model.role} behind {self.model.protocol} needs a part [{part}]")
+        if self.scpi is not None:
+            modes = [mode for role in self.scpi.roles.values() for mode in role.cycle]
+            if bool(modes) == bool(self.model.undriven):
+                raise ValueError("model.undriven must say why where no role has a mode, and only there")
         if self.scpi is not None and self.model.role not in self.scpi.roles:
             raise ValueError(f"role {self.model.role} has no block [scpi.roles.{self.model.role}]")
         if self.model.role == "charger" and self.charger is None:

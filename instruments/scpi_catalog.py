@@ -93,6 +93,9 @@ class Quantity(Block):
     words: list[str] = Field(default=[], description="character data in SCPI notation, e.g. HIGH, SINGle")
     per_phase: bool = Field(default=False, description="belongs to the selected phase")
     per_channel: bool = Field(default=False, description="belongs to a channel, by channel list or by selection")
+    second: list[str] = Field(
+        default=[], description="words of a second parameter, which an answer carries too: 300.0,ON"
+    )
     coupled_with: list[str] = Field(default=[], description="quantities that have to be in the same message")
     bounded_by: list[str] = Field(default=[], description="quantities that are its soft limits now")
     bound_code: int = Field(default=-222, description="error of a value beyond a soft limit")
@@ -103,6 +106,8 @@ class Quantity(Block):
     def _complete(self) -> "Quantity":
         if self.kind == "number" and "w" in self.access and (self.min is None or self.max is None):
             raise ValueError("a number that can be set needs min and max")
+        if self.second and self.kind != "number":
+            raise ValueError("second belongs to a number")
         if self.kind == "word" and not self.words:
             raise ValueError("a word needs the list of its words")
         if self.send and "w" not in self.access:

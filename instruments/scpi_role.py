@@ -23,6 +23,9 @@ SETTINGS = {"current_limit_a": "set_a", "power_limit_w": "set_w", "sink_limit_a"
 
 def scpi_of(model: Model, role: str) -> ScpiPart:
     """Return the dialect record of a model in this role; a PortFault names one that does not fit."""
+    if model.model.undriven:
+        detail = f"{model.model.name} is in the catalog and cannot be driven: {model.model.undriven}"
+        raise PortFault(FaultKind.INTERLOCK, model.model.name, "model", detail, "name another model")
     if model.scpi is None or role not in model.scpi.roles:
         has = f"{model.model.name} is a {' or '.join(model.roles)} behind {model.model.protocol}"
         detail = f"{has}, wanted a {role} behind scpi"
@@ -101,8 +104,9 @@ class ScpiRole:
             if step.settle_s:
                 self._pause(step.settle_s)
             value = self._answer_and_errors(send, ask)
-            if ask and not step.fits(value, self.part.parser.units_in_reply):
-                raise self.fault(FaultKind.READBACK, send, f"{ask} answers {value!r}, expected {step.expect}")
+            expect = step.expect.replace("{channel}", str(self.channel))
+            if ask and not step.model_copy(update={"expect": expect}).fits(value, self.part.parser.units_in_reply):
+                raise self.fault(FaultKind.READBACK, send, f"{ask} answers {value!r}, expected {expect}")
 
     def safe_off(self) -> None:
         """Send the catalog's safe-off messages in order, each with its read-back.
@@ -125,7 +129,8 @@ class ScpiRole:
                 except PortFault as again:
                     faults.append(again)
         if self.channel > 1:  # the messages name every channel, their read-back only the first
-            ask = self._addressed(self.part.quantity("output").ask)
+            switch = "output" if "output" in self.part.quantities else "input"
+            ask = self._addressed(self.part.quantity(switch).ask)
             if (value := self.port.query(ask)).lstrip("+") not in IS_OFF:
                 faults.append(self.fault(FaultKind.READBACK, ask, f"{value!r}, expected off", OFF_BY_HAND))
         if faults:
@@ -223,6 +228,10 @@ class ScpiRole:
         message = quantity.send.format(value=theirs, channel=self.channel)
         self.port.send(message)
         answer = self._answer_and_errors(message, self._addressed(quantity.ask))
+        if quantity.second:
+            answer, _, word = answer.partition(",")
+            if not message.endswith(f",{word.strip()}"):
+                raise self.fault(FaultKind.READBACK, name, f"{word.strip()!r} answered, {message} written")
         seen = to_ours(self.number(quantity.ask, answer), quantity.unit) * (-1.0 if quantity.negated else 1.0)
         step = to_ours(quantity.step, quantity.unit)
         if abs(seen - value) > max(step, READ_BACK * abs(value)) * (1 + 1e-9):

@@ -1,49 +1,51 @@
-"""Name every SCPI family, role and mode of the catalog, and give a twin that knows settings and shows zeros."""
+"""Name every SCPI family, role and mode of the catalog."""
 
-from hil.twins.scpi_device import ScpiDevice
+from collections.abc import Sequence
+
+import pytest
+
 from instruments.catalog import Model, all_models
 from instruments.scpi_catalog import FIELDS
 
 SCPI_MODELS = [model for model in all_models() if model.scpi is not None]
-ZEROS = {name: 0.0 for names in FIELDS.values() for name in names}
-
-
-class FamilyTwin(ScpiDevice):
-    """Hold the settings of any family; every reading is 0, so that only the grammar and the settings are judged."""
-
-    __slots__ = ()
-
-    IMMEDIATE = frozenset({"select", "edit", "couple", "phase_mode", "channel"})
-
-    def reading(self, name: str, at: int) -> float | str:
-        """Return 0, or the word that was set."""
-        if name == "array":
-            return "0, 0, 0"
-        value = self.values.get(name, 0.0)
-        return value[at] if isinstance(value, list) else value  # type: ignore[no-any-return]
-
-    def phases(self) -> list[int]:
-        """Return the selected phase, or all."""
-        if self.values.get("couple") == "ALL" or self.values.get("edit") == "ALL":
-            return [0, 1, 2]
-        return [int(self.values.get("select", 1)) - 1]
-
-
-def rendered(template: str, **values: object) -> str:
-    """Return a message with its placeholders filled in: first channel, a watchdog of 5 s."""
-    given = {"channel": 1, "seconds": 5.0, "milliseconds": 5000.0, **values}
-    return template.format(**given)
-
+DRIVEN = [model for model in SCPI_MODELS if not model.model.undriven]
+ZEROS = {name: 0.0 for names in FIELDS.values() for name in names} | {"ohm": 100.0}
 
 ROLE_MODES = [
     (model, role, mode)
-    for model in SCPI_MODELS
+    for model in DRIVEN
     if model.scpi is not None
     for role, part in model.scpi.roles.items()
     for mode in part.cycle
 ]
+LEFT = "the twin answers the watchdog's setting, not what is left of it"
+ZLANG = "the twin knows no common command with a word: *ZLANG"
+KNOWN: dict[tuple[str, str], str] = {  # (test, model): why the twin cannot yet
+    ("setup", "delta-sm15k"): LEFT,
+    ("watchdog", "delta-sm15k"): LEFT,
+    ("setting", "delta-sm15k"): "the twin takes no second parameter: SYST:LIM:VOL 300,ON",
+    ("setup", "zes-lmg"): ZLANG,
+    ("cycle", "zes-lmg"): ZLANG,
+    ("setting", "zes-lmg"): ZLANG,
+}
+
+
+def rendered(template: str, **values: object) -> str:
+    """Return a message with its placeholders filled in: first channel, a watchdog of 5 s."""
+    return template.format(**{"channel": 1, "seconds": 5.0, "milliseconds": 5000.0, **values})
 
 
 def label(value: object) -> str:
     """Return how a parameter is named in a test's id."""
     return value.model.name if isinstance(value, Model) else str(value)
+
+
+def cases(test: str, rows: Sequence[tuple[Model, str, str] | Model]) -> list[object]:
+    """Return the parameters of a test, those that a twin cannot play yet marked as known to fail."""
+    found: list[object] = []
+    for row in rows:
+        values = row if isinstance(row, tuple) else (row,)
+        reason = KNOWN.get((test, values[0].model.name))
+        marks = [pytest.mark.xfail(strict=True, reason=reason)] if reason else []
+        found.append(pytest.param(*values, marks=marks, id="-".join(label(value) for value in values)))
+    return found

@@ -9,6 +9,10 @@ from hil.twins.scpi_terminals import TerminalTwin
 from instruments.scpi_catalog import ScpiPart
 
 PHASES = ("a", "b", "c")
+ITEMS = {  # functions of the WT500 manual as far as the records choose them
+    **{"URMS": "volt", "IRMS": "amp", "P": "power", "S": "apparent"},
+    **{"FU": "frequency_seen", "FI": "frequency_seen"},
+}
 
 
 class AnalyzerTwin(TerminalTwin):
@@ -29,6 +33,26 @@ class AnalyzerTwin(TerminalTwin):
         """Take volts, amps and watts (3,) at its elements and the frequency."""
         self.volt_v[:], self.amp_a[:], self.power_w[:] = volt_v, amp_a, power_w
         self.frequency_hz = frequency_hz
+
+    def changed(self, name: str, targets: list[int]) -> None:
+        """Leave headers out of the answers of this connection, or put them back, when told so."""
+        super().changed(name, targets)
+        if name == "header":
+            self._session.header_reply = bool(self.values["header"])
+
+    def reading(self, name: str, at: int) -> float | str:
+        """Return what an element sees; `values` are the chosen items, NAN where there is none (WT500 manual 4-6)."""
+        if name != "values":
+            return super().reading(name, at)
+        self.meter(self._clock_s())
+        return ",".join(self._item(place) for place in range(1, round(self.values["item_count"]) + 1))
+
+    def _item(self, place: int) -> str:
+        """Return the number that an item stands for: a function and an element, 1 where none is named."""
+        function, _, element = str(self.values.get(f"item_{place}", "NONE")).upper().partition(",")
+        names = ITEMS.get(function, "")
+        value = self.shown.get(f"{names}_{int(element or 1) - 1}" if names != "frequency_seen" else names, math.nan)
+        return "NAN" if math.isnan(value) else self.part.parser.number_format.format(value)
 
     def measure(self) -> dict[str, float]:
         """Return what each element sees, in our units."""

@@ -11,7 +11,7 @@ from hil.twins.scpi_twins import make_twin
 from instruments.catalog import all_models
 from instruments.scpi_catalog import Quantity, ScpiPart
 
-DIALECTS = [model for model in all_models() if model.scpi is not None]
+DIALECTS = [model for model in all_models() if model.scpi is not None and not model.model.undriven]
 MAIN = ("volt_ac_v", "volt_ac_a_v", "set_v", "set_a", "set_w")
 SWITCHES = ("output", "input")
 
@@ -34,6 +34,10 @@ def ask(twin: TerminalTwin, message: str) -> str:
 def drain(twin: TerminalTwin, most: int = 99) -> list[int]:
     """Ask the queue empty over its own query and return the codes as SCPI-99 numbers them."""
     parser = twin.part.parser
+    if parser.error_query.startswith("*"):  # a device without a queue: its event bits stand for what the twin noted
+        noted = [int(code) for code in twin.status.errors.codes()]
+        ask(twin, "*CLS")
+        return noted
     codes: list[int] = []
     while len(codes) < most:
         text = ask(twin, parser.error_query)
@@ -55,7 +59,7 @@ class Dialect:
         """Return the number setting that the vectors play with."""
         quantities = self.part.quantities
         names = [name for name in MAIN if name in quantities]
-        names += [n for n, q in quantities.items() if q.kind == "number" and q.access == "rw" and q.send]
+        names += [n for n, q in quantities.items() if q.kind == "number" and q.access == "rw" and q.send and q.unit]
         return names[0], quantities[names[0]]
 
     @property
@@ -88,6 +92,7 @@ class Dialect:
             "max": f"{most:g}",
             "start": f"{float(quantity.default):g}",
             "unit": quantity.unit,
+            "other": "V" if quantity.unit == "s" else "S",
             "long": longest(quantity.header),
             "idn": self.part.identity.sample,
             "release": self.part.remote.release,

@@ -157,7 +157,7 @@ def test_only_what_the_record_says_feeds_the_watchdog(part: ScpiPart) -> None:
     assert twin.terminals_on == (part.watchdog.kind == "any_io" or part.watchdog.on_expiry == "flag")
 
 
-@pytest.mark.parametrize("part", DOGS)
+@pytest.mark.parametrize("part", [dog for dog in DOGS if dog.values[0].watchdog.disarm])
 def test_a_disarmed_watchdog_never_bites(part: ScpiPart) -> None:
     clock = Clock()
     twin = armed(part, clock)
