@@ -125,11 +125,11 @@ class ChargerLinks:
             inp.charger_w, inp.charger_wh, inp.charger_state, inp.charger_limit_a, inp.session_no,
             inp.charger_quality, inp.charger_link, inp.charger_change_ns,
         )  # fmt: skip
-        for i, dc in self.world.dc.items():
-            if polled[i]:  # it shows watts of its DC side: no mains volts, and amps by the catalog's rule
-                inp.charger_v[i], inp.charger_limit_a[i] = np.nan, np.nan
-                inp.charger_a[i] = dc.output.power_w / dc.output.spec.watts_per_amp
-                inp.charger_w[i] = dc.output.mains_w
+        for k, dc in self.world.dc.items():
+            if polled[k]:  # it shows watts of its DC side: no mains volts, and amps by the catalog's rule
+                inp.charger_v[k], inp.charger_limit_a[k] = np.nan, np.nan
+                inp.charger_a[k] = dc.output.power_w / dc.output.spec.watts_per_amp
+                inp.charger_w[k] = dc.output.mains_w
         if over:
             for i in np.flatnonzero(polled & (inp.charger_limit_a > self.told_a + TAKEN_A)):
                 self._open[i] |= self._gates[i].observe(float(inp.charger_limit_a[i]), now_ns)

@@ -21,6 +21,7 @@ from controller.runtime.supervisor import Outcome, Supervisor
 from hil.rig import realtime
 from hil.rig.assembler import Assembly, local_text
 from hil.rig.truth import truth_dtype
+from hil.runs.bench_trace import BenchRecorder
 from hil.runs.fast import PREROLL_S, settle
 from hil.runs.metered import fill_metered
 from hil.runs.recorder import TraceRecorder
@@ -145,9 +146,11 @@ def _supervised(
         supervisor.start([realtime.desk_spec(site)])
     recorder = TraceRecorder(assembly, CONTROLLED, int((for_s + PREROLL_S) * SAMPLES_PER_S) + 10)
     sampler = Sampler(assembly, site, recorder, metered=seed is None)
+    bench = BenchRecorder(site, assembly.start_utc_s)
 
     def tick() -> None:
         sampler.sample()
+        bench.sample()
         clock = local_text(assembly.start_utc_s + sampler.t_s, assembly.utc_offset_s)
         truth = sampler.truth[0]
         volts = truth["customer_v"][np.isfinite(truth["customer_v"])]
@@ -158,6 +161,7 @@ def _supervised(
     supervisor.stop()
     outcome = supervisor.outcome or outcome  # outputs that were not confirmed off make it a fault
     timing = write_timing(site)
+    bench.save(run_dir)
     trace = recorder.trace() if recorder.count else None
     return LiveRun(outcome, trace, timing, plant_log(run_dir))
 

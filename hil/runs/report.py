@@ -10,7 +10,8 @@ from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
-from hil.runs import figures
+from hil.runs import bench_figures, figures
+from hil.runs.bench_trace import load_bench
 from hil.runs.indicators import Held, curtailed_wh, flexpower, held_back, order_to_ampere, worst_customer
 from hil.runs.page import Raw, badge, figure, fold, number, page, section, table, text, tiles
 from hil.runs.promises import Mark, Verdict
@@ -58,6 +59,7 @@ def write_report(
         _obey_section(rig_info, controlled),
         _timing_section(timing),
         _port_section(timing),
+        _readings_section(rig_info, load_bench(run_dir)),
         _bench_section(timing),
         _event_section(rig_info, events),
         _fact_section(rig_info),
@@ -246,6 +248,23 @@ def _port_section(timing: Mapping[str, Any] | None) -> Raw:
     return section("Ports", table(headers, rows, range(2, 8)))
 
 
+def _readings_section(info: RigInfo, bench: Mapping[str, np.ndarray]) -> Raw:
+    """Show what the bench's instruments read, and how far source and analyzer are apart."""
+    if not bench:
+        return Raw("")
+    caption = "As the instruments were read, from the first contact to the stop; dotted lines mark the scenario."
+    parts: list[object] = [figure(bench_figures.draw(bench, info.get("marks", ())), caption)]
+    rows = [
+        (terminal, unit, *(number(value, 2) for value in values))
+        for terminal, unit, *values in bench_figures.differences(bench)
+    ]
+    if rows:
+        own = "supply" if bench_figures.is_dc(bench) else "source"
+        headers = ("terminal", "unit", f"{own}, mean", "analyzer, mean", "mean difference", "largest difference")
+        parts.append(table(headers, rows, range(2, 6)))
+    return section("The bench", *parts) if rows else section("The bench", "No analyzer on this bench.", *parts)
+
+
 def _bench_section(timing: Mapping[str, Any] | None) -> Raw:
     """Show how long the loop through the device under test takes."""
     bench = (timing or {}).get("bench")
@@ -257,6 +276,8 @@ def _bench_section(timing: Mapping[str, Any] | None) -> Raw:
         "source": "source: set volts, read amps",
         "load": "load: set amps, read volts and amps",
         "adapter": "pilot adapter: read duty",
+        "supply": "supply: set volts, read volts and amps",
+        "analyzer": "analyzer: read volts, amps and watts",
     }
     keys = ("p50_us", "p99_us", "p999_us", "max_us")
     rows = [
