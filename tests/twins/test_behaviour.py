@@ -157,7 +157,14 @@ def test_only_what_the_record_says_feeds_the_watchdog(part: ScpiPart) -> None:
     assert twin.terminals_on == (part.watchdog.kind == "any_io" or part.watchdog.on_expiry == "flag")
 
 
-@pytest.mark.parametrize("part", [dog for dog in DOGS if dog.values[0].watchdog.disarm])
+DISARMED = [
+    pytest.param(model.scpi, id=model.model.name)
+    for model in DIALECTS
+    if model.scpi is not None and model.scpi.watchdog.disarm
+]
+
+
+@pytest.mark.parametrize("part", DISARMED)
 def test_a_disarmed_watchdog_never_bites(part: ScpiPart) -> None:
     clock = Clock()
     twin = armed(part, clock)
