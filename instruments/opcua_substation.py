@@ -29,6 +29,7 @@ KEEP_ALIVE = 20  # publishing intervals without news after which the server says
 LIFETIME = 100  # publishing intervals without us after which the server forgets the subscription
 TIMEOUT_S = 4.0
 WATCHDOG_S = 3.0  # asyncua's default of 1 s drops a server that is merely busy
+SILENT_S = 0.1  # between two looks whether we may talk again
 PROBE_S = 1.0
 BACKOFF_S = (0.5, 8.0)  # first and longest wait before the next attempt to connect
 
@@ -82,15 +83,22 @@ class SubstationClient:
                 raise
 
     async def run(self, may_talk: Callable[[], bool]) -> None:
-        """Follow until cancelled; reconnect with growing waits. Acknowledges only while `may_talk()`."""
+        """Follow until cancelled; reconnect with growing waits. Without `may_talk()` it leaves and stays away.
+
+        A subscription is answered and kept alive from here: it would go on as long as this process does.
+        """
         wait_s = BACKOFF_S[0]
         while True:
+            while not may_talk():
+                await self._drop()
+                await asyncio.sleep(SILENT_S)
             try:
                 with self._faults("follow"):
                     if self._client is None:
                         await self._connect()
                     wait_s = BACKOFF_S[0]
                     await self._follow(may_talk)
+                self._station.lost()
             except PortFault as fault:
                 self._station.lost()
                 self.reading.errors += 1
@@ -151,14 +159,14 @@ class SubstationClient:
             raise PortFault(FaultKind.WRONG_IDENTITY, self.name, where, detail) from error
 
     async def _follow(self, may_talk: Callable[[], bool]) -> None:
-        """Subscribe and take notifications until the link fails."""
+        """Subscribe and take notifications until the link fails, or nothing may be said any more."""
         client = self._client
         if client is None:
             raise PortFault(FaultKind.CLOSED, self.name, self.address, "is not open")
         subscription = await self._subscribe(client)
         self.reading.link, self.reading.fault = True, ""
         probe_ns = 0
-        while True:
+        while may_talk():
             event = await _next(subscription, PROBE_S / 2)
             now_ns = self._clock_ns()
             if isinstance(event, DataChangeEvent):
@@ -169,7 +177,7 @@ class SubstationClient:
             if now_ns - probe_ns >= PROBE_S * 1e9:
                 probe_ns = now_ns
                 self._station.tick(now_ns)
-                await self._probe(client, may_talk)
+                await self._probe(client)
 
     def _take(self, event: DataChangeEvent, now_ns: int) -> None:
         data = event.data.monitored_item.Value
@@ -211,7 +219,7 @@ class SubstationClient:
                 raise PortFault(FaultKind.REJECTED, self.name, ".".join(where), f"cannot be subscribed: {result.name}")
         return subscription
 
-    async def _probe(self, client: Client, may_talk: Callable[[], bool]) -> None:
+    async def _probe(self, client: Client) -> None:
         """Time one read, so that a link that stalled is seen, and acknowledge heartbeats."""
         begun_ns = self._clock_ns()
         async with asyncio.timeout(TIMEOUT_S):
@@ -219,7 +227,7 @@ class SubstationClient:
         self.reading.round_trip_ns = self._clock_ns() - begun_ns
         for group, node in self._ack.items():
             slot = self._station.slots.get(("heartbeat", group))
-            if slot is None or slot.quality != GOOD or self._acked.get(group) == slot.value or not may_talk():
+            if slot is None or slot.quality != GOOD or self._acked.get(group) == slot.value:
                 continue
             await node.write_value(ua.Variant(slot.value, ua.VariantType.UInt32))
             self._acked[group] = slot.value

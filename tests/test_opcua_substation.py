@@ -315,7 +315,7 @@ def test_nobody_writes_anonymously_and_the_controller_writes_acknowledgements_on
     station.run(scene)
 
 
-def test_acknowledgements_follow_the_heartbeat_and_stop_with_the_scan(station):
+def test_acknowledgements_follow_the_heartbeat_and_all_talk_stops_with_the_scan(station):
     talking = [True]
 
     async def scene():
@@ -328,12 +328,15 @@ def test_acknowledgements_follow_the_heartbeat_and_stop_with_the_scan(station):
                 await asyncio.sleep(0.05)
             assert await twin.acknowledged("head") == first
             assert client.reading.round_trip_ns > 0
-            talking[0] = False
+            talking[0] = False  # all I/O ends, the subscription too: it would be kept alive from here
+            await until(lambda: not client.reading.link)
             seen_ns = int(client.reading.order_beat_ns[1])
             await twin.beat()
-            await until(lambda: client.reading.order_beat_ns[1] > seen_ns)
             await asyncio.sleep(1.3)  # longer than the client's probe period
             assert await twin.acknowledged("head") == first
+            assert client.reading.order_beat_ns[1] == seen_ns
+            talking[0] = True
+            await until(lambda: client.reading.link, twin.beat)
 
     station.run(scene)
 

@@ -18,6 +18,7 @@ from controller.runtime.bench_images import SET_NAME, Measured, Wanted
 from controller.runtime.bench_loop import Bench
 from controller.runtime.events import NAME as EVENTS
 from controller.runtime.events import Events
+from controller.runtime.guarding import wait_for_guard
 from controller.runtime.load_bank import LoadBank
 from controller.runtime.played_battery import BatterySpec, PlayedBattery
 from controller.runtime.played_car import CarSpec, PlayedCar
@@ -164,6 +165,7 @@ def main(site_json: Path) -> int:
             print(f"bench: {fields['text']}", file=sys.stderr)
 
     try:
+        wait_for_guard(site, lambda: bool(asked))
         bench = build(site, tell, lambda: bool(asked))
     except (PortFault, StoreError) as fault:
         tell("fault", text=str(fault), device=getattr(fault, "device", ""))

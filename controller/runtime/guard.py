@@ -1,63 +1,38 @@
 """Stand guard over the energised instruments: switch them off over connections of its own when a heartbeat stops.
 
 `python -m controller.runtime.guard SITE_JSON`, started by the supervisor. It needs nothing of what it guards: plain
-sockets and the ordered safe-off messages of the catalog. It sends nothing before it trips, so that it never feeds an
-instrument's own watchdog; it only holds a connection, which proves at the start that a second client is let in.
+sockets and the ordered safe-off messages of the catalog. At its start it closes the emergency-stop chain, where the
+site has one, and proves that every instrument lets a second client in. From there on it is silent until it trips: it
+must not feed an instrument's own watchdog.
 Software is no safety function: the emergency stop and the RCD of the bench are.
 """
 
 import os
-import re
-import socket
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from controller.runtime import stores
 from controller.runtime.events import NAME as EVENTS
 from controller.runtime.events import Events
+from controller.runtime.guard_lines import TIMEOUT_S, Estop, GuardError, Line, Target, make_safe
+from controller.runtime.guarding import SOCKET, require_guards
 from controller.runtime.process import PARENT_ENV, ignore_sigint, on_sigterm
 from controller.runtime.site import InstrumentPort, Site, read_site
 from controller.runtime.store import Store
 from instruments.catalog import load_model
+from instruments.faults import PortFault
+from instruments.modbus_relay import ModbusRelay
+from instruments.scpi_role import WATCHDOG_S
 
 POLL_S = 0.05
 HEARTBEAT_S = 1.0
 SUPERVISOR_S = 5.0
 STOPPING_S = 20.0  # a planned stop waits for the charger's contactor before it opens the source
-ATTEMPTS = 3
-ANSWER_BYTES = 4096
-
-
-class SafeStep(Protocol):
-    """Name what one message of a catalog's safe-off sequence holds."""
-
-    send: str
-    ask: str
-    expect: str
-    settle_s: float
-
-
-class GuardError(RuntimeError):
-    """Report an instrument that did not confirm its safe state."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Say how one instrument is switched off: address, ends of lines, time-out and ordered steps."""
-
-    name: str
-    host: str
-    port: int
-    steps: tuple[SafeStep, ...]
-    take: str = ""
-    term_out: str = "\n"
-    term_in: str = "\n"
-    timeout_s: float = 1.0
+BOOT_POLL_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,124 +58,57 @@ def trip_cause(allowed: Limits, parent_gone: bool, scan_s: float, bench_s: float
     return None
 
 
-class Line:
-    """Hold one connection to a target; opens it anew where it was lost."""
-
-    __slots__ = ("_rest", "_socket", "target")
-
-    def __init__(self, target: Target) -> None:
-        self.target = target
-        self._socket: socket.socket | None = None
-        self._rest = b""
-
-    def open(self) -> None:
-        """Connect; an OSError says why it cannot."""
-        self.close()
-        self._socket = socket.create_connection((self.target.host, self.target.port), self.target.timeout_s)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._rest = b""
-
-    def close(self) -> None:
-        """Close the connection where there is one."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-
-    def safe_off(self) -> list[str]:
-        """Send the steps in order with their read-backs; return the answers.
-
-        A line that was lost meanwhile is opened anew, at most `ATTEMPTS` times. GuardError where the instrument
-        answers otherwise than the catalog says it must, OSError where it cannot be reached.
-        """
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                if self._socket is None:
-                    self.open()
-                return self._steps()
-            except OSError:
-                self.close()
-                if attempt == ATTEMPTS:
-                    raise
-        raise AssertionError("the last attempt returns or raises")
-
-    def _steps(self) -> list[str]:
-        """Go through all steps, whatever a read-back says: the later ones matter all the more then."""
-        answers, wrong = [], []
-        if self.target.take:
-            self._send(self.target.take)
-        for step in self.target.steps:
-            self._send(step.send)
-            if step.settle_s > 0:
-                time.sleep(step.settle_s)
-            if not step.ask:
-                continue
-            self._send(step.ask)
-            answer = self._line()
-            answers.append(f"{step.ask} {answer}")
-            if not re.fullmatch(step.expect, answer):
-                wrong.append(f"{step.send!r}: {step.ask} answers {answer!r}, expected {step.expect}")
-        if wrong:
-            raise GuardError(f"{self.target.name}: {'; '.join(wrong)}")
-        return answers
-
-    def _send(self, message: str) -> None:
-        if self._socket is None:
-            raise ConnectionError(f"{self.target.name}: not connected")
-        self._socket.sendall((message + self.target.term_out).encode())
-
-    def _line(self) -> str:
-        """Return one answer without its terminator; a ConnectionError where the instrument closes instead."""
-        if self._socket is None:
-            raise ConnectionError(f"{self.target.name}: not connected")
-        end = self.target.term_in.encode()
-        while end not in self._rest:
-            chunk = self._socket.recv(ANSWER_BYTES)
-            if not chunk:
-                raise ConnectionError(f"{self.target.name} closed the connection")
-            self._rest += chunk
-        line, self._rest = self._rest.split(end, 1)
-        return line.decode(errors="replace").strip()
-
-
-def make_safe(lines: list[Line], events: Events, cause: str) -> bool:
-    """Switch every target off in the given order and write it down; return whether all confirmed it."""
-    confirmed = True
-    for line in lines:
-        try:
-            answers = line.safe_off()
-        except (OSError, GuardError) as error:
-            confirmed = False
-            events.write("safe_off_failed", device=line.target.name, cause=cause, text=str(error))
-            print(f"guard: {line.target.name}: not confirmed off: {error}; cut its supply", file=sys.stderr)
-        else:
-            events.write("safe_off", device=line.target.name, cause=cause, answers=answers)
-    return confirmed
-
-
 def targets(site: Site) -> list[Target]:
-    """Return what is to be switched off, the source first: a fault stop waits for nothing."""
-    if site.bench is None:
-        return []
-    return [_target(port) for port in site.bench.energising()]
+    """Return what the guard can switch off itself, the source first: a fault stop waits for nothing."""
+    found = [] if site.bench is None else [_target(port) for port in site.bench.energising()]
+    return [target for target in found if target is not None]
 
 
-def _target(port: InstrumentPort) -> Target:
-    scpi = load_model(port.model).scpi
-    if scpi is None:
-        raise GuardError(f"{port.name}: {port.model} has no SCPI part; the guard cannot switch it off")
-    parts = port.address.split("::")
-    if len(parts) != 4 or parts[0] != "TCPIP" or parts[3] != "SOCKET":
-        raise GuardError(f"{port.name}: address {port.address!r}; the guard needs TCPIP::host::port::SOCKET")
+def _target(port: InstrumentPort) -> Target | None:
+    """Return how an instrument is switched off; None where the guard has no socket to it and others hold it."""
+    scpi, place = load_model(port.model).scpi, SOCKET.fullmatch(port.address)
+    if scpi is None or place is None:
+        return None
     return Target(
         name=port.name,
-        host=parts[1],
-        port=int(parts[2]),
+        host=place["host"],
+        port=int(place["port"]),
         steps=tuple(scpi.safe_off.steps),
         take=scpi.remote.take if scpi.remote.needed else "",
         term_out=scpi.transport.term_out,
         term_in=scpi.transport.term_in,
-        timeout_s=scpi.transport.timeout_s,
+        timeout_s=min(scpi.transport.timeout_s, TIMEOUT_S),
+        identity=scpi.identity.pattern,
+        silent=scpi.watchdog.kind != "none",
+        holds=scpi.transport.idle_close_s == 0.0,
+        client=scpi.transport.max_clients > 1,
+        watchdog_s=WATCHDOG_S if scpi.watchdog.trusted else 0.0,
     )
+
+
+def close_chain(site: Site) -> Estop | None:
+    """Close the emergency-stop chain and return its relay, None where the site has none; a PortFault names the card."""
+    port = None if site.bench is None else site.bench.estop
+    if port is None:
+        return None
+    relay = ModbusRelay(port.name, load_model(port.model), port.address, places=port.places)
+    relay.open()
+    relay.write(port.coil, True)
+    return Estop(relay, port.coil)
+
+
+def prove(lines: list[Line], boot_s: float, ended: list[int]) -> None:
+    """Prove every line once; instruments that have just got their supply are given `boot_s` to answer."""
+    until_s = time.monotonic() + boot_s
+    for line in lines:
+        while not ended:
+            try:
+                line.prove()
+                break
+            except OSError as error:
+                if time.monotonic() >= until_s:
+                    raise GuardError(f"{line.target.name}: no second client for the guard: {error}") from error
+                time.sleep(BOOT_POLL_S)
 
 
 def limits(site: Site, stopping: bool) -> Limits:
@@ -238,22 +146,30 @@ def main(site_json: Path) -> int:
     on_sigterm(lambda: ended.append(1))
     site = read_site(site_json)
     events = Events(Path(site.run_dir) / EVENTS, "guard")
+    estop: Estop | None = None
+    lines: list[Line] = []
     try:
+        require_guards(site)
         lines = [Line(target) for target in targets(site)]
-        for line in lines:
-            line.open()
-    except (OSError, GuardError) as error:
-        events.write("fault", text=str(error))
+        estop = close_chain(site)
+        boot_s = site.bench.estop.boot_s if site.bench is not None and site.bench.estop is not None else 0.0
+        prove(lines, boot_s, ended)
+    except (PortFault, GuardError) as error:
+        events.write("fault", text=str(error), device=getattr(error, "device", ""))
         print(f"guard: {error}", file=sys.stderr)
+        if estop is not None:
+            estop.trip(events, "the guard cannot stand")
         return 3
     beat = Store.attach(site.store(stores.GUARD), stores.BEAT_BYTES)
     cause = watch(site, ended, beat)
     if cause:
         events.write("guard_trip", cause=cause)
         print(f"guard: trip: {cause}", file=sys.stderr)
-    confirmed = make_safe(lines, events, cause or "the run ends")
+    confirmed = make_safe(lines, events, cause or "the run ends", estop)
     for line in lines:
         line.close()
+    if estop is not None:
+        estop.relay.close()
     return 0 if confirmed and cause is None else 3
 
 

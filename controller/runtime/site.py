@@ -67,6 +67,17 @@ class BatteryPort(Strict):
     tail_a: float
 
 
+class EstopPort(Strict):
+    """Say where the relay is that takes the supply from the bench's instruments; the guard owns it."""
+
+    name: str
+    model: str
+    address: str = Field(description="modbus+tcp://host:port")
+    coil: str = Field(description="energised it closes the chain, released it opens it")
+    places: dict[str, int] = Field(default={}, description="coil -> channel, where the wiring departs from the record")
+    boot_s: float = Field(default=10.0, description="from the chain's closing until the instruments answer, s")
+
+
 class BenchPort(Strict):
     """Name the charger that stands on the bench and the instruments around it: source, load and adapter, or supply."""
 
@@ -78,6 +89,7 @@ class BenchPort(Strict):
     adapter: InstrumentPort | None = None
     supply: InstrumentPort | None = None
     analyzer: InstrumentPort | None = None
+    estop: EstopPort | None = None
     battery: BatteryPort | None = Field(default=None, description="what the supply plays")
     phases: int = 1
     phase_map: tuple[int, int, int] = Field(default=(0, 1, 2), description="source output of L1, L2, L3")

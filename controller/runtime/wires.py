@@ -28,11 +28,12 @@ from controller.runtime.process import die_with_parent, ignore_sigint
 from controller.runtime.site import Site, read_site
 from controller.runtime.store import Store
 from instruments.catalog import load_model
-from instruments.faults import PortFault
+from instruments.faults import FaultKind, PortFault
 from instruments.modbus_charger import ModbusCharger
 from instruments.opcua_substation import SubstationClient
 
 HEARTBEAT_S = 1.0
+DARK = (FaultKind.REFUSED, FaultKind.TIMEOUT, FaultKind.CLOSED)  # how a device without supply does not answer
 PUBLISH_S = 0.04
 STATUS_S = 0.5
 FIRST_READINGS_S = 15.0
@@ -54,6 +55,7 @@ class Wires:
         self.site = site
         self.chargers = chargers
         self.substation = substation
+        self.dut: Any = None if site.bench is None else chargers[site.bench.charger]
         self.events = events
         self._max_age_s = image.views("plan", dims, site.load_plan()).node_max_age_s
         self.buffer, self.input = image.allocate("input", dims)
@@ -81,12 +83,26 @@ class Wires:
         return self.tap.want_a(i, time.monotonic_ns())
 
     async def open(self) -> None:
-        """Connect to every device, identify it and program its fail-safe; PortsFailed names all that failed."""
+        """Connect to every device, identify it and program its fail-safe; PortsFailed names all that failed.
+
+        The device under test gets its supply from the bench's source: one that is dark now is met when it is on.
+        """
         ports = [*self.chargers, *([self.substation] if self.substation else [])]
-        answers = await _all(port.open() for port in ports)
-        for port, answer in zip(ports, answers, strict=True):
-            self.events.write("identified", device=port.name, identity=str(answer))
-        await _all(charger.program_failsafe() for charger in self.chargers)
+        answers = await _all(self._open(port) for port in ports)
+        awake = [(port, answer) for port, answer in zip(ports, answers, strict=True) if answer is not None]
+        for port, answer in awake:
+            self.events.write("identified", device=port.name, identity=answer)
+        await _all(port.program_failsafe() for port, _ in awake if port is not self.substation)
+
+    async def _open(self, port: Any) -> str | None:
+        """Open one port and return what answered; None for a device under test that has no supply yet."""
+        try:
+            return str(await port.open())
+        except PortFault as fault:
+            if port is not self.dut or fault.kind not in DARK:
+                raise
+            self.events.write("dut_dark", device=port.name, text=str(fault))
+            return None
 
     async def run(self, ended: asyncio.Event) -> None:
         """Poll, write and publish until `ended`; an exception of any task ends all of them."""
@@ -119,7 +135,8 @@ class Wires:
 
         One missing or stale node at the first scan would send the cars below it to their floor.
         """
-        if not all(charger.reading.quality == Quality.GOOD for charger in self.chargers):
+        awake = [charger for charger in self.chargers if charger is not self.dut or charger.reading.link]
+        if not all(charger.reading.quality == Quality.GOOD for charger in awake):
             return False
         if self.substation is None or self.site.substation is None:
             return True

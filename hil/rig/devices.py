@@ -12,6 +12,7 @@ from controller.runtime.site import Site
 from hil.rig.assembler import Assembly
 from hil.rig.bench_twins import AcBenchTwins, BenchTwins
 from hil.rig.dc_bench_twins import DcBenchTwins
+from hil.rig.estop_twin import EstopTwin
 from hil.rig.listening import HOST, PortInUse, listen
 from hil.rig.real_bench import RealBench
 from hil.rig.rigfile import devices as listed_devices
@@ -71,6 +72,10 @@ class Devices:
             else:
                 kind = AcBenchTwins if rig.bench.supply is None else DcBenchTwins
                 self.bench = kind(assembly, world, clock_s)
+        part = rig.safety.estop
+        self.estop: EstopTwin | None = None
+        if part is not None and part.twin and isinstance(self.bench, BenchTwins):
+            self.estop = EstopTwin(part, self.bench)
         self._cut = np.zeros(len(rig.charger), dtype=bool)
         self._frozen: set[tuple[str, str]] = set()
         self._told: ActiveOrder | None = None
@@ -96,6 +101,8 @@ class Devices:
             ports[rig.substation.name] = (f"opc.tcp://{HOST}:{port}", None)
         if self.bench is not None:
             ports |= await self.bench.start()
+        if self.estop is not None:
+            ports |= await self.estop.start()
         for _, name, role, device in listed_devices(rig):
             if device.real is None:
                 address, unit_id = ports[name]
@@ -108,6 +115,8 @@ class Devices:
             await twin.stop()
         if self.bench is not None:
             await self.bench.stop()
+        if self.estop is not None:
+            await self.estop.stop()
         if self.substation is not None:
             await self.substation.stop()
 
@@ -120,6 +129,8 @@ class Devices:
         """Publish the substation's values and carry out what the scenario did to the links."""
         if self.bench is not None:
             self.bench.publish(site)
+        if self.estop is not None:
+            await self.estop.follow()
         for i in np.flatnonzero(self.world.link_cut != self._cut):
             self._cut[i] = self.world.link_cut[i]
             if int(i) in self.chargers:

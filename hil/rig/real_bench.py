@@ -54,6 +54,9 @@ class RealBench:
             self._wanted = WantedWriter(site.store(SET_NAME))
         self._wanted.write(self._world.bench_node_v(), True, time.monotonic_ns(), self._world.bench_soc())
 
+    async def follow_supply(self) -> None:
+        """Do nothing: the mains of real instruments are not ours."""
+
     def outputs(self) -> dict[str, bool]:
         """Return nothing: the instruments are not ours."""
         return {}

@@ -16,11 +16,11 @@ import numpy as np
 from controller.runtime import stores
 from controller.runtime.bench_images import SET_NAME
 from controller.runtime.processes import STOP_BENCH, STOP_PLANT
-from controller.runtime.site import BatteryPort, BenchPort, ChargerPort, InstrumentPort, Site, SubstationPort
+from controller.runtime.site import BatteryPort, BenchPort, ChargerPort, EstopPort, InstrumentPort, Site, SubstationPort
 from controller.runtime.supervisor import ProcessSpec
 from hil.rig.assembler import CONNECTION_NODE, Assembly
 from hil.rig.rigfile import devices
-from hil.rig.schema import BENCH_ROLES, BenchPart, ChargerPart, InstrumentPart, Twin
+from hil.rig.schema import BENCH_ROLES, BenchPart, ChargerPart, EstopPart, InstrumentPart, Twin
 
 ADDRESSES = "addresses.json"
 SITE = "site.json"
@@ -162,6 +162,7 @@ def _bench_port(assembly: Assembly, address: Callable[[Twin, str], str]) -> Benc
     dc = assembly.dc.get(dut)
     return BenchPort(
         charger=dut,
+        estop=_estop_port(assembly.rig.safety.estop, address),
         **ports,
         phases=bench.phases,
         phase_map=(first, second, third) if bench.phases == 3 else (0, 1, 2),
@@ -169,6 +170,15 @@ def _bench_port(assembly: Assembly, address: Callable[[Twin, str], str]) -> Benc
         period_s=bench.bench_period_s,
         car_max_a=min(car.max_a, charger.hard_max_a),
         battery=BatteryPort(**asdict(dc.battery)) if dc is not None else None,
+    )
+
+
+def _estop_port(part: EstopPart | None, address: Callable[[Twin, str], str]) -> EstopPort | None:
+    if part is None:
+        return None
+    where = address(part, part.name)
+    return EstopPort(
+        name=part.name, model=part.model, address=where, coil=part.coil, places=part.coils, boot_s=part.boot_s
     )
 
 

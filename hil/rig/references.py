@@ -24,7 +24,7 @@ from profiles.vehicle import load_vehicles
 
 SCPI_ROLES = ("ac_source", "ac_load", "bidirectional_supply", "analyzer")
 ADDRESS_FORMS = (
-    {"charger": "modbus+tcp://host:port", "ev_adapter": "modbus+tcp://host:port"}
+    {"charger": "modbus+tcp://host:port", "ev_adapter": "modbus+tcp://host:port", "relay": "modbus+tcp://host:port"}
     | {
         "substation": "opc.tcp://host:port",
     }
@@ -125,6 +125,9 @@ def _devices(raw: dict[str, Any]) -> Iterator[Device]:
         part = table_of(table_of(raw, "bench"), key)
         if part:
             yield Device(f"bench.{key}", role, part)
+    estop = table_of(table_of(raw, "safety"), "estop")
+    if estop:
+        yield Device("safety.estop", "relay", estop)
 
 
 def _check_feeder(raw: dict[str, Any]) -> Found:

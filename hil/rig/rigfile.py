@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from hil.rig.bench_references import check_bench
 from hil.rig.references import Problem, check_references, short
+from hil.rig.safety import check_safety
 from hil.rig.schema import BENCH_ROLES, Rig, Twin
 from instruments import catalog
 from profiles.contract import Contract, load_contract
@@ -74,7 +75,7 @@ def load_rig(name: str) -> LoadedRig:
         rig = Rig.model_validate(raw)
     except ValidationError as error:
         problems += [explain(label, detail) for detail in error.errors()]
-    problems += check_references(label, raw) + check_bench(label, raw)
+    problems += check_references(label, raw) + check_bench(label, raw) + check_safety(label, raw)
     if problems or rig is None:
         raise RigError(problems)
     return LoadedRig(
@@ -146,4 +147,6 @@ def devices(rig: Rig) -> list[tuple[str, str, str, Twin]]:
     found.append(("substation", rig.substation.name, "substation", rig.substation))
     if rig.bench is not None:
         found += [(f"bench.{key}", part.name, BENCH_ROLES[key], part) for key, part in rig.bench.parts().items()]
+    if rig.safety.estop is not None:
+        found.append(("safety.estop", rig.safety.estop.name, "relay", rig.safety.estop))
     return found

@@ -101,6 +101,30 @@ BENCH_ROLES = {**AC_BENCH, "adapter": "ev_adapter", "supply": "bidirectional_sup
 GridPhase = Literal["a", "b", "c"]
 
 
+class EstopPart(Twin):
+    """Name the relay card whose released coil takes the supply from the bench's instruments.
+
+    The guard owns it: it closes the chain at the start of a run and opens it at the end, or when it trips.
+    """
+
+    coil: str = "estop"
+    coils: dict[str, Annotated[int, Field(ge=0, le=63)]] = Field(
+        default={}, description="coil -> channel of the card, where the wiring departs from the catalog"
+    )
+    boot_s: Seconds = Field(default=10.0, description="from the chain's closing until the instruments answer")
+
+
+class SafetyPart(Strict):
+    """Say once what protects the people at the bench: software does not. Required where a real instrument energises."""
+
+    emergency_stop: bool = Field(
+        default=False, description="a hardware emergency stop cuts the bench; it is there and tried"
+    )
+    rcd: str = Field(default="", description='type and residual current of the RCD, e.g. "type B 30 mA"')
+    n_pe_bond: str = Field(default="", description='where N and PE are joined, e.g. "at the source"')
+    estop: EstopPart | None = None
+
+
 class BenchPart(Strict):
     """Put one of the chargers on the bench: between a source and loads (AC), or before a supply (DC).
 
@@ -284,5 +308,6 @@ class Rig(Strict):
     charger: Annotated[list[ChargerPart], Field(min_length=1)]
     substation: SubstationPart
     bench: BenchPart | None = None
+    safety: SafetyPart = SafetyPart()
     contract: list[ContractPart] = []
     verdict: VerdictPart

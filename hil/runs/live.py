@@ -14,6 +14,7 @@ from controller.runtime import stores
 from controller.runtime.events import NAME as EVENTS
 from controller.runtime.events import Events, read_events
 from controller.runtime.figures import write_timing
+from controller.runtime.guarding import require_guards
 from controller.runtime.processes import controller_processes
 from controller.runtime.site import Site
 from controller.runtime.store import Store
@@ -130,6 +131,7 @@ def _supervised(
     start_utc_ns = round(assembly.start_utc_s * NS)
     clock_ns = start_utc_ns - time.monotonic_ns() - round(BOOT_S * NS)
     site = realtime.write_site(assembly, addresses, store_dir, run_dir, clock_ns)
+    require_guards(site)  # nothing is energised that nothing would switch off
     supervisor.beat_on(site.store(stores.BEAT))
     say(f"starting scan, wires, bench, guard and ledger; the scenario begins in {BOOT_S:.0f} s")
     specs = controller_processes(site.store(realtime.SITE), site)

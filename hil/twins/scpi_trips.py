@@ -37,6 +37,15 @@ class Trips(Settings):
             self.values[self.energises] = [False] * len(value) if isinstance(value, list) else False
             self.changed(self.energises, [0])
 
+    def lose_supply(self) -> None:
+        """Lose the mains and start anew when they are back: defaults, output off, latches and errors forgotten."""
+        self._defaults()
+        self.tripped.clear()
+        self._held_trips.clear()
+        self._was_on = {}
+        self.status.clear()
+        self.switch_off()
+
     def switching(self, name: str, on: bool) -> None:
         """Keep the output off while a protection is latched; off also ends the state that a clear would restore."""
         if name != self.energises or not self.tripped:

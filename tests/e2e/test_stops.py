@@ -1,165 +1,124 @@
-"""Whatever ends a real run, both outputs are off in the end and no process is left: signals and kills on real sockets.
+"""Whatever ends a real run, every output goes off in its stated time, nobody is left and the run folder stays readable.
 
-Small streets run three at a time; each is ended at a drawn moment after its bench was switched on. The time-outs
-only end a broken test: no verdict hangs on them.
+Ten runs of a small rig whose devices are all real: their twins are another process and outlive them. Each is ended
+once its source was switched on, at a drawn moment. The soak (`make soak`) does the same two hundred times.
 """
 
-import os
+import queue
 import random
-import shutil
 import signal
-import subprocess
-import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from commandline import ENVIRONMENT, VOLTBENCH, toml_text
+from kill_lane import BOUNDS_S, CAUSES, LOAD, SOURCE, STEP_S, Ended, Lane, drawn
 
-from controller.runtime.events import read_events
-from controller.runtime.site import read_site
+from controller.runtime.replay import replay
+from hil.runs.main_job import rewrite_report
 
 pytestmark = pytest.mark.slow
-LIMIT_S = 60.0
-AT_ONCE = 3
-SIGNALS = {"SIGINT": signal.SIGINT, "SIGTERM": signal.SIGTERM}
-VICTIMS = ("scan", "wires", "bench", "guard", "plant")
-FROZEN = "frozen scan"
-CASES = [*SIGNALS, *VICTIMS, FROZEN, "supervisor"]
-
-
-@dataclass
-class Ended:
-    """Hold how a run ended: exit code, what it said, its events, and the processes that outlived it."""
-
-    code: int
-    said: str
-    events: list[dict[str, Any]]
-    left: list[int]
-    store_left: bool
-
-    def last(self, kind: str) -> dict[str, Any]:
-        """Return the last event of a kind."""
-        return [event for event in self.events if event["kind"] == kind][-1]
-
-
-def wait_until(true: Callable[[], bool], what: str) -> None:
-    until_s = time.monotonic() + LIMIT_S
-    while not true():
-        assert time.monotonic() < until_s, f"waited in vain for {what}"
-        time.sleep(0.05)
-
-
-def lives(pid: int) -> bool:
-    """Say whether a process runs; one that only waits to be collected does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def end_one(case: str, folder: Path, rig: Path) -> Ended:
-    """Start a run, end it in the way of the case once its car charges, and return what is left of it."""
-    run_dir = folder / "run"
-    log = run_dir / "events.jsonl"
-    with (folder / "said.txt").open("w") as said:
-        argv = [*VOLTBENCH, "run", str(rig), "--for", "60s", "--out", str(run_dir)]
-        process = subprocess.Popen(argv, cwd=folder, env=ENVIRONMENT, stdout=said, stderr=said)
-    try:
-
-        def charging() -> bool:
-            assert process.poll() is None, (folder / "said.txt").read_text()
-            return any(event["kind"] == "bench_cp" and event["state"] == "C" for event in read_events(log))
-
-        wait_until(charging, "the played car to charge")
-        pids = {event["name"]: event["pid"] for event in read_events(log) if event["kind"] == "started"}
-        time.sleep(random.Random(case).uniform(0.0, 2.0))
-        if case in SIGNALS:
-            process.send_signal(SIGNALS[case])
-        elif case == FROZEN:
-            os.kill(pids["scan"], signal.SIGSTOP)
-        else:
-            os.kill(process.pid if case == "supervisor" else pids[case], signal.SIGKILL)
-        code = process.wait(LIMIT_S)
-        if case == "supervisor":
-            wait_until(lambda: not any(map(lives, pids.values())), "the orphans' end")
-        store = Path(read_site(run_dir / "site.json").store_dir)
-        left = [pid for pid in pids.values() if lives(pid)]
-        ended = Ended(code, (folder / "said.txt").read_text(), list(read_events(log)), left, store.exists())
-        shutil.rmtree(store, ignore_errors=True)
-        return ended
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+LANES = 2
+SEED = 11
+SIGNALS = ("SIGINT", "SIGTERM")
+KILLED = ("kill scan", "kill wires", "kill volts")
+CASES = (*SIGNALS, *KILLED, "kill supervisor", "kill desk", "stop scan", "stop wires", "cut source")
 
 
 @pytest.fixture(scope="module")
-def runs(hamlet, compiled, tmp_path_factory):
+def runs(compiled, tmp_path_factory):
     """Start every case, some at a time, and return {case: Future[Ended]}."""
     top = tmp_path_factory.mktemp("stops")
-    rig = top / "hamlet.toml"
-    rig.write_text(toml_text(hamlet))
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        made: dict[str, Future[Ended]] = {}
-        for case in CASES:
-            (top / case).mkdir()
-            made[case] = pool.submit(end_one, case, top / case, rig)
+    dice = random.Random(SEED)
+    moments = {case: dice.uniform(0.0, 3.0) for case in CASES}
+    lanes: queue.Queue[Lane] = queue.Queue()
+
+    def end_one(case: str) -> Ended:
+        lane = lanes.get()
+        try:
+            return lane.end_one(case, moments[case])
+        finally:
+            lanes.put(lane)
+
+    with ThreadPoolExecutor(LANES) as pool:
+        for lane in pool.map(Lane, [top / f"lane{k}" for k in range(LANES)]):
+            lanes.put(lane)
+        made: dict[str, Future[Ended]] = {case: pool.submit(end_one, case) for case in CASES}
         yield made
+    for _ in range(LANES):
+        lanes.get().close()
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_outputs_are_off_and_nobody_is_left(runs, case):
+def test_every_output_is_off_in_its_stated_time_and_nobody_is_left(runs, case):
     ended = runs[case].result()
-    if case == "plant":  # the twins died with it: the devices are gone, none can say that it is off
-        assert not any(event["kind"] == "plant_ended" for event in ended.events)
-    else:
-        assert ended.last("plant_ended")["devices"] == {"grid_source": False, "car_load": False}
-        off = [event for event in ended.events if event["kind"] in ("bench_off", "safe_off")]
-        assert off
-        assert all(event["mono_ns"] < ended.last("plant_ended")["mono_ns"] for event in off)
+    assert ended.energised == []
+    assert ended.off_s <= BOUNDS_S[case] + STEP_S
     assert ended.left == []
-    assert ended.store_left == (case == "supervisor")  # who is killed cannot tidy up
+    assert ended.store_left == (case == "kill supervisor")  # who is killed cannot tidy up
+    assert "Traceback" not in ended.said
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_run_folder_can_be_decided_again(runs, case):
+    result = replay(runs[case].result().run_dir)
+    assert result.identical
+    assert result.gaps == 0
 
 
 @pytest.mark.parametrize("case", SIGNALS)
-def test_an_interrupted_run_exits_130_after_making_safe(runs, case):
+def test_an_interrupted_run_exits_130_after_a_planned_stop(runs, case):
     ended = runs[case].result()
     assert ended.code == 130
     assert case in ended.last("outcome")["text"]
     assert ended.last("bench_off")["confirmed"] is True
     assert ended.last("bench_contactor")["opened"] is True
-    assert "Traceback" not in ended.said
 
 
-@pytest.mark.parametrize("case", VICTIMS)
+@pytest.mark.parametrize("case", KILLED)
 def test_a_killed_process_is_named_and_the_run_exits_3(runs, case):
     ended = runs[case].result()
     assert ended.code == 3
-    outcome = ended.last("outcome")
-    assert outcome["exit_code"] == 3
-    if case != "plant":  # what loses its device may end before the supervisor looks
-        assert outcome["who_died"] == case
-        assert f"voltbench: {case}: ended with -9" in ended.said
-    assert "Traceback" not in ended.said
+    name = case.removeprefix("kill ")
+    assert ended.last("outcome")["who_died"] == name
+    assert f"voltbench: {name}: ended with -9" in ended.said
 
 
-def test_a_scan_that_stands_still_is_named_silent_and_the_run_exits_3(runs):
-    ended = runs[FROZEN].result()
+@pytest.mark.parametrize("case", ["stop scan", "stop wires"])
+def test_one_that_stands_still_is_named_silent_and_the_run_exits_3(runs, case):
+    ended = runs[case].result()
     assert ended.code == 3
-    off = {event["device"]: event["answers"] for event in ended.events if event["kind"] == "safe_off"}
-    assert off == {"grid_source": ["OUTP? 0", "OUTP:REL? 0"], "car_load": ["INP? 0"]}
     outcome = ended.last("outcome")
-    assert outcome["who_died"] in ("scan", "bench", "guard")  # who sees the silence first ends for it
-    assert "scan" in f"{outcome['who_died']}: {outcome['text']}"
+    name = case.removeprefix("stop ")  # of a silent scan the guard, the bench and the supervisor know: the first ends
+    assert name in f"{outcome['who_died']}: {outcome['text']}" or (name == "scan" and outcome["who_died"] == "bench")
 
 
-def test_a_killed_supervisor_leaves_outputs_off_and_no_process(runs):
-    ended = runs["supervisor"].result()
+def test_the_guard_reads_back_what_it_switched_off_and_opens_the_chain(runs):
+    ended = runs["kill supervisor"].result()
     assert ended.code == -signal.SIGKILL
     assert not any(event["kind"] == "outcome" for event in ended.events)
     off = {event["device"]: event["answers"] for event in ended.events if event["kind"] == "safe_off"}
-    assert off == {"grid_source": ["OUTP? 0", "OUTP:REL? 0"], "car_load": ["INP? 0"]}  # the guard's own read-back
+    assert off == {SOURCE: ["OUTP? 0", "OUTP:REL? 0"], LOAD: ["INP? 0"]}
+    assert ended.last("estop_open")["device"] == "chain"
+
+
+def test_a_source_behind_a_cut_link_loses_its_supply(runs):
+    ended = runs["cut source"].result()
+    assert ended.code == 3
+    assert ended.last("safe_off_by_supply")["device"] == SOURCE
+    assert ended.last("estop_open")["cause"]
+
+
+def test_the_run_goes_on_without_its_desk(runs):
+    ended = runs["kill desk"].result()
+    assert ended.code == 130  # of the SIGINT that ended it a second later
+
+
+def test_a_report_is_made_of_the_ledger_where_the_run_was_killed(runs):
+    run_dir: Path = runs["kill supervisor"].result().run_dir
+    assert not (run_dir / "samples.parquet").exists()
+    assert rewrite_report(run_dir).stat().st_size > 10_000
+
+
+def test_the_soak_draws_every_cause_and_repeats_by_its_seed():
+    assert {cause for cause, _ in drawn(3, len(CAUSES))} == set(CAUSES)
+    assert drawn(3, 50) == drawn(3, 50) != drawn(4, 50)
