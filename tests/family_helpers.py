@@ -18,15 +18,9 @@ ROLE_MODES = [
     for role, part in model.scpi.roles.items()
     for mode in part.cycle
 ]
-LEFT = "the twin answers the watchdog's setting, not what is left of it"
-ZLANG = "the twin knows no common command with a word: *ZLANG"
+
+
 KNOWN: dict[tuple[str, str], str] = {  # (test, model): why the twin cannot yet
-    ("setup", "delta-sm15k"): LEFT,
-    ("watchdog", "delta-sm15k"): LEFT,
-    ("setting", "delta-sm15k"): "the twin takes no second parameter: SYST:LIM:VOL 300,ON",
-    ("setup", "zes-lmg"): ZLANG,
-    ("cycle", "zes-lmg"): ZLANG,
-    ("setting", "zes-lmg"): ZLANG,
 }
 
 

@@ -92,7 +92,7 @@ def test_every_setting_can_be_written_and_is_read_back_as_written(model: Any) ->
             )
             play(device, text)
             if isinstance(value, float | int) and quantity.ask:
-                shown = number_of(play(device, rendered(quantity.ask)), units=True)
+                shown = number_of(play(device, rendered(quantity.ask)).partition(",")[0], units=True)
                 assert shown == pytest.approx(value, rel=1e-3, abs=quantity.step), name
 
 

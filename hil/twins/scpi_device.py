@@ -207,7 +207,11 @@ class ScpiDevice(Trips):
         for header, action in required_headers(self).items():
             self._root.add(header, action)
         for name, quantity in self.part.quantities.items():
-            self._root.add(quantity.header, partial(self.quantity_unit, name, quantity))
+            action = partial(self.quantity_unit, name, quantity)
+            if quantity.header.startswith("*"):  # a vendor's own common command: ZES *ZLANG
+                self._common[quantity.header[1:]] = self._common[f"{quantity.header[1:]}?"] = action
+            else:
+                self._root.add(quantity.header, action)
 
     # ------------------------------------------------------------------ remote control, watchdog
     def _observe(self) -> None:
@@ -226,6 +230,16 @@ class ScpiDevice(Trips):
             "feed": watch(self._root, dog.feed, prefix, quiet),
             "disarm": watch(self._root, dog.disarm, prefix, quiet),
         }
+        for one in watch(self._root, dog.remaining, prefix, quiet):
+            one.node.action = partial(self._left, one.node.action)
+
+    def _left(self, action: Action, unit: Unit) -> str | None:
+        """Answer what is left of the watchdog, -1 while it is off (SM15K manual p17); pass anything else on."""
+        if not unit.query or unit.parameters:
+            return action(unit)
+        in_ms = any("{milliseconds}" in step.send for step in self.part.watchdog.arm)
+        left_s = self.watchdog.remaining_s(self._clock_s())
+        return f"{left_s * (1000.0 if in_ms else 1.0):.0f}" if self.watchdog.armed else "-1"
 
     def _noticed(self, node: Node, unit: Unit) -> None:
         """Do what the record says that this message is for."""

@@ -75,6 +75,8 @@ class Settings:
             self._commit()
             self.changed(name, self._at(quantity))
             return None
+        if quantity.second:
+            self._take_second(name, quantity, parameters)
         text = one_of(parameters, many=quantity.kind == "text")
         if quantity.kind == "bool":
             self._commit()
@@ -86,6 +88,12 @@ class Settings:
         else:
             self._stage(name, self._number(name, quantity, text))
         return None
+
+    def _take_second(self, name: str, quantity: Quantity, parameters: list[str]) -> None:
+        """Keep the word that stands behind a number, e.g. ON of ``SYST:LIM:VOL 300,ON``."""
+        if len(parameters) < 2:
+            raise ScpiError(-109)
+        self.values[f"{name}_second"] = read.word(parameters.pop(), quantity.second)
 
     def _take_channels(self, quantity: Quantity, parameters: list[str]) -> list[str]:
         """Take the channel list or the channel name out of the parameters and keep where the unit goes to."""
@@ -207,7 +215,8 @@ class Settings:
         else:
             value = self.values[name]
             shown = [value[at] for at in targets] if isinstance(value, list) else [value]
-        return ",".join(self.formatted(quantity, one) for one in shown)
+        second = [self.values[f"{name}_second"]] if quantity.second else []
+        return ",".join([*(self.formatted(quantity, one) for one in shown), *second])
 
     def _ask_limit(self, name: str, quantity: Quantity, text: str) -> str:
         """Return the answer to a query with MINimum, MAXimum or DEFault."""
@@ -241,6 +250,8 @@ class Settings:
                 default = float(default)
             count = self.channel_count if quantity.per_channel else PHASES if quantity.per_phase else 0
             self.values[name] = [default] * count if count else default
+            if quantity.second:
+                self.values[f"{name}_second"] = quantity.second[0]
 
 
 def one_of(parameters: list[str], many: bool = False) -> str:
