@@ -185,7 +185,13 @@ class ScpiRole:
     def energise(self) -> None:
         """Arm the device's own watchdog, then switch on in the catalog's order, each step read back."""
         self.arm_watchdog()
-        self.run_steps(self.role.energise.steps)
+        try:
+            self.run_steps(self.role.energise.steps)
+        except PortFault as fault:
+            if fault.kind not in (FaultKind.REJECTED, FaultKind.READBACK):
+                raise
+            latched = "a latched protection, also of its I/O watchdog, is cleared at the device or on request only"
+            raise self.fault(fault.kind, fault.channel, f"{fault.detail}; {self.alarms()}", latched) from fault
         self._on = True
 
     def arm_watchdog(self) -> None:
@@ -279,13 +285,22 @@ class ScpiRole:
         state = answers.get("output", answers.get("input"))
         if self._on and state is not None and state not in IS_ON:
             what = "output" if "output" in answers else "input"
-            detail = f"{what} is off by itself; {self.alarms()} in the questionable register"
+            detail = f"{what} is off by itself; {self.alarms()}"
             raise self.fault(FaultKind.PROTECTION, what, detail)
         return answers
 
     def alarms(self) -> str:
-        """Return the device's questionable condition register as it answers it."""
-        return self.port.query("STAT:QUES:COND?")
+        """Return the device's questionable condition register in words; it never fails."""
+        bits = self.part.status.questionable
+        try:
+            text = self.port.query("STAT:QUES:COND?") if bits else ""
+        except PortFault as fault:
+            return f"its alarms cannot be read ({fault.kind.name.lower()})"
+        value = number_of(text)
+        if not math.isfinite(value):
+            return "its record has no alarms" if not bits else f"{text!r} in the questionable register"
+        names = [name for name, bit in bits.items() if int(value) >> bit & 1]
+        return f"{text} in the questionable register ({', '.join(names) or 'none'})"
 
     def reading(self, name: str, answers: dict[str, str]) -> float:
         """Return a reading of the cycle in our unit."""

@@ -258,6 +258,9 @@ def test_a_protection_is_cleared_only_on_request_with_the_output_off_before_and_
         served.loop.call(lambda: served.twin.trip("OV"))
         fault = fault_of(lambda: device.set_and_measure(400.0, 1.0, 1.0))
         assert fault.kind == FaultKind.PROTECTION
+        assert "(OV)" in fault.detail
+        fault = fault_of(lambda: device.output(True))  # latched: nobody clears it for you
+        assert fault.kind in (FaultKind.REJECTED, FaultKind.READBACK) and "(OV)" in fault.detail
         served.server.heard.clear()
         device.clear_protection()
         switching = [m for m in served.heard() if m in (b"OUTP OFF", b"OUTP:PROT:CLE")]
