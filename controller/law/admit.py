@@ -8,9 +8,9 @@ and beat every comfort rule. Source: facts E1-E3; with equal floors on a tree th
 matroid), with mixed one- and three-phase cars it is a heuristic.
 """
 
-from controller.law.balance import add, excess, sum_pairs, unbalanced_at
 from controller.law.kernel import Array, Stage, kernel
 from controller.law.names import Reason
+from controller.law.pairs import add, excess, sum_pairs, unbalanced_at
 from controller.law.start import floor_to
 
 HEADROOM, ADMIT, FLOOR = int(Reason.HEADROOM), int(Reason.ADMIT), int(Reason.FLOOR)

@@ -1,12 +1,13 @@
 """Step 9, quantise: down to the device's step, then left-over steps to those who were rounded.
 
 Left-over steps go first to those who already have theirs (so that noise does not pass them around), then in
-argument order, one step each, never past a node, a cap or the balance of the phases. Steps under 0.1 A are not worth handing out.
+argument order, one step each, never past a node, a cap or the balance of the phases. Steps under 0.1 A are not worth
+handing out.
 """
 
-from controller.law.balance import add, sum_pairs, unbalanced_at
 from controller.law.kernel import Array, Stage
 from controller.law.names import Step
+from controller.law.pairs import add, sum_pairs, unbalanced_at
 from controller.law.start import floor_to
 
 QUANTISE = int(Step.QUANTISE)
