@@ -201,6 +201,21 @@ def split(ax: Axes) -> None:
     labels(ax, "", "A", "8 share: root 60 A, A 32 A, B 40 A")
 
 
+def balance(ax: Axes) -> None:
+    play = Play(
+        [head(limit_a=63.0, unbalance_a=20.0)], [charger(f"c{k}", phase_map=(k, -1, -1)) for k in range(3)], 6.0
+    )
+
+    def act(t_s: float) -> None:
+        play.plugged[:] = [True, t_s >= 30.0, t_s >= 60.0]
+
+    t, rows = log(play, 120.0, lambda: play.out.allowed_a.copy(), act)
+    for k, (colour, phase) in enumerate(zip((BLUE, ORANGE, GREEN), "abc", strict=True)):
+        ax.plot(t, rows[:, k], color=colour, label=f"car on {phase}", linestyle=("-", "--", ":")[k])
+    ax.set_ylim(0, 40)
+    labels(ax, "s", "A", "8 balance: 20 A between phases; a car on each lets all rise", at="lower right")
+
+
 def quantise(ax: Axes) -> None:
     play = Play([head(limit_a=26.0)], [charger(f"c{k}", step_a=1.0) for k in range(3)], 6.0)
     for _ in play.steps(40.0):
@@ -297,6 +312,7 @@ PICTURES: dict[str, Callable[[Axes], None]] = {
     "headroom": headroom,
     "admit": admit,
     "share": split,
+    "balance": balance,
     "quantise": quantise,
     "brake": brake,
     "ramp": ramp,

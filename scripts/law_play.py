@@ -47,6 +47,7 @@ class Play:
         inp.now_ns[0] = START_NS + round(self.t_s * 1e9)
         inp.utc_ns[0] = UTC_NS + round(self.t_s * 1e9)
         inp.charger_v[:, 0], inp.charger_a[:, 0] = self.volts, self.drawn
+        phase = self.plan.phase_map[:, 0]
         inp.charger_w[:] = self.volts * self.drawn
         inp.charger_state[:] = np.where(self.plugged, np.where(self.drawn != 0.0, int(Cp.C), int(Cp.B)), int(Cp.A))
         inp.charger_limit_a[:] = np.maximum(self.drawn, 0.0)
@@ -54,8 +55,10 @@ class Play:
         inp.frequency_quality[0], inp.frequency_change_ns[0] = 0, inp.now_ns[0]
         if self.fresh:
             inp.node_a[:] = 0.0
-            inp.node_a[:, 0] = self.drawn.sum() + self.other + self.extra_a
-            inp.node_w[:], inp.node_v[:] = inp.node_a[:, 0] * 230.0, 230.0
+            for p in range(3):
+                inp.node_a[:, p] = self.drawn[phase == p].sum()
+            inp.node_a[:, 0] += self.other + self.extra_a
+            inp.node_w[:], inp.node_v[:] = inp.node_a.sum(axis=1) * 230.0, 230.0
             for kind in ("v", "a"):
                 getattr(inp, f"node_{kind}_quality")[:] = 0
                 getattr(inp, f"node_{kind}_change_ns")[:] = inp.now_ns[0]

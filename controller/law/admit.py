@@ -10,11 +10,12 @@ matroid), with mixed one- and three-phase cars it is a heuristic.
 
 from controller.law.kernel import Array, Stage, kernel
 from controller.law.names import Reason
+from controller.law.pairs import add, excess, sum_pairs, unbalanced_at
 from controller.law.start import floor_to
 
 HEADROOM, ADMIT, FLOOR = int(Reason.HEADROOM), int(Reason.ADMIT), int(Reason.FLOOR)
 UNTRUSTED, LINK_LOST, DWELL = int(Reason.UNTRUSTED), int(Reason.LINK_LOST), int(Reason.DWELL)
-WISH, QUANTISE = int(Reason.WISH), int(Reason.QUANTISE)
+WISH, QUANTISE, UNBALANCE = int(Reason.WISH), int(Reason.QUANTISE), int(Reason.UNBALANCE)
 NO_LAXITY = 1e15
 COMFORT = -1e15
 WATTS = 3
@@ -156,6 +157,11 @@ def admit(
     node_cap_why: Array,
     room: Array,
     load: Array,
+    pair_on: Array,
+    pair_uses: Array,
+    pair_lift_a: Array,
+    pair_gap_a: Array,
+    pair_a: Array,
     cap_a: Array,
     why: Array,
     why_a: Array,
@@ -163,7 +169,6 @@ def admit(
     admitted: Array,
 ) -> None:
     """Admit every candidate whose floor fits, in the order of the module's text where not all do."""
-    nodes = parent.shape[0]
     load[:] = 0.0
     count = 0
     for i in range(cap_a.shape[0]):
@@ -176,14 +181,7 @@ def admit(
             for p in range(3):
                 load[m, p] += base_a[i] * uses[i, p]
             load[m, WATTS] += base_a[i] * volts_v[i]
-    fits = True
-    for m in range(nodes - 1, -1, -1):
-        for c in range(4):
-            if load[m, c] > 0.0 and load[m, c] > room[m, c] + HAIR * (1.0 + abs(room[m, c])):
-                fits = False
-            if parent[m] >= 0:
-                load[parent[m], c] += load[m, c]
-    if fits:
+    if fit(parent, charger_node, base_a, member, room, load, pair_on, pair_uses, pair_lift_a, pair_gap_a, pair_a):
         return
     for k in range(count):
         i = queue[k]
@@ -202,31 +200,94 @@ def admit(
             key[i, 2] = COMFORT
     sort(queue, count, key, rank)
     load[:] = 0.0
+    pair_a[:] = 0.0
+    grown = True
+    while grown:  # who is on a phase too high waits until somebody on another one is admitted
+        grown = False
+        for k in range(count):
+            i = queue[k]
+            if i < 0:
+                continue
+            m = charger_node[i]
+            short, code = shortage(i, parent, charger_node, base_a, volts_v, uses, node_cap_why, room, load)
+            if short < 0 and pair_on[0] == 1:
+                short, code = unbalanced_at(i, base_a[i], m, parent, pair_uses, pair_a, pair_gap_a), UNBALANCE
+            if short >= 0:
+                why[i], why_a[i], why_node[i] = code, base_a[i], short
+                queue[k] = i if code == UNBALANCE else -1 - i
+                continue
+            queue[k] = -1 - i
+            member[i] = 2  # for now
+            if pair_on[0] == 1:
+                add(m, i, base_a[i], min(base_a[i], pair_lift_a[i]), parent, pair_uses, pair_a)
+                grown = True
+            while m >= 0:
+                for p in range(3):
+                    load[m, p] += base_a[i] * uses[i, p]
+                load[m, WATTS] += base_a[i] * volts_v[i]
+                m = parent[m]
     for k in range(count):
-        i = queue[k]
-        short, code, m = -1, ADMIT, charger_node[i]
-        while m >= 0:
-            for c in range(4):
-                need = base_a[i] * (volts_v[i] if c == WATTS else float(uses[i, c]))
-                limit = room[m, c] + HAIR * (1.0 + abs(room[m, c]))
-                if need > 0.0 and load[m, c] + need > limit:
-                    short = m
-                    if need > limit:
-                        code = int(node_cap_why[m, c]) if node_cap_why[m, c] != HEADROOM else FLOOR
-            m = parent[m]
-        if short >= 0:
-            member[i] = 0
-            admitted[i] = 0
+        i = queue[k] if queue[k] >= 0 else -1 - queue[k]
+        admitted[i] = member[i] // 2
+        member[i] = admitted[i]
+        if admitted[i] == 0:
             waiting[i] = 1
-            why[i] = code
-            why_a[i] = base_a[i]
-            why_node[i] = short
             cap_a[i] = 0.0
             base_a[i] = 0.0
-            continue
-        m = charger_node[i]
-        while m >= 0:
+
+
+@kernel
+def fit(
+    parent: Array,
+    charger_node: Array,
+    base_a: Array,
+    member: Array,
+    room: Array,
+    load: Array,
+    pair_on: Array,
+    pair_uses: Array,
+    pair_lift_a: Array,
+    pair_gap_a: Array,
+    pair_a: Array,
+) -> bool:
+    """Sum the floors in `load` (M, 4) up the tree; say whether all fit, and leave the phases alike enough."""
+    fits = True
+    for m in range(parent.shape[0] - 1, -1, -1):
+        for c in range(4):
+            if load[m, c] > 0.0 and load[m, c] > room[m, c] + HAIR * (1.0 + abs(room[m, c])):
+                fits = False
+            if parent[m] >= 0:
+                load[parent[m], c] += load[m, c]
+    if fits and pair_on[0] == 1:
+        sum_pairs(parent, charger_node, member, pair_uses, pair_lift_a, base_a, base_a, pair_a)
+        for m in range(parent.shape[0]):
             for p in range(3):
-                load[m, p] += base_a[i] * uses[i, p]
-            load[m, WATTS] += base_a[i] * volts_v[i]
-            m = parent[m]
+                for q in range(3):
+                    fits = fits and excess(m, p, q, pair_a, pair_gap_a) == 0.0
+    return fits
+
+
+@kernel
+def shortage(
+    i: int,
+    parent: Array,
+    charger_node: Array,
+    base_a: Array,
+    volts_v: Array,
+    uses: Array,
+    node_cap_why: Array,
+    room: Array,
+    load: Array,
+) -> tuple[int, int]:
+    """Return the last node up to the root at which the floor of charger i does not fit, -1 none, and the reason."""
+    short, code, m = -1, ADMIT, charger_node[i]
+    while m >= 0:
+        for c in range(4):
+            need = base_a[i] * (volts_v[i] if c == WATTS else float(uses[i, c]))
+            limit = room[m, c] + HAIR * (1.0 + abs(room[m, c]))
+            if need > 0.0 and load[m, c] + need > limit:
+                short = m
+                if need > limit:
+                    code = int(node_cap_why[m, c]) if node_cap_why[m, c] != HEADROOM else FLOOR
+        m = parent[m]
+    return short, code

@@ -8,6 +8,7 @@ from typing import Any
 
 from controller.law import (
     admit,
+    balance,
     brake,
     contract,
     envelope,
@@ -63,10 +64,13 @@ def steps(images: Any, chargers: int) -> None:
     # 6-9 how the room is shared
     uncontrolled.estimate(images)
     headroom.capacity(images)
+    balance.gaps(images)
     admit.candidates(images, 0, chargers)
     admit.rotate(images)
     admit.admit(images)
+    share.remember(images)
     share.split(images)
+    share.balance(images)
     quantise.quantise(images)
     # 10-12 last resort, way up, and why
     brake.watch_nodes(images)
@@ -75,6 +79,7 @@ def steps(images: Any, chargers: int) -> None:
         brake.brake(images, first, end)
         ramp.rise(images, first, end)
     ramp.pay(images)
+    balance.settle(images)
     export.share(images)
     for first in range(0, chargers, BLOCK):
         end = min(first + BLOCK, chargers)

@@ -32,6 +32,7 @@ class Reason(IntEnum):
     FREQUENCY = 20  # frequency response (FCR)
     SOC = 21  # the battery is at its floor: no export
     EXPORT = 22  # export capacity of a node, scaled back
+    UNBALANCE = 23  # its phase would draw too much more than another
 
 
 class Cp(IntEnum):

@@ -1,11 +1,13 @@
 """Step 9, quantise: down to the device's step, then left-over steps to those who were rounded.
 
 Left-over steps go first to those who already have theirs (so that noise does not pass them around), then in
-argument order, one step each, never past a node or a cap. Steps under 0.1 A are not worth handing out.
+argument order, one step each, never past a node, a cap or the balance of the phases. Steps under 0.1 A are not worth
+handing out.
 """
 
 from controller.law.kernel import Array, Stage
 from controller.law.names import Step
+from controller.law.pairs import add, sum_pairs, unbalanced_at
 from controller.law.start import floor_to
 
 QUANTISE = int(Step.QUANTISE)
@@ -27,6 +29,11 @@ def quantise(
     member: Array,
     room: Array,
     load: Array,
+    pair_on: Array,
+    pair_uses: Array,
+    pair_lift_a: Array,
+    pair_gap_a: Array,
+    pair_a: Array,
     chain: Array,
 ) -> None:
     """Round the shares down and hand out the left-over steps."""
@@ -50,6 +57,8 @@ def quantise(
             if parent[m] >= 0:
                 for c in range(4):
                     load[parent[m], c] += load[m, c]
+        if pair_on[0] == 1:
+            sum_pairs(parent, charger_node, member, pair_uses, pair_lift_a, target_a, target_a, pair_a)
         for turn in range(2):
             for i in range(chargers):
                 more = spare_a[i]
@@ -63,8 +72,14 @@ def quantise(
                         need = more * (volts_v[i] if c == WATTS else float(uses[i, c]))
                         fits = fits and (need == 0.0 or load[m, c] + need <= room[m, c] + HAIR)
                     m = parent[m]
+                m = charger_node[i]
+                if pair_on[0] == 1 and fits:
+                    fits = unbalanced_at(i, more, m, parent, pair_uses, pair_a, pair_gap_a) < 0
                 if not fits:
                     continue
+                if pair_on[0] == 1:
+                    sure = min(target_a[i] + more, pair_lift_a[i]) - min(target_a[i], pair_lift_a[i])
+                    add(m, i, more, sure, parent, pair_uses, pair_a)
                 target_a[i] = floor_to(target_a[i] + more, step_a[i])
                 m = charger_node[i]
                 while m >= 0:

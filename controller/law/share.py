@@ -5,20 +5,22 @@ less, or as little, getting less. Higher priority classes are filled first, abov
 not take goes to the others in the same scan. Source: facts E1; algorithm in `fill`.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from controller.law.fill import fill
-from controller.law.kernel import Array, Stage, entry
+from controller.law.kernel import Array, Stage, entry, kernel
 from controller.law.names import Reason, Step
+from controller.law.pairs import sum_pairs, trim
+from controller.law.share_check import checked, gaps, ints
 from controller.law.tree import arrange
 
-HEADROOM = int(Reason.HEADROOM)
+HEADROOM, UNBALANCE = int(Reason.HEADROOM), int(Reason.UNBALANCE)
 SHARE = int(Step.SHARE)
 HAIR = 1e-9
+REFILLS = 8
 ARRANGE, FILL = entry(arrange.function), entry(fill)
+SUM_PAIRS, TRIM = entry(sum_pairs), entry(trim)
 
 
 @Stage
@@ -90,6 +92,100 @@ def split(
         chain[i, SHARE] = target_a[i]
 
 
+split_room = kernel(split.function)
+
+
+@Stage
+def balance(
+    parent: Array,
+    charger_node: Array,
+    tree_place: Array,
+    pair_on: Array,
+    pair_uses: Array,
+    pair_lift_a: Array,
+    pair_gap_a: Array,
+    pair_node: Array,
+    pair_a: Array,
+    pair_why: Array,
+    pair_why_a: Array,
+    pair_why_node: Array,
+    weight: Array,
+    priority: Array,
+    volts_v: Array,
+    last_a: Array,
+    base_a: Array,
+    target_a: Array,
+    member: Array,
+    tight_node: Array,
+    tight_col: Array,
+    node_cap_why: Array,
+    room: Array,
+    load: Array,
+    load_hi: Array,
+    lowest: Array,
+    tight: Array,
+    line: Array,
+    entry: Array,
+    fill_level: Array,
+    tree_node: Array,
+    tree_up: Array,
+    tree_end: Array,
+    tree_plain: Array,
+    own_from: Array,
+    own_to: Array,
+    order: Array,
+    entry_of: Array,
+    entry_from: Array,
+    entry_to: Array,
+    uses: Array,
+    phase_count: Array,
+    cap_a: Array,
+    why: Array,
+    why_a: Array,
+    why_node: Array,
+    chain: Array,
+) -> None:
+    """Lower the caps of those on a phase too far over another, and split what that leaves anew."""
+    if pair_on[0] == 0:
+        return
+    for turn in range(REFILLS):
+        if not trim(parent, charger_node, weight, priority, member, base_a, cap_a, target_a, tree_place, tree_end,
+                    own_from, own_to, order, pair_uses, pair_lift_a, pair_gap_a, pair_node, pair_a):  # fmt: skip
+            break
+        if turn == REFILLS - 1:
+            break
+        for i in range(why.shape[0]):
+            why[i], why_a[i], why_node[i] = pair_why[i], pair_why_a[i], pair_why_node[i]
+        split_room(
+            weight, priority, volts_v, last_a, base_a, target_a, member, tight_node, tight_col, node_cap_why, room,
+            load, load_hi, lowest, tight, line, entry, fill_level, tree_node, tree_up, tree_end, tree_plain, own_from,
+            own_to, order, entry_of, entry_from, entry_to, uses, phase_count, cap_a, why, why_a, why_node, chain,
+        )  # fmt: skip
+    for i in range(why.shape[0]):
+        if pair_node[i] >= 0 and member[i] == 1 and target_a[i] >= cap_a[i] - HAIR:
+            why[i], why_a[i], why_node[i] = UNBALANCE, target_a[i], pair_node[i]
+        chain[i, SHARE] = target_a[i]
+
+
+@Stage
+def remember(
+    pair_on: Array,
+    pair_node: Array,
+    pair_why: Array,
+    pair_why_a: Array,
+    pair_why_node: Array,
+    why: Array,
+    why_a: Array,
+    why_node: Array,
+) -> None:
+    """Keep the reasons before the split, where it may have to be made anew."""
+    if pair_on[0] == 0:
+        return
+    for i in range(why.shape[0]):
+        pair_node[i] = -1
+        pair_why[i], pair_why_a[i], pair_why_node[i] = why[i], why_a[i], why_node[i]
+
+
 def share(
     parent: ArrayLike,
     node: ArrayLike,
@@ -98,6 +194,9 @@ def share(
     floor_a: ArrayLike,
     cap_a: ArrayLike,
     headroom_a: ArrayLike,
+    *,
+    unbalance_a: ArrayLike | None = None,
+    load_a: ArrayLike | None = None,
 ) -> NDArray[np.float64]:
     """Return the weighted max-min split: amps per phase of each charger (N).
 
@@ -105,10 +204,12 @@ def share(
     charger is connected, `phases` (N, 3) is 1 where it uses the grid's phase a, b, c, `weight` (N) is positive,
     `floor_a` and `cap_a` (N) bound it [A], and `headroom_a` (M, 3) is what each node can carry per phase [A], +inf
     for no limit. All chargers passed are admitted. The optimum is the lexicographic maximum of the sorted
-    amps / weight within the bounds (facts E1). Raises ValueError where a shape or value is wrong, where the floors do
-    not fit, or where nothing bounds a charger.
+    amps / weight within the bounds (facts E1). `unbalance_a` (M) is by how much two phases of a node may differ [A],
+    +inf for no limit, with what is not controlled, `load_a` (M, 3) [A], 0 if not given; such a limit is kept, and the
+    split is then near that optimum (docs/law.md says how near). Raises ValueError where a shape or value is wrong,
+    where the floors do not fit, or where nothing bounds a charger.
     """
-    tree, place, use, share_of, base, cap, limit = _checked(parent, node, phases, weight, floor_a, cap_a, headroom_a)
+    tree, place, use, share_of, base, cap, limit = checked(parent, node, phases, weight, floor_a, cap_a, headroom_a)
     nodes, chargers = len(tree), len(place)
     room = np.full((nodes, 4), np.inf)
     room[:, :3] = limit
@@ -125,70 +226,35 @@ def share(
             f"floor_a: floors of {load[m, c]:.3f} A below node {m}, phase {'abc'[c]}, over its headroom_a of"
             f" {room[m, c]:.3f} A; admit fewer chargers"
         )
-    order = _ints(chargers)
-    up, end, at, own_from, own_to = (_ints(nodes) for _ in range(5))
-    lists = _ints(4, chargers), _ints(nodes, 4), _ints(nodes, 4)
+    order = ints(chargers)
+    up, end, at, tree_place, own_from, own_to = (ints(nodes) for _ in range(6))
+    lists = ints(4, chargers), ints(nodes, 4), ints(nodes, 4)
     plain, counts = np.zeros(1, np.uint8), np.zeros(chargers, np.uint8)
     terminals = np.where(use == 1, np.arange(3), -1).astype(np.int8)
     ARRANGE(
         tree, place, terminals, np.full(nodes, -2, np.int32), place - 1, np.zeros((chargers, 3), np.int8), plain, at,
-        _ints(nodes), up, end, own_from, own_to, order, *lists, use, counts, np.zeros((nodes, 3), np.uint8),
+        tree_place, up, end, own_from, own_to, order, *lists, use, counts, np.zeros((nodes, 3), np.uint8),
     )  # fmt: skip
-    FILL(
-        at, up, end, plain, own_from, own_to, order, *lists, use, counts, np.full(chargers, 2, np.uint8),
-        np.zeros(chargers), share_of, base, cap, room, x, *(np.zeros((nodes, 4)) for _ in range(4)), _ints(nodes, 4),
-        np.zeros((nodes, 4, 8)), np.zeros((4, chargers, 3)), _ints(chargers), np.zeros(chargers, np.int8),
-    )  # fmt: skip
+    gap = gaps(nodes, unbalance_a, load_a)
+    ones, lift, pair = np.ones(chargers, np.uint8), np.full(chargers, np.inf), np.zeros((nodes, 3, 3))
+    SUM_PAIRS(tree, place, ones, use, lift, base, base, pair)
+    if (pair > gap + HAIR * (1.0 + gap)).any():
+        m, p, q = (int(k) for k in np.argwhere(pair > gap + HAIR * (1.0 + gap))[0])
+        raise ValueError(
+            f"floor_a: floors add {pair[m, p, q]:.3f} A more to phase {'abc'[p]} than to {'abc'[q]} below node {m},"
+            f" allowed by its unbalance_a are {gap[m, p, q]:.3f} A; admit others"
+        )
+    for _ in range(REFILLS):
+        x[:] = base
+        FILL(
+            at, up, end, plain, own_from, own_to, order, *lists, use, counts, np.full(chargers, 2, np.uint8),
+            np.zeros(chargers), share_of, base, cap, room, x, *(np.zeros((nodes, 4)) for _ in range(4)),
+            ints(nodes, 4), np.zeros((nodes, 4, 8)), np.zeros((4, chargers, 3)), ints(chargers),
+            np.zeros(chargers, np.int8),
+        )  # fmt: skip
+        if not TRIM(
+            tree, place, share_of, ints(chargers), ones, base, cap, x, tree_place, end, own_from, own_to, order, use,
+            lift, gap, ints(chargers), pair,
+        ):  # fmt: skip
+            break
     return x
-
-
-def _ints(*shape: int) -> NDArray[np.int32]:
-    """Return zeros of the compiled integer type."""
-    return np.zeros(shape, np.int32)
-
-
-def _checked(*given: Any) -> tuple[Any, ...]:
-    """Return the arguments of `share` as arrays of the compiled types; refuse what is wrong with its name."""
-    parent, node, phases, weight, floor, cap, head = given
-    tree = np.asarray(parent, dtype=np.int32).reshape(-1)
-    place = np.asarray(node, dtype=np.int32).reshape(-1)
-    nodes, chargers = len(tree), len(place)
-    uses = np.asarray(phases, dtype=np.float64)
-    share_of, base, ceiling = (np.array(a, dtype=np.float64).reshape(-1) for a in (weight, floor, cap))
-    limit = np.asarray(head, dtype=np.float64)
-    for name, array, shape in (
-        ("phases", uses, (chargers, 3)),
-        ("weight", share_of, (chargers,)),
-        ("floor_a", base, (chargers,)),
-        ("cap_a", ceiling, (chargers,)),
-        ("headroom_a", limit, (nodes, 3)),
-    ):
-        if array.shape != shape:
-            raise ValueError(f"{name}: shape {array.shape}, expected {shape}")
-        if np.isnan(array).any():
-            raise ValueError(f"{name}: NaN at {np.argwhere(np.isnan(array))[0].tolist()}; a number is needed")
-    rules: tuple[tuple[str, Any, Any, str], ...] = (
-        ("parent", tree, (tree >= -1) & (tree < np.arange(nodes)), "-1 or a node before it"),
-        ("node", place, (place >= 0) & (place < nodes), f"0 to {nodes - 1}"),
-        ("phases", uses, (uses == 0) | (uses == 1), "0 or 1"),
-        ("weight", share_of, (share_of > 0) & np.isfinite(share_of), "a finite positive number"),
-        ("floor_a", base, (base >= 0) & (base <= ceiling), "0 A to cap_a"),
-    )
-    for name, array, fine, allowed in rules:
-        if not fine.all():
-            at = tuple(int(k) for k in np.argwhere(~fine)[0])
-            raise ValueError(f"{name}: {array[at]} at {list(at)}; allowed is {allowed}")
-    reach = np.minimum.reduce([np.where(uses > 0, _path(limit, tree)[place], np.inf).min(axis=1), ceiling])
-    if np.isinf(reach).any():
-        raise ValueError(f"cap_a: nothing bounds charger {int(np.argmax(np.isinf(reach)))}; give it a cap [A]")
-    ceiling = np.minimum(ceiling, np.maximum(reach, base))
-    return tree, place, uses.astype(np.uint8), share_of, base, ceiling, limit
-
-
-def _path(limit: NDArray[np.float64], tree: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Return the lowest limit between each node and its root (M, 3)."""
-    lowest = limit.copy()
-    for m, up in enumerate(tree):
-        if up >= 0:
-            lowest[m] = np.minimum(lowest[m], lowest[up])
-    return lowest

@@ -259,9 +259,10 @@ def _nominal_drop_pu(rig: Rig, network: Network, customer_of: np.ndarray) -> np.
 def _nodes(rig: Rig) -> list[NodeSpec]:
     """Declare transformer, feeder head and one connection a charger."""
     sub, law = rig.substation, rig.law
-    failsafe_w = float("inf") if sub.failsafe_w is None else sub.failsafe_w
+    inf = float("inf")
+    failsafe_w = inf if sub.failsafe_w is None else sub.failsafe_w
 
-    def metered(name: str, parent: int, limit_a: float, design_a: float) -> NodeSpec:
+    def metered(name: str, parent: int, limit_a: float, design_a: float, unbalance_a: float = inf) -> NodeSpec:
         return NodeSpec(
             name=name,
             parent=parent,
@@ -272,7 +273,8 @@ def _nodes(rig: Rig) -> list[NodeSpec]:
             tau_s=law.filter_s,
             max_age_s=sub.max_age_s,
             hold_s=sub.hold_s,
-            failsafe_w=failsafe_w if parent == 0 else float("inf"),
+            unbalance_a=unbalance_a,
+            failsafe_w=failsafe_w if parent == 0 else inf,
             beat_timeout_s=sub.heartbeat_timeout_s,
         )
 
@@ -281,7 +283,8 @@ def _nodes(rig: Rig) -> list[NodeSpec]:
         metered("head", 0, rig.feeder.head_a, law.design_a),
     ]
     share = law.design_a / max(len(rig.charger), 1)
-    nodes += [metered(f"poc_{charger.name}", 1, rig.feeder.connection_a, share) for charger in rig.charger]
+    apart = inf if rig.feeder.unbalance_a is None else rig.feeder.unbalance_a
+    nodes += [metered(f"poc_{charger.name}", 1, rig.feeder.connection_a, share, apart) for charger in rig.charger]
     return nodes
 
 

@@ -43,6 +43,9 @@ class FeederPart(Strict):
     transformer_a: Amps = Field(description="A per phase on the low-voltage side")
     head_a: Amps = Field(description="A per phase of the feeder cable's head")
     connection_a: Amps = Field(description="A per phase of a customer's connection")
+    unbalance_a: Amps | None = Field(
+        default=None, description="A by which two phases of a connection may differ; 20 in VDE-AR-N 4100 (4.6 kVA)"
+    )
     households: str
     power_factor: Annotated[float, Field(gt=0, le=1, description="of household shapes without reactive power")] = 0.95
     ambient_c: float = 10.0

@@ -53,6 +53,7 @@ REASON_LOOKS: dict[int, tuple[str, str]] = {
     Reason.ORDER_LOST: (RED, "////"),
     Reason.HEADROOM: (GREEN, ""),
     Reason.RESERVED: (GREEN, "////"),
+    Reason.UNBALANCE: (GREEN, "xxxx"),
     Reason.ADMIT: (PURPLE, ""),
     Reason.FLOOR: (PURPLE, "////"),
     Reason.DWELL: (PURPLE, "...."),

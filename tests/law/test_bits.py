@@ -11,7 +11,7 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
-from lawbench import EU_DROOP, UTC_NS, VoltSource, World, charger, node, site
+from lawbench import EU_DROOP, INF, UTC_NS, VoltSource, World, charger, node, site
 
 from controller.law import decide as law
 from controller.law import image
@@ -41,7 +41,9 @@ def digest_of_a_hostile_run(scans: int = 60) -> str:
         )
         for k in range(9)
     ]
-    nodes = [node(limit_a=70.0, limit_w=40e3)] + [node(f"n{k}", 0, limit_a=25.0, metered=k > 0) for k in range(3)]
+    nodes = [node(limit_a=70.0, limit_w=40e3)] + [
+        node(f"n{k}", 0, limit_a=25.0, metered=k > 0, unbalance_a=15.0 if k else INF) for k in range(3)
+    ]
     windows = (WindowSpec(17 * 3600.0, 18 * 3600.0, charger=3, limit_a=7.0, lead_s=5.0),)
     world = World(site(nodes, chargers, windows, min_off_s=1.0, rotation_s=3.0, brake_over=1.2, brake_pu=0.9), 10.0)
     total = hashlib.sha256()

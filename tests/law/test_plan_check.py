@@ -11,7 +11,11 @@ from controller.runtime.plan import DroopSpec, ExportSpec, PlanError, ReserveSpe
 
 STEEP = DroopSpec(((0.950, 0.2), (0.955, 1.0)))
 REFUSED = {
-    "unbalance": ([node("poc_7", unbalance_a=20.0)], {}, r"node poc_7: unbalance_a = 20 A; allowed is \+inf"),
+    "unbalance": (
+        [node("poc_7", unbalance_a=-20.0)],
+        {},
+        r"node poc_7: unbalance_a = -20 A; allowed is a number from 0",
+    ),
     "negative limit": ([node(limit_a=-1.0)], {}, r"node head: limit_a = -1 A"),
     "nan limit": ([node(limit_w=float("nan"))], {}, r"limit_w = nan W"),
     "negative export": ([node(export_w=-4000.0)], {}, r"export_w = -4000 W; allowed is a number from 0"),

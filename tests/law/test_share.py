@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from lawbench import World, charger, node, site
-from scipy.optimize import linprog
+from lexicographic import lexicographic
 
 from controller.law.share import share
 
@@ -101,39 +101,6 @@ def test_wrong_arguments_are_refused_by_name(change: dict, says: str) -> None:
     }
     with pytest.raises(ValueError, match=says.replace("(", r"\(")):
         share(**(fine | change))
-
-
-def lexicographic(parent, node, phases, weight, floor, cap, head) -> np.ndarray:
-    """Solve the max-min split by linear programs: raise the least, fix who cannot rise, repeat."""
-    n, m = len(node), len(parent)
-    rows, limits = [], []
-    for k in range(m):
-        below = np.zeros(n)
-        for i in range(n):
-            at = node[i]
-            while at >= 0:
-                below[i] += at == k
-                at = parent[at]
-        for p in range(3):
-            rows.append(np.append(below * phases[:, p], 0.0))
-            limits.append(head[k, p])
-    fixed = np.full(n, np.nan)
-    while np.isnan(fixed).any():
-        free = np.flatnonzero(np.isnan(fixed))
-        bounds = [(floor[i], cap[i]) if np.isnan(fixed[i]) else (fixed[i] - 1e-10, fixed[i]) for i in range(n)]
-        least = [np.append(-np.eye(n)[i] / weight[i], 1.0) for i in free]
-        ab, bb = np.array(rows + least), np.append(limits, np.zeros(len(free)))
-        top = linprog(np.append(np.zeros(n), -1.0), A_ub=ab, b_ub=bb, bounds=[*bounds, (0, None)], method="highs")
-        level = -top.fun
-        bounds.append((level - 1e-10, level))
-        stuck = False
-        for i in free:
-            best = linprog(-np.append(np.eye(n)[i], 0.0), A_ub=ab, b_ub=bb, bounds=bounds, method="highs")
-            if -best.fun <= weight[i] * level + 1e-8:
-                fixed[i] = weight[i] * level
-                stuck = True
-        assert stuck
-    return fixed
 
 
 def random_case(rng: np.random.Generator) -> tuple:
