@@ -157,7 +157,7 @@ def catalog(arguments: argparse.Namespace) -> int:
         return OK
     for model in all_models():
         head = model.model
-        print(f"{head.name:22} {head.role:11} {head.protocol:7} {head.verified}  {head.vendor} {head.family}")
+        print(f"{head.name:22} {head.role:20} {head.protocol:7} {head.verified}  {head.vendor} {head.family}")
     print("verified: V vendor document, D public driver, S second-hand, R recall, P our own parameter", file=sys.stderr)
     return OK
 
