@@ -244,6 +244,11 @@ class ScpiRole:
             unit = ours(quantity.unit)
             raise self.fault(FaultKind.READBACK, name, f"{seen:g} {unit}, written {value:g} {unit}")
 
+    def set_slew(self, volt_v_per_s: float) -> None:
+        """Write the device's own slew rate, V/s, and read it back; refused where the family has none."""
+        self.require("slew", self.role.can.slew and "volt_slew" in self.part.quantities, "no slew rate of its own")
+        self.program("volt_slew", volt_v_per_s)
+
     def range_of(self, quantity: Quantity) -> tuple[float, float]:
         """Return the range of a setting in our unit and sign."""
         ends = (quantity.min or 0.0, quantity.max if quantity.max is not None else math.inf)

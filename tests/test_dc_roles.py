@@ -1,20 +1,18 @@
 """Prove the obligations of DC supplies, loads and analyzers against the twins, EA and Keysight dialects."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
-from scpi_helpers import SOURCE, Clock, Loop, Served, part_of
+from role_helpers import fault_of, flow, opened, passing
+from scpi_helpers import SOURCE, Clock, part_of
 
-from hil.twins.scpi_twins import make_twin
 from instruments.ac_source import AcSource
 from instruments.analyzer import Analyzer
 from instruments.dc_load import DcLoad
 from instruments.dc_supply import BidirectionalSupply, DcSupply
-from instruments.faults import FaultKind, PortFault
+from instruments.faults import FaultKind
 from instruments.scpi_catalog import Cycle, ScpiPart
 from instruments.scpi_cycle import CyclePlan
 from instruments.scpi_port import ScpiPort
@@ -24,52 +22,6 @@ EA, EL, RP, N67 = "ea-psb", "ea-el", "keysight-rp7900", "keysight-n6700"
 SUPPLY_LIMITS = {"hard_max_v": 500.0, "hard_max_a": 10.0, "hard_max_w": 5000.0}
 BOTH_LIMITS = {**SUPPLY_LIMITS, "hard_sink_a": 16.0, "hard_sink_w": 6000.0}
 EA_ERRORS = b":SYST:ERR?"
-
-
-def fault_of(act: Callable[[], Any]) -> PortFault:
-    with pytest.raises(PortFault) as caught:
-        act()
-    return caught.value
-
-
-@contextmanager
-def opened(model: str, role: str = "", part: ScpiPart | None = None) -> Iterator[tuple[ScpiPort, Served, Clock]]:
-    """Give an open port to the twin of a model behind a real socket; the device's pacing is not waited for."""
-    clock, loop = Clock(), Loop()
-    record = part or part_of(model)
-    served = Served(loop, make_twin(record, clock, role))
-    quick = [way.model_copy(update={"min_gap_s": 0.0, "reply_s": 0.0}) for way in record.transports]
-    served.server._transport = quick[0]
-    port = ScpiPort("dut", record.model_copy(update={"transports": quick}), served.address, timeout_s=2.0)
-    try:
-        port.open()
-        yield port, served, clock
-    finally:
-        port.close()
-        served.stop()
-        loop.close()
-
-
-def passing(clock: Clock) -> Callable[[float], None]:
-    def pause(seconds: float) -> None:
-        clock.now_s += seconds
-
-    return pause
-
-
-def flow(served: Served, clock: Clock, volt_v: float, delivered_a: float, dt_s: float = 0.1, at: int = 0) -> None:
-    """Let the twin live for a step with that much at its terminals."""
-    twin: Any = served.twin
-
-    def live() -> None:
-        for _ in range(2):  # the second shows what flowed after the first, however old the meters let it be
-            clock.now_s += dt_s
-            twin.step(clock(), dt_s)
-            twin.set_measured(volt_v, delivered_a, at)
-        clock.now_s += dt_s
-        twin.step(clock(), dt_s)
-
-    served.loop.call(live)
 
 
 def battery(port: ScpiPort, clock: Clock, **limits: Any) -> BidirectionalSupply:
@@ -314,6 +266,17 @@ def test_frequency_and_angles_are_written_and_read_back() -> None:
         source.set_angles(120.0, 240.0)
         assert served.twin.values["frequency_hz"] == 49.5 and served.twin.values["phase_13_deg"] == 240.0
         assert fault_of(lambda: source.set_frequency(5.0)).kind == FaultKind.RANGE
+
+
+def test_a_slew_rate_in_volts_per_second_reaches_the_device_in_its_own_unit() -> None:
+    with opened(SOURCE, "ac_source") as (port, served, clock):
+        source = AcSource(port, phases=1, hard_max_v=250.0, hard_max_a=20.0, pause=passing(clock))
+        source.prepare()
+        source.set_slew(1250.0)
+        assert served.twin.values["volt_slew"] == 1.25  # V/ms
+    with opened(EA) as (port, _, clock):
+        fault = fault_of(lambda: battery(port, clock).set_slew(1.0))
+        assert fault.kind == FaultKind.INTERLOCK and fault.channel == "slew"
 
 
 # ---------------------------------------------------------------- the pieces, without a wire
