@@ -6,10 +6,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from scpi_helpers import Clock, Loop
 
-from controller.runtime.bench_dc import DcBench
+from controller.runtime.bench_dc import STILL_A, DcBench
 from controller.runtime.bench_images import SET_NAME, BenchState, Measured, MeasuredView, Wanted
 from controller.runtime.played_battery import PlayedBattery
 from hil.rig.assembler import Assembly, assemble
@@ -129,3 +130,91 @@ def test_a_supply_of_either_dialect_plays_the_battery(tmp_path: Path, family: st
         assert volts == pytest.approx(battery.terminal_v(amps), abs=0.5)
         assert soc > 0.35 and soc == pytest.approx(lab.world.fleet.soc[0], abs=1e-4)
         assert lab.kinds()[-1] == "bench_off" and not lab.twins.supply.output_on
+
+
+def test_a_lower_limit_is_obeyed_and_the_volts_follow_the_battery(tmp_path: Path) -> None:
+    with lab_of(tmp_path) as lab:
+        rows: list[tuple[float, float, float]] = []
+
+        def lower() -> None:
+            record = lab.seen.read()
+            if record is not None and record["state"] == BenchState.RUNNING:
+                rows.append((lab.clock.now_s, float(record["dc_a"]), float(record["dc_v"])))
+            if lab.clock.now_s >= 1010.0:
+                lab.loop.call(lambda: lab.view.set("setpoint_a", 8.0, lab.next_s - 1000.0))
+
+        lab.each = lower
+        assert lab.run(20.0) == 0
+        before = next(row for row in reversed(rows) if row[0] < 1009.5)
+        after = rows[-1]
+        assert after[1] * after[2] == pytest.approx(0.5 * before[1] * before[2], rel=0.03)
+        assert before[2] - after[2] == pytest.approx(0.1 * (before[1] - after[1]), abs=0.3)  # 0.1 ohm
+
+
+def test_a_planned_stop_takes_the_current_first_then_the_contactor_then_the_supply(tmp_path: Path) -> None:
+    with lab_of(tmp_path) as lab:
+        supply = lab.twins.supply
+        seen: dict[str, tuple[float, bool]] = {}
+
+        def note(kind: str, **fields: Any) -> None:
+            lab.told.append({"kind": kind, **fields})
+            seen[kind + str(fields.get("state", ""))] = (abs(float(supply.amp_a[0])), supply.output_on)
+
+        lab.bench.tell = note
+        assert lab.run(15.0) == 0
+        assert seen["bench_cpB"][0] > 20.0 and seen["bench_cpB"][1]  # asked to stop: it still flows
+        assert seen["bench_contactor"][0] < STILL_A and seen["bench_contactor"][1]  # stopped, the supply still on
+        assert not seen["bench_off"][1]
+        told = {event["kind"]: event for event in lab.told}
+        assert told["bench_contactor"]["opened"] and lab.kinds()[-1] == "bench_off"
+        lab.pause(2.0)
+        assert not lab.world.fleet.contactor[0] and not supply.output_on
+
+
+def test_a_silent_plant_switches_the_supply_off_at_once(tmp_path: Path) -> None:
+    with lab_of(tmp_path) as lab:
+        publish = lab.twins.publish
+
+        def quiet(*arguments: Any, **named: Any) -> None:
+            if lab.clock.now_s < 1008.0:
+                publish(*arguments, **named)
+
+        lab.twins.publish = quiet  # type: ignore[method-assign]
+        assert lab.run(30.0) == 3
+        fault = next(event for event in lab.told if event["kind"] == "fault")
+        assert "plant has been silent" in fault["text"] and fault["source_off_confirmed"]
+        assert lab.clock.now_s < 1012.5 and not lab.twins.supply.output_on
+
+
+def test_a_supply_that_cannot_take_the_current_trips_on_the_volts_of_the_charger(tmp_path: Path) -> None:
+    with lab_of(tmp_path) as lab:
+        lab.bench.sink_a = 10.0  # less than the charger drives
+        assert lab.run(20.0) == 3
+        fault = next(event for event in lab.told if event["kind"] == "fault")
+        assert fault["device"] == "battery" and "off by itself" in fault["text"]
+        assert lab.world.dc[0].output.volt_v > 450.0 or not lab.twins.supply.output_on
+        assert "OVP" in lab.twins.supply.tripped
+
+
+def test_a_car_that_leaves_takes_its_demand_along(tmp_path: Path) -> None:
+    with lab_of(tmp_path) as lab:
+
+        def leave() -> None:
+            if lab.clock.now_s >= 1008.0:
+                lab.loop.call(lambda: lab.world.dc[0].plug(None))
+
+        lab.each = leave
+        assert lab.run(12.0) == 0
+        states = [event["state"] for event in lab.told if event["kind"] == "bench_cp"]
+        assert states[:2] == ["C", "A"] and abs(lab.world.dc[0].output.amp_a) < STILL_A
+
+
+def test_the_feeder_carries_what_the_supply_reads_and_the_losses(tmp_path: Path) -> None:
+    with lab_of(tmp_path) as lab:
+        rows: list[Any] = []
+        lab.each = lambda: rows.append((np.array(lab.world.bench_feeder_a), lab.seen.read()))
+        lab.run(15.0)
+        running = [(amps, row) for amps, row in rows if row is not None and row["state"] == BenchState.RUNNING]
+        amps, row = running[-1]
+        volts = lab.world.bench_node_v()
+        assert float(amps @ volts) == pytest.approx(float(row["dc_w"]) / 0.95, rel=0.02) and np.ptp(amps) == 0.0
