@@ -177,6 +177,12 @@ class DcTwin(TerminalTwin):
             shown |= {f"volt_{at}": volt, f"amp_{at}": amp, f"power_{at}": volt * amp}
         return shown
 
+    def reading(self, name: str, at: int) -> float | str:
+        """Return what the meters show: of the selected channel where the record's query names none."""
+        if len(self.volt_v) > 1 and not self.part.quantities[name].per_channel:
+            at = int(self.values.get("channel", 1)) - 1
+        return super().reading(name, at)
+
     def changed(self, name: str, targets: list[int]) -> None:
         """Stop at once what is switched off."""
         super().changed(name, targets)

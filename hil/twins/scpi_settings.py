@@ -5,6 +5,7 @@ message is no error (Keysight N6700 guide p12, Chroma 61504 p108).
 """
 
 import math
+import re
 from typing import Any
 
 from hil.twins import scpi_parameters as read
@@ -15,6 +16,7 @@ from hil.twins.scpi_status import Status
 from instruments.scpi_catalog import Quantity, ScpiPart
 
 PHASES = 3
+CHANNEL = re.compile(r"CH\d+", re.IGNORECASE)  # Rigol DP800, Siglent SPD
 
 
 class Settings:
@@ -104,11 +106,11 @@ class Settings:
         if parameters and read.is_channels(parameters[-1]) and self.part.parser.channels:
             picked = read.channels(parameters.pop(), count)
             self._targets = [channel - 1 for channel in picked]
-        elif parameters and "CH{channel}" in quantity.ask + quantity.send and parameters[0].upper().startswith("CH"):
-            number = parameters.pop(0)[2:]
-            if not number.isdigit() or not 1 <= int(number) <= count:
+        elif parameters and not self.part.parser.channels and CHANNEL.fullmatch(parameters[0]):
+            number = int(parameters.pop(0)[2:])
+            if not 1 <= number <= count:
                 raise ScpiError(-222)
-            self._targets = [int(number) - 1]
+            self._targets = [number - 1]
         elif "(@" in quantity.ask + quantity.send and count > 1:
             raise ScpiError(-109)  # the list is not optional where there is a choice
         return parameters

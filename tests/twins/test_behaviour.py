@@ -354,3 +354,17 @@ def test_channels_are_set_and_read_by_list_and_the_list_is_not_optional() -> Non
     ask(twin, "VOLT?(@1)")
     ask(twin, "VOLT 1,(@5)")
     assert drain(twin) == [-109, -103, -222]
+
+
+def test_a_meter_without_a_channel_of_its_own_shows_the_selected_one_and_a_name_picks_another() -> None:
+    twin: Any = twin_of(part_of("rigol-dp800"))
+    ask(twin, ":INST:NSEL 2;:SOUR:VOLT 7;:SOUR1:VOLT 3;:OUTP CH1,ON;:OUTP ON")
+    assert drain(twin) == []
+    for at, volts in enumerate((3.0, 7.0)):
+        twin.set_measured(volts, 0.0, at)
+    twin.step(1001.0, 0.1)
+    twin.meter(1002.0)
+    assert float(ask(twin, ":MEAS:VOLT?")) == 7.0 and float(ask(twin, ":MEAS:VOLT? CH1")) == 3.0
+    assert twin.on(0) and twin.on(1) and not twin.on(2)
+    ask(twin, ":OUTP CH4,ON")
+    assert drain(twin) == [-222]
