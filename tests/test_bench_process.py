@@ -161,7 +161,8 @@ def test_it_energises_in_order_and_stops_in_order(street: Any) -> None:
     bench, world, view = street
     after(world, 10.0)
     assert bench.run() == 0
-    done = world.done
+    released = index(world.done, "source TRIG OFF")  # off once more, then back to local control
+    done = world.done[:released]
     first_volts = next(k for k, what in enumerate(done) if what.startswith("source VOLT:AC 230.0;"))
     starts = [
         first_volts,
@@ -181,6 +182,7 @@ def test_it_energises_in_order_and_stops_in_order(street: Any) -> None:
     ]
     assert stops == sorted(stops)
     assert done[-5:] == ["source OUTP?", "source OUTP:REL OFF", "source OUTP:REL?", "load INP OFF", "load INP?"]
+    assert [what for what in world.done[released:] if "SYST:LOC" in what] == ["source SYST:LOC", "load SYST:LOC"]
     assert not world.source.twin.output_on and not world.load.twin.input_on
     assert {"kind": "bench_contactor", "opened": True, "allowed_s": 5.0} in world.told
     assert view.read()["state"] == BenchState.OFF

@@ -137,6 +137,10 @@ class DcBench(BenchLoop):
         self.measured.set(source_on=False, dc_a=0.0, dc_w=0.0)
         self.publish(BenchState.OFF)
         self.tell("bench_off", confirmed=True)
+        try:
+            self.supply.release()  # an armed watchdog would latch its trip for the next run
+        except PortFault as error:
+            self.tell("bench_not_confirmed", instrument="supply", text=str(error))
 
     def _wait_until_still(self) -> bool:
         """Wait until the supply reads no current; a scan or plant that falls silent meanwhile raises its fault."""

@@ -33,6 +33,8 @@ def planned_stop(bench: "Bench") -> None:
     bench.measured.set(load_on=False, load_set_a=0.0, amp_a=0.0, load_a=0.0)
     bench.publish(BenchState.OFF)
     bench.tell("bench_off", confirmed=True)
+    for instrument in (bench.source, *bench.load.loads):  # an armed watchdog would latch its trip for the next run
+        _attempt(bench, instrument.port.name, instrument.release)
 
 
 def _wait_for_contactor(bench: "Bench") -> bool:
