@@ -7,6 +7,7 @@ header a node of a command tree. What does not fit raises a ScpiError with the c
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -78,6 +79,7 @@ def split(text: str, separator: str) -> list[str]:
     return [*parts, text[start:]]
 
 
+@lru_cache(maxsize=4096)
 def parse_unit(text: str) -> Unit:
     """Return the unit that the text holds, or raise the ScpiError of its first fault."""
     text = text.lstrip()

@@ -5,6 +5,7 @@ IEEE 488.2, 7.7 and SCPI-99 volume 1, chapters 7 and 8. What does not fit raises
 
 import math
 import re
+from functools import lru_cache
 
 from hil.twins.scpi_errors import ScpiError
 from instruments.scpi_units import UNITS
@@ -23,6 +24,7 @@ SPELLINGS = {"VOLT": "V", "VOLTS": "V", "AMP": "A", "AMPS": "A", "WATT": "W", "W
 CHANNELS = re.compile(r"\(\s*@\s*(\d+(?::\d+)?(?:\s*,\s*\d+(?::\d+)?)*)\s*\)")
 
 
+@lru_cache(maxsize=4096)
 def matches(text: str, notation: str) -> bool:
     """Tell whether the text is the short or the long form of a word in SCPI notation."""
     short = "".join(char for char in notation if not char.islower())

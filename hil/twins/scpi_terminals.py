@@ -12,6 +12,7 @@ from hil.twins.scpi_device import ScpiDevice
 from hil.twins.scpi_errors import ScpiError
 from hil.twins.scpi_grammar import Unit
 from hil.twins.scpi_lists import ARMED, IDLE, RUNNING, Transient
+from hil.twins.scpi_session import Message
 from instruments.scpi_catalog import Quantity, RolePart, ScpiPart
 from instruments.scpi_units import to_ours, to_theirs
 
@@ -28,7 +29,7 @@ OVER = 1.05  # a source gives up at 5 % over its rated power: a parameter
 class TerminalTwin(ScpiDevice):
     """Hold what flows, what is shown of it and for how long each limit has been exceeded."""
 
-    __slots__ = ("_causes", "_over_s", "_shown_s", "role", "shown", "transient")
+    __slots__ = ("_causes", "_over_s", "_seen_in", "_shown_s", "role", "shown", "transient")
 
     def __init__(self, part: ScpiPart, clock_s: Callable[[], float], role: str = "") -> None:
         self.role: RolePart = part.roles[role or next(iter(part.roles))]  # type: ignore[index]
@@ -37,6 +38,7 @@ class TerminalTwin(ScpiDevice):
         self._shown_s = -math.inf
         self.shown: dict[str, float] = {}
         self.transient = Transient(part)
+        self._seen_in: Message | None = None
         super().__init__(part, clock_s)
 
     # ------------------------------------------------------------------ settings in our units
@@ -74,8 +76,9 @@ class TerminalTwin(ScpiDevice):
     def reading(self, name: str, at: int) -> float | str:
         """Return what the meters show in the record's unit."""
         quantity = self.part.quantities[name]
-        if not self.part.meter.refresh_hz:
-            self.shown = self.measure()
+        if not self.part.meter.refresh_hz and self._seen_in is not self._message:
+            self.shown = self.measure()  # one acquisition a message
+            self._seen_in = self._message
         if name == "array":
             return self._array(at)
         if name == "lock_owner":
@@ -151,6 +154,7 @@ class TerminalTwin(ScpiDevice):
 
     def changed(self, name: str, targets: list[int]) -> None:
         """Arm and abort the list; clear latches when asked."""
+        self._seen_in = None
         if name == "initiate" and self.transient.lists:
             at_once = not str(self.values.get("trigger_source", "IMMediate")).upper().startswith("BUS")
             self.transient.initiate(str(self.values.get("volt_mode", "FIXed")), at_once)
