@@ -7,6 +7,7 @@ tripped, be made safe: through our driver on one side and the twin of the same r
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ import pytest
 from family_helpers import ROLE_MODES, SCPI_MODELS, cases
 from scpi_helpers import Clock, Loop, Served
 
+from hil.rig.rigfile import RigError, find_rig, load_rig
 from hil.twins.scpi_twins import make_twin
 from instruments.ac_load import AcLoad
 from instruments.ac_source import AcSource
 from instruments.analyzer import Analyzer
+from instruments.catalog import load_model
 from instruments.dc_load import DcLoad
 from instruments.dc_supply import BidirectionalSupply, DcSupply
 from instruments.faults import FaultKind, PortFault
@@ -221,3 +224,16 @@ def test_an_analyzer_reads_its_elements(model: Any, role: str, mode: str) -> Non
 def test_a_family_that_cannot_be_driven_is_refused_with_the_reason(model: Any) -> None:
     fault = fault_of(lambda: scpi_of(model, model.model.role))
     assert fault.kind is FaultKind.INTERLOCK and model.model.undriven in fault.detail
+
+
+@pytest.mark.parametrize("name", ["nhr-9300", "cinergia-geel"])
+def test_a_rig_with_such_a_family_is_refused_before_the_run(name: str, tmp_path: Path) -> None:
+    text = find_rig("bench_dc").read_text(encoding="utf-8")
+    assert 'model = "ea-psb"' in text
+    path = tmp_path / "refused.toml"
+    path.write_text(text.replace('model = "ea-psb"', f'model = "{name}"'), encoding="utf-8")
+    with pytest.raises(RigError) as caught:
+        load_rig(str(path))
+    told = {problem.where: problem.allowed for problem in caught.value.problems}
+    (where,) = [where for where in told if where.endswith("bench.supply.model")]
+    assert load_model(name).model.undriven in told[where] and "name another model" in told[where]

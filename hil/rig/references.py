@@ -166,6 +166,8 @@ def _check_models(devices: list[Device]) -> Found:
             yield f"{device.key}.model", short(name), text
         elif device.role not in model.roles:
             yield f"{device.key}.model", short(name), f"is a {' or '.join(model.roles)}; a {device.role} is needed here"
+        elif model.model.undriven:
+            yield f"{device.key}.model", short(name), f"cannot be driven: {model.model.undriven}; name another model"
 
 
 def find_model(name: str) -> tuple[catalog.Model | None, str]:

@@ -157,7 +157,8 @@ def catalog(arguments: argparse.Namespace) -> int:
         return OK
     for model in all_models():
         head = model.model
-        print(f"{head.name:22} {head.role:20} {head.protocol:7} {head.verified}  {head.vendor} {head.family}")
+        note = f" (not driven: {head.undriven})" if head.undriven else ""
+        print(f"{head.name:22} {head.role:20} {head.protocol:7} {head.verified}  {head.vendor} {head.family}{note}")
     print("verified: V vendor document, D public driver, S second-hand, R recall, P our own parameter", file=sys.stderr)
     return OK
 
