@@ -54,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check", help="read everything, reach and identify every device, change nothing")
     check.add_argument("rig", nargs="?", default="street")
+    check.add_argument("--json", action="store_true", help="one object on stdout: devices, guards, faults")
 
     emulate = commands.add_parser("emulate", help="serve the twins and the plant, print their addresses, wait")
     emulate.add_argument("rig", nargs="?", default="street")

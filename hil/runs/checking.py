@@ -1,7 +1,9 @@
 """Check a rig before it runs: margins, every device reached and identified, what guards what. Changes nothing."""
 
+import json
 import shutil
 import time
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -10,7 +12,6 @@ from rich.text import Text
 
 from controller.runtime.events import NAME as EVENTS
 from controller.runtime.events import Events
-from controller.runtime.site import Site
 from controller.runtime.supervisor import Supervisor
 from controller.runtime.survey import Finding, survey
 from hil.rig import realtime
@@ -19,14 +20,18 @@ from hil.rig.precheck import precheck
 from hil.rig.rigfile import LoadedRig, devices
 from hil.runs.exits import DEVICE, OK
 from hil.runs.fast import settle
+from hil.runs.guard_table import guard_lines, guard_rows, hardware_lines, unguarded
 from instruments.catalog import load_model
 
 NS = 1_000_000_000
 
 
-def check_rig(loaded: LoadedRig) -> int:
-    """Print margins, identities and guards of a rig on stdout; return 0, or 3 where a device does not answer."""
-    out = Console(highlight=False, soft_wrap=True)
+def check_rig(loaded: LoadedRig, *, as_json: bool = False) -> int:
+    """Print margins, identities and guards of a rig; return 0, or 3 where a device fails or nothing guards it.
+
+    The tables go to stdout; with `as_json` they are narration, and stdout gets one object.
+    """
+    out = Console(highlight=False, soft_wrap=True, stderr=as_json)
     assembly = assemble(loaded)
     for line in precheck(assembly):
         out.print(line)
@@ -51,45 +56,30 @@ def check_rig(loaded: LoadedRig) -> int:
         events.close()
         shutil.rmtree(store_dir, ignore_errors=True)
         shutil.rmtree(run_dir, ignore_errors=True)
-    for line in _table(findings) + _guards(assembly, site) + _failsafes(assembly):
+    guarded = guard_rows(site)
+    for line in _table(findings) + guard_lines(guarded) + hardware_lines(assembly.rig) + _failsafes(assembly):
         out.print(line, markup=False)
-    faults = [finding for finding in findings if finding.fault]
-    for finding in faults:
-        out.print(Text(finding.fault, style="red"))
-    out.print(f"{len(findings) - len(faults)} of {len(findings)} devices answered as their catalog says")
-    return DEVICE if faults else OK
+    faults = [finding.fault for finding in findings if finding.fault] + unguarded(site)
+    for fault in faults:
+        out.print(Text(fault, style="red"))
+    well = sum(not (finding.fault or finding.dark) for finding in findings)
+    out.print(f"{well} of {len(findings)} devices answered as their catalog says")
+    code = DEVICE if faults else OK
+    if as_json:
+        found = [asdict(finding) for finding in findings]
+        print(json.dumps({"exit": code, "devices": found, "guards": guarded, "faults": faults}))
+    return code
 
 
 def _table(findings: list[Finding]) -> list[str]:
     """Return aligned rows: device, role, model and how well it is verified, address, what answered."""
     rows = [("device", "role", "model", "", "address", "identity")]
     rows += [
-        (f.name, f.role, f.model, load_model(f.model).model.verified, f.address, f.identity or "NO ANSWER")
+        (f.name, f.role, f.model, load_model(f.model).model.verified, f.address, f.identity or f.dark or "NO ANSWER")
         for f in findings
     ]
     widths = [max(len(row[k]) for row in rows) for k in range(5)]
     return ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]]) for row in rows]
-
-
-def _guards(assembly: Assembly, site: Site) -> list[str]:
-    """Say for every energising instrument what switches it off when all else is broken."""
-    bench = site.bench
-    if bench is None:
-        return []
-    lines = []
-    for port in bench.energising():
-        scpi = load_model(port.model).scpi
-        watchdog = scpi is not None and scpi.watchdog.kind != "none"
-        what = "its own watchdog and a second client for the guard" if watchdog else "a second client for the guard"
-        limits = f"at most {port.hard_max_v:g} V, {port.hard_max_a:g} A"
-        lines.append(f"{port.name}: {limits}; guarded by {what}")
-    part = assembly.rig.bench
-    if part is not None and not all(instrument.twin for instrument in part.parts().values()):
-        lines.append(
-            "real instruments energise this bench: software is no safety function. Needed besides: a hardware "
-            "emergency stop, an RCD, and the N-PE bond of an isolated source"
-        )
-    return lines
 
 
 def _failsafes(assembly: Assembly) -> list[str]:

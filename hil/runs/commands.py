@@ -48,7 +48,7 @@ def check(arguments: argparse.Namespace) -> int:
     """Read a rig, reach and identify every device, compute margins; change nothing."""
     from hil.runs.checking import check_rig
 
-    return check_rig(load_rig(arguments.rig))
+    return check_rig(load_rig(arguments.rig), as_json=arguments.json)
 
 
 def emulate(arguments: argparse.Namespace) -> int:
