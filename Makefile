@@ -14,6 +14,7 @@ help:
 	@echo "make test   the tests"
 	@echo "make lint   ruff, mypy, import contracts"
 	@echo "make bench  benchmarks with p50, p99, p99.9 and misses"
+	@echo "make soak   two hundred runs killed at random: none may stay energised (an hour)"
 	@echo "make desk   the street rig with the operator's desk in this terminal"
 	@echo "make lock   write requirements.lock anew from pyproject.toml"
 
@@ -44,6 +45,9 @@ lint: $(STAMP)
 bench: $(STAMP)
 	@$(BIN)/python -m pytest benches -o python_files="bench_*.py" -o python_functions="test_* bench_*" \
 	  --benchmark-only --benchmark-columns=median,iqr,rounds
+
+soak: $(STAMP)
+	@$(BIN)/python benches/soak_kills.py --count 200
 
 lock: $(STAMP)
 	@$(BIN)/python -m pip install --quiet uv

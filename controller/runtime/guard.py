@@ -97,13 +97,16 @@ def close_chain(site: Site) -> Estop | None:
     return Estop(relay, port.coil)
 
 
-def prove(lines: list[Line], boot_s: float, ended: list[int]) -> None:
-    """Prove every line once; instruments that have just got their supply are given `boot_s` to answer."""
+def prove(lines: list[Line], boot_s: float, ended: list[int], *, first: bool) -> None:
+    """Prove every line once; instruments that have just got their supply are given `boot_s` to answer.
+
+    `first`: the bench waits for the guard, so that nobody else is connected yet.
+    """
     until_s = time.monotonic() + boot_s
     for line in lines:
         while not ended:
             try:
-                line.prove()
+                line.prove(first=first)
                 break
             except OSError as error:
                 if time.monotonic() >= until_s:
@@ -153,7 +156,7 @@ def main(site_json: Path) -> int:
         lines = [Line(target) for target in targets(site)]
         estop = close_chain(site)
         boot_s = site.bench.estop.boot_s if site.bench is not None and site.bench.estop is not None else 0.0
-        prove(lines, boot_s, ended)
+        prove(lines, boot_s, ended, first=estop is not None)
     except (PortFault, GuardError) as error:
         events.write("fault", text=str(error), device=getattr(error, "device", ""))
         print(f"guard: {error}", file=sys.stderr)

@@ -85,13 +85,18 @@ class Line:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._rest = b""
 
-    def prove(self) -> None:
+    def prove(self, *, first: bool = False) -> None:
         """Prove that a second client is let in, and is answered where a question feeds no watchdog.
 
-        A connection that the device would close for its silence is given up again. GuardError where another device
+        A connection that the device would close for its silence is given up again. A device that takes one client
+        only is left alone, unless the guard comes `first`: then it is seen to listen. GuardError where another device
         answers, OSError where none does.
         """
         if not self.target.client:
+            if first:
+                self.open()
+                self.close()
+                time.sleep(AGAIN_S)  # until it has room for its only client again
             return
         self.open()
         if self.target.identity and not self.target.silent:

@@ -69,7 +69,7 @@ class TerminalTwin(ScpiDevice):
     def meter(self, now_s: float) -> None:
         """Take a new reading where the refresh rate of the record allows one."""
         rate = self.part.meter.refresh_hz
-        if not rate or now_s - self._shown_s >= 1.0 / rate - 1e-9:
+        if not rate or not 0.0 <= now_s - self._shown_s < 1.0 / rate - 1e-9:  # a clock set back starts anew
             self.shown = self.measure()
             self._shown_s = now_s
 

@@ -101,6 +101,7 @@ def test_a_wrong_answer_is_told_but_the_later_steps_are_still_sent_and_then_all_
     with pytest.raises(GuardError, match=r"source: 'OUTP OFF': OUTP\? answers '1', expected 0\|OFF"):
         line.safe_off()
     line.close()
+    wait_for(lambda: len(box.heard) == 5 * ATTEMPTS)  # the last message has no answer to wait for
     assert box.heard == ["OUTP OFF", "OUTP?", "VOLT:AC 0", "VOLT:AC?", "SYST:LOC"] * ATTEMPTS
 
 
