@@ -288,7 +288,7 @@ def export(ax: Axes) -> None:
         ax.plot(t, rows[:, k], color=colour, label=f"c{k}")
     ax.plot(t, rows.sum(axis=1), color=GREY, linestyle=":", label="sum")
     ax.text(71, -27, "a household\ntakes up 8 A", fontsize=8)
-    labels(ax, "s", "A", "Export: 20 A, scaled back by one factor")
+    labels(ax, "s", "A", "Export: 20 A shared max-min")
 
 
 def labels(ax: Axes, x: str, y: str, title: str, *, legend: bool = True, at: str = "best") -> None:

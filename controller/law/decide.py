@@ -13,6 +13,7 @@ from controller.law import (
     contract,
     envelope,
     export,
+    export_brake,
     frequency,
     headroom,
     image,
@@ -45,7 +46,7 @@ def steps(images: Any, chargers: int) -> None:
         trust.chargers(images, first, end)
         start.adopt(images, first, end)
         reserve.reserve(images, first, end)
-        export.reserve(images, first, end)
+        reserve.reserve_exports(images, first, end)
     # 2-5 what each charger, and each node, may have at most
     for first in range(0, chargers, BLOCK):
         end = min(first + BLOCK, chargers)
@@ -72,7 +73,7 @@ def steps(images: Any, chargers: int) -> None:
     share.split(images)
     share.balance(images)
     quantise.quantise(images)
-    # 10-12 last resort, way up, and why
+    # 10, 11 last resort and way up
     brake.watch_nodes(images)
     for first in range(0, chargers, BLOCK):
         end = min(first + BLOCK, chargers)
@@ -80,7 +81,14 @@ def steps(images: Any, chargers: int) -> None:
         ramp.rise(images, first, end)
     ramp.pay(images)
     balance.settle(images)
+    # 6-11 once more with all signs turned, for those who may export
+    export.candidates(images)
+    export.admit(images)
     export.share(images)
+    export_brake.watch_exports(images)
+    export_brake.stop(images)
+    export.grant(images)
+    # 12 reason: why
     for first in range(0, chargers, BLOCK):
         end = min(first + BLOCK, chargers)
         reason.conclude(images, first, end)

@@ -1,111 +1,32 @@
-"""Export (V2G): the lower bound of every charger, shared apart from import by a proportional scale-back.
+"""Export (V2G): the lower bound of every charger, by the same split and payment as import, with all signs turned.
 
-The steps before brought the wished export (`low_a`, 0 or negative) up towards 0. Here a node's export headroom is its
-limit plus the uncontrolled load that it measures (a household takes up what a car gives); a node that is not believed
-takes up nothing, and its design generation is in the way. Where the exports below do not fit, all of them are scaled
-by the same factor; a charger takes the smallest factor between it and the root. Nothing is passed on: the rule is
-simple and never over a limit, but not max-min.
+The steps before brought the wished export (`low_a`, 0 or negative) up towards 0. Here amps count from 0. A node's room
+is its export limit plus the least uncontrolled load (`uncontrolled`: a household takes up what a car gives); one that
+is not believed has no more than when it last was. A charger exports nothing or at least its `export_min_a`; where not
+all of these fit, those who export go first, then the place in the rotation. The room is shared weighted max-min
+(`fill`) and rounded down to the device's step.
 
 Exports do not make room for imports, nor the other way round: each direction holds without the other.
 Break before make holds in this direction too: what was just allowed may still flow for the obey time, so more is only
-allowed out of what nobody holds. Down at once.
+paid from what nobody holds (`ramp.grant_raises`), and nothing more is given before the node's load is proven after a
+start. Down at once. A restart adopts the export that a charger reports as a negative limit (`start`).
 """
 
-import math
-
+from controller.law.fill import fill
 from controller.law.kernel import Array, Stage, kernel
 from controller.law.names import Reason, Trust
+from controller.law.ramp import grant_raises
 from controller.law.start import floor_to
 
 BELIEVED = int(Trust.BELIEVED)
 WISH, FREQUENCY = int(Reason.WISH), int(Reason.FREQUENCY)
-UNTRUSTED, LINK_LOST = int(Reason.UNTRUSTED), int(Reason.LINK_LOST)
+UNTRUSTED, LINK_LOST, FLOOR = int(Reason.UNTRUSTED), int(Reason.LINK_LOST), int(Reason.FLOOR)
 WATTS = 3
-HIGH_PU = 1.1  # volts that are not known count high: no more watts than amps at these volts
 HAIR = 1e-9
 
 
-@Stage
-def reserve(
-    first: int,
-    end: int,
-    now_ns: Array,
-    obey_s: Array,
-    max_age_s: Array,
-    failsafe_s: Array,
-    uses: Array,
-    seen_a: Array,
-    linked: Array,
-    contact_ns: Array,
-    v2g: Array,
-    last_min_a: Array,
-    back_now_a: Array,
-    back_old_a: Array,
-    back_slot: Array,
-    back_lost_a: Array,
-    back_swing_a: Array,
-    swing_a: Array,
-    charger_trust: Array,
-    export_reserved_a: Array,
-) -> None:
-    """Reserve what each charger may still export: the highest of this bucket of obey time and reading age, the one
-    before, and the amps it gives; widen its swing by it, so that a late reading is not taken for a household."""
-    if v2g[0] == 0:
-        return
-    for i in range(first, end):
-        span_ns = max(int((obey_s[i] + max_age_s[i]) * 1e9), 1)
-        slot = now_ns[0] // span_ns
-        last = -last_min_a[i]
-        if slot == back_slot[i] + 1:
-            back_old_a[i] = back_now_a[i]
-            back_now_a[i] = last
-        elif slot > back_slot[i]:
-            back_old_a[i] = last
-            back_now_a[i] = last
-        else:  # the same, or a clock that went back: nothing is forgotten
-            back_now_a[i] = max(back_now_a[i], last)
-        back_slot[i] = max(back_slot[i], slot)
-        held = max(back_now_a[i], back_old_a[i])
-        if charger_trust[i] == BELIEVED:
-            for p in range(3):
-                if uses[i, p] == 1:
-                    held = max(held, -seen_a[i, p])
-        if linked[i] == 1:
-            back_lost_a[i] = held
-        elif (now_ns[0] - contact_ns[i]) * 1e-9 <= failsafe_s[i] + obey_s[i]:
-            held = max(held, back_lost_a[i])
-        else:
-            held = 0.0  # a charger's own fail-safe does not export
-        back_swing_a[i] = held
-        swing_a[i] += held
-        export_reserved_a[i] = held
-
-
 @kernel
-def factor_of(i: int, m: int, parent: Array, uses: Array, volts_v: Array, factor: Array) -> tuple[float, int, int]:
-    """Return the smallest factor between charger i and the root, its node and its column (-1, -1: none under 1)."""
-    least, node, column = 1.0, -1, -1
-    while m >= 0:
-        for c in range(4):
-            if (volts_v[i] > 0.0 if c == WATTS else uses[i, c] == 1) and factor[m, c] < least:
-                least, node, column = factor[m, c], m, c
-        m = parent[m]
-    return least, node, column
-
-
-@kernel
-def factors(parent: Array, asked: Array, room: Array, factor: Array) -> None:
-    """Sum what is asked (M, 4) up the tree; the factor is what fits of it at every node and column."""
-    for m in range(parent.shape[0] - 1, -1, -1):
-        for c in range(4):
-            if parent[m] >= 0:
-                asked[parent[m], c] += asked[m, c]
-            fits = max(room[m, c], 0.0)
-            factor[m, c] = 1.0 if asked[m, c] <= fits else fits / asked[m, c]
-
-
-@kernel
-def give(table: Array, m: int, amps: float, i: int, uses: Array, volts_v: Array) -> None:
+def add(table: Array, m: int, amps: float, i: int, uses: Array, volts_v: Array) -> None:
     """Add the amps of charger i to its node's row."""
     for p in range(3):
         table[m, p] += amps * uses[i, p]
@@ -113,58 +34,49 @@ def give(table: Array, m: int, amps: float, i: int, uses: Array, volts_v: Array)
 
 
 @Stage
-def share(
-    u_nom_v: Array,
+def candidates(
+    now_ns: Array,
     parent: Array,
     node_metered: Array,
-    node_design_export_a: Array,
     charger_node: Array,
     uses: Array,
     volts_v: Array,
     linked: Array,
     contact_ns: Array,
-    now_ns: Array,
     failsafe_s: Array,
     obey_s: Array,
     step_a: Array,
+    export_min_a: Array,
     no_raise: Array,
-    node_other: Array,
     v2g: Array,
     last_min_a: Array,
     low_a: Array,
     low_why: Array,
+    give_a: Array,
+    gave_a: Array,
+    give_cap_a: Array,
+    base_a: Array,
+    member: Array,
     node_back_cap: Array,
-    node_back_why: Array,
+    node_taken: Array,
+    back_head_seen: Array,
     load: Array,
     load_hi: Array,
-    slope: Array,
     room: Array,
+    free: Array,
     node_trust: Array,
     export_reserved_a: Array,
-    allowed_min_a: Array,
-    export_reason: Array,
     target_a: Array,
 ) -> None:
-    """Scale the exports back to the nodes' headroom, pay what goes beyond the reserved, and publish the lower bounds.
-
-    `load`, `load_hi`, `slope` and `room` are scratch here: asked, held, factor and headroom of every node.
-    """
+    """Take what each charger may export at most, and the room of every node: `room` to share, `free` to pay from."""
     if v2g[0] == 0:
         return
-    chargers = low_a.shape[0]
-    for m in range(parent.shape[0]):
-        design_w = 0.0
-        for p in range(3):
-            design_w += node_design_export_a[m, p] * HIGH_PU * u_nom_v[0]
-        for c in range(4):
-            taken = -(design_w if c == WATTS else node_design_export_a[m, c])
-            if node_metered[m] == 1 and node_trust[m] == BELIEVED and not math.isnan(node_other[m, c]):
-                taken = node_other[m, c]
-            room[m, c] = node_back_cap[m, c] + taken
-            load[m, c], load_hi[m, c] = 0.0, 0.0
-    for i in range(chargers):
+    load[:] = 0.0
+    load_hi[:] = 0.0
+    for i in range(low_a.shape[0]):
         amps, code = -low_a[i], int(low_why[i])
         last = -last_min_a[i]
+        gave_a[i] = last
         if target_a[i] > 0.0:
             amps = 0.0  # it charges
         if amps > last and no_raise[i] == 1:
@@ -172,31 +84,205 @@ def share(
         if linked[i] == 0:
             fallen = (now_ns[0] - contact_ns[i]) * 1e-9 > failsafe_s[i] + obey_s[i]
             amps, code = 0.0 if fallen else min(amps, last), LINK_LOST
-        low_a[i] = amps
+            add(load, charger_node[i], export_reserved_a[i], i, uses, volts_v)
+        add(load_hi, charger_node[i], export_reserved_a[i], i, uses, volts_v)
+        least = -floor_to(-export_min_a[i] + 2e-9 * step_a[i], step_a[i])
+        amps = floor_to(amps, step_a[i])
+        if 0.0 < amps < least:
+            amps, code = 0.0, FLOOR
+        give_a[i] = amps if linked[i] == 0 else 0.0
+        give_cap_a[i] = amps
+        base_a[i] = least
         low_why[i] = code
-        give(load, charger_node[i], amps, i, uses, volts_v)
-        give(load_hi, charger_node[i], export_reserved_a[i], i, uses, volts_v)
-    factors(parent, load, room, slope)
-    for i in range(chargers):
-        least, m, c = factor_of(i, charger_node[i], parent, uses, volts_v, slope)
-        if least < 1.0 and low_a[i] > 0.0:
-            low_a[i] *= least
-            low_why[i] = node_back_why[m, c]
+        member[i] = 1 if linked[i] == 1 and amps > 0.0 else 0
     for m in range(parent.shape[0] - 1, -1, -1):
         for c in range(4):
             if parent[m] >= 0:
+                load[parent[m], c] += load[m, c]
                 load_hi[parent[m], c] += load_hi[m, c]
-            room[m, c] -= load_hi[m, c]
-            load[m, c] = 0.0
+            head = node_back_cap[m, c] + node_taken[m, c]
+            if node_metered[m] == 1:
+                if node_trust[m] == BELIEVED:
+                    back_head_seen[m, c] = head
+                else:
+                    head = min(head, back_head_seen[m, c])
+            room[m, c] = head - load[m, c]
+            free[m, c] = head - load_hi[m, c]
+
+
+@kernel
+def full(i: int, m: int, parent: Array, uses: Array, volts_v: Array, base_a: Array, load: Array, room: Array) -> int:
+    """Return the first node from the charger upwards that has no room for its least export; -1 where all have."""
+    while m >= 0:
+        for c in range(4):
+            need = base_a[i] * (volts_v[i] if c == WATTS else float(uses[i, c]))
+            if need > 0.0 and load[m, c] + need > room[m, c] + HAIR * (1.0 + abs(room[m, c])):
+                return m
+        m = parent[m]
+    return -1
+
+
+@Stage
+def admit(
+    parent: Array,
+    charger_node: Array,
+    uses: Array,
+    volts_v: Array,
+    rank: Array,
+    v2g: Array,
+    gave_a: Array,
+    give_a: Array,
+    base_a: Array,
+    member: Array,
+    queue: Array,
+    load: Array,
+    room: Array,
+    low_why: Array,
+) -> None:
+    """Leave out those whose least export does not fit: who exports goes first, then the place in the rotation."""
+    if v2g[0] == 0:
+        return
+    chargers = member.shape[0]
+    load[:] = 0.0
     for i in range(chargers):
-        give(load, charger_node[i], max(low_a[i] - export_reserved_a[i], 0.0), i, uses, volts_v)
-    factors(parent, load, room, slope)
+        queue[rank[i]] = i
+    for turn in range(2):
+        for k in range(chargers):
+            i = queue[k]
+            if member[i] == 0 or (gave_a[i] > 0.0) != (turn == 0):
+                continue
+            m = charger_node[i]
+            if full(i, m, parent, uses, volts_v, base_a, load, room) >= 0:
+                member[i] = 0
+                low_why[i] = FLOOR
+                continue
+            give_a[i] = base_a[i]
+            while m >= 0:
+                add(load, m, base_a[i], i, uses, volts_v)
+                m = parent[m]
+
+
+@Stage
+def share(
+    step_a: Array,
+    weight: Array,
+    volts_v: Array,
+    v2g: Array,
+    give_a: Array,
+    give_cap_a: Array,
+    base_a: Array,
+    member: Array,
+    low_why: Array,
+    low_why_a: Array,
+    low_node: Array,
+    node_back_why: Array,
+    tight_node: Array,
+    tight_col: Array,
+    room: Array,
+    load: Array,
+    load_hi: Array,
+    lowest: Array,
+    tight: Array,
+    line: Array,
+    entry: Array,
+    back_level: Array,
+    tree_node: Array,
+    tree_up: Array,
+    tree_end: Array,
+    tree_plain: Array,
+    own_from: Array,
+    own_to: Array,
+    order: Array,
+    entry_of: Array,
+    entry_from: Array,
+    entry_to: Array,
+    uses: Array,
+    phase_count: Array,
+) -> None:
+    """Split the room weighted max-min among those who may export, and round down to the device's step."""
+    if v2g[0] == 0:
+        return
+    chargers = member.shape[0]
     for i in range(chargers):
-        amps, held = low_a[i], export_reserved_a[i]
-        if amps > held:
-            least, m, c = factor_of(i, charger_node[i], parent, uses, volts_v, slope)
-            amps = held + (amps - held) * least
-        amps = floor_to(amps, step_a[i])
+        low_node[i] = -1
+        low_why_a[i] = give_cap_a[i]
+        if member[i] == 1:
+            member[i] = 2
+    fill(tree_node, tree_up, tree_end, tree_plain, own_from, own_to, order, entry_of, entry_from, entry_to, uses,
+         phase_count, member, volts_v, weight, base_a, give_cap_a, room, give_a, back_level, load, load_hi, lowest,
+         tight, line, entry, tight_node, tight_col)  # fmt: skip
+    for i in range(chargers):
+        if member[i] == 0:
+            continue
+        if give_a[i] < give_cap_a[i] - HAIR and tight_node[i] >= 0:
+            low_why[i] = node_back_why[tight_node[i], tight_col[i]]
+            low_why_a[i] = give_a[i]
+            low_node[i] = tight_node[i]
+        give_a[i] = floor_to(give_a[i], step_a[i])
+
+
+@Stage
+def grant(
+    now_ns: Array,
+    parent: Array,
+    charger_node: Array,
+    step_a: Array,
+    weight: Array,
+    volts_v: Array,
+    v2g: Array,
+    last_min_a: Array,
+    back_fell_ns: Array,
+    gave_a: Array,
+    give_a: Array,
+    give_cap_a: Array,
+    base_a: Array,
+    spare_a: Array,
+    ask_a: Array,
+    grant_a: Array,
+    member: Array,
+    tight_node: Array,
+    tight_col: Array,
+    load: Array,
+    load_hi: Array,
+    lowest: Array,
+    tight: Array,
+    line: Array,
+    entry: Array,
+    back_pay_level: Array,
+    tree_node: Array,
+    tree_up: Array,
+    tree_end: Array,
+    tree_plain: Array,
+    own_from: Array,
+    own_to: Array,
+    order: Array,
+    entry_of: Array,
+    entry_from: Array,
+    entry_to: Array,
+    uses: Array,
+    phase_count: Array,
+    free: Array,
+    node_ready: Array,
+    low_why: Array,
+    low_why_a: Array,
+    low_node: Array,
+    export_reserved_a: Array,
+    allowed_min_a: Array,
+    export_reason: Array,
+) -> None:
+    """Pay what goes beyond the last scan from what nobody holds, and publish the lower bounds."""
+    if v2g[0] == 0:
+        return
+    for i in range(give_a.shape[0]):
+        give_cap_a[i] = base_a[i]  # `grant_raises` takes the least export as the floor, and the base as scratch
+    grant_raises(parent, charger_node, step_a, weight, volts_v, give_cap_a, gave_a, base_a, give_a, spare_a, ask_a,
+                 grant_a, member, tight_node, tight_col, load, load_hi, lowest, tight, line, entry, back_pay_level,
+                 tree_node, tree_up, tree_end, tree_plain, own_from, own_to, order, entry_of, entry_from, entry_to,
+                 uses, phase_count, free, node_ready, low_why, low_why_a, low_node, export_reserved_a)  # fmt: skip
+    for i in range(give_a.shape[0]):
+        amps = give_a[i]
+        if amps < gave_a[i]:
+            back_fell_ns[i] = now_ns[0]
         allowed_min_a[i] = -amps if amps > 0.0 else 0.0
         export_reason[i] = low_why[i]
         last_min_a[i] = allowed_min_a[i]

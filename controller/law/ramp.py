@@ -95,8 +95,8 @@ def unproven(m: int, parent: Array, node_ready: Array) -> int:
     return m
 
 
-@Stage
-def pay(
+@kernel
+def grant_raises(
     parent: Array,
     charger_node: Array,
     step_a: Array,
@@ -185,3 +185,53 @@ def pay(
                 why_a[i] = new
                 why_node[i] = tight_node[i]
             target_a[i] = min(new, target_a[i])
+
+
+@Stage
+def pay(
+    parent: Array,
+    charger_node: Array,
+    step_a: Array,
+    weight: Array,
+    volts_v: Array,
+    floor_q_a: Array,
+    last_a: Array,
+    base_a: Array,
+    target_a: Array,
+    spare_a: Array,
+    ask_a: Array,
+    grant_a: Array,
+    member: Array,
+    tight_node: Array,
+    tight_col: Array,
+    load: Array,
+    load_hi: Array,
+    lowest: Array,
+    tight: Array,
+    line: Array,
+    entry: Array,
+    pay_level: Array,
+    tree_node: Array,
+    tree_up: Array,
+    tree_end: Array,
+    tree_plain: Array,
+    own_from: Array,
+    own_to: Array,
+    order: Array,
+    entry_of: Array,
+    entry_from: Array,
+    entry_to: Array,
+    uses: Array,
+    phase_count: Array,
+    free: Array,
+    node_ready: Array,
+    why: Array,
+    why_a: Array,
+    why_node: Array,
+    reserved_a: Array,
+) -> None:
+    """Grant raises from what no charger holds, see `grant_raises`."""
+    grant_raises(parent, charger_node, step_a, weight, volts_v, floor_q_a, last_a, base_a, target_a, spare_a, ask_a,
+                 grant_a, member, tight_node, tight_col, load, load_hi, lowest, tight, line, entry, pay_level,
+                 tree_node, tree_up, tree_end, tree_plain, own_from, own_to, order, entry_of, entry_from, entry_to,
+                 uses, phase_count, free, node_ready, why, why_a, why_node, reserved_a)  # fmt: skip

@@ -2,14 +2,14 @@
 
 A charger reserves max(allowed now, any limit within its obey time, drawn); with its link lost also its fail-safe, until
 it must have fallen to that. `ramp.pay` grants raises from unreserved amps only. The same history tells by how much a
-reading may be off the present amps: the swing of the limits until readings must show them.
+reading may be off the present amps: the swing of the limits until readings must show them. Exports are reserved apart.
 """
 
 from controller.law.image import BUCKETS
 from controller.law.kernel import Array, Stage, kernel
 from controller.law.names import Trust
 
-DESIGN = int(Trust.DESIGN)
+BELIEVED, DESIGN = int(Trust.BELIEVED), int(Trust.DESIGN)
 
 
 @Stage
@@ -125,3 +125,65 @@ def begin_bucket(
             obey_hi_a[i] = span_hi_a[i]
     b = slot % BUCKETS
     hist_now_hi_a[i], hist_now_lo_a[i] = hist_hi_a[i, b], hist_lo_a[i, b]
+
+
+@Stage
+def reserve_exports(
+    first: int,
+    end: int,
+    now_ns: Array,
+    obey_s: Array,
+    max_age_s: Array,
+    failsafe_s: Array,
+    uses: Array,
+    seen_a: Array,
+    linked: Array,
+    contact_ns: Array,
+    v2g: Array,
+    last_min_a: Array,
+    back_now_a: Array,
+    back_old_a: Array,
+    back_now_lo_a: Array,
+    back_old_lo_a: Array,
+    back_slot: Array,
+    back_lost_a: Array,
+    back_swing_a: Array,
+    back_drop_a: Array,
+    back_fell_ns: Array,
+    swing_a: Array,
+    charger_trust: Array,
+    export_reserved_a: Array,
+) -> None:
+    """Reserve what each charger may still export: the highest of this bucket of obey time and reading age, the one
+    before, and the amps it gives; widen its swing by it, so that a late reading is not taken for a household."""
+    if v2g[0] == 0:
+        return
+    for i in range(first, end):
+        span_ns = max(int((obey_s[i] + max_age_s[i]) * 1e9), 1)
+        slot = now_ns[0] // span_ns
+        last = -last_min_a[i]
+        if slot == back_slot[i] + 1:
+            back_old_a[i], back_old_lo_a[i] = back_now_a[i], back_now_lo_a[i]
+            back_now_a[i], back_now_lo_a[i] = last, last
+        elif slot > back_slot[i]:
+            back_old_a[i], back_old_lo_a[i] = last, last
+            back_now_a[i], back_now_lo_a[i] = last, last
+        else:  # the same, or a clock that went back: nothing is forgotten
+            back_now_a[i], back_now_lo_a[i] = max(back_now_a[i], last), min(back_now_lo_a[i], last)
+        back_slot[i] = max(back_slot[i], slot)
+        held = max(back_now_a[i], back_old_a[i])
+        back_swing_a[i] = held - min(back_now_lo_a[i], back_old_lo_a[i])
+        fell = back_fell_ns[i] > 0 and now_ns[0] - back_fell_ns[i] <= 2 * span_ns
+        back_drop_a[i] = back_swing_a[i] if fell else 0.0  # an export that only rose leaves no doubt about the most
+        if charger_trust[i] == BELIEVED:
+            for p in range(3):
+                if uses[i, p] == 1:
+                    held = max(held, -seen_a[i, p])
+        if linked[i] == 1:
+            back_lost_a[i] = held
+        elif (now_ns[0] - contact_ns[i]) * 1e-9 <= failsafe_s[i] + obey_s[i]:
+            held = max(held, back_lost_a[i])
+        else:
+            held = 0.0  # a charger's own fail-safe does not export
+        swing_a[i] += back_swing_a[i]
+        export_reserved_a[i] = held

@@ -32,6 +32,7 @@ def adopt(
     floor_a: Array,
     step_a: Array,
     failsafe_a: Array,
+    export_max_a: Array,
     started: Array,
     known: Array,
     session_seen: Array,
@@ -46,6 +47,8 @@ def adopt(
     hist_slot: Array,
     obey_hi_a: Array,
     span_hi_a: Array,
+    last_min_a: Array,
+    soc_low: Array,
     linked: Array,
     contact_ns: Array,
     sent_a: Array,
@@ -74,6 +77,9 @@ def adopt(
                         on_ns[i] = now
                         ramp_a[i] = limit
                         hist_slot[i] = -1  # the history starts here
+                elif limit < 0.0:  # it exports
+                    last_min_a[i] = -floor_to(min(-limit, export_max_a[i]), step_a[i])
+                    soc_low[i] = 0  # whether it may go on, `envelope.discharge` says
             elif session_no[i] != session_seen[i]:
                 session_seen[i] = session_no[i]
                 session_ns[i] = now

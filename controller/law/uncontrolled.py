@@ -15,6 +15,9 @@ After a start the first estimate is not proven: cars may be on their way to limi
 ready once readings that were taken an obey time later have come from everybody below; the estimate then covers what
 they leave. Until then nobody below is raised (`ramp.pay`). A meter that comes back is met the same way, without the
 wait: what was estimated before it fell silent says nothing about now.
+
+The estimate errs towards more load, so that imports fit. Exports fit into the *least* load (a household takes up what a
+car gives): the same estimate with all signs turned, made only where somebody may export.
 """
 
 import math
@@ -38,6 +41,7 @@ def estimate(
     parent: Array,
     node_metered: Array,
     node_design_a: Array,
+    node_design_export_a: Array,
     node_growth_a_per_s: Array,
     node_tau_s: Array,
     node_max_age_s: Array,
@@ -56,6 +60,8 @@ def estimate(
     drop_a: Array,
     obey_hi_a: Array,
     back_swing_a: Array,
+    back_drop_a: Array,
+    v2g: Array,
     node_v_ok: Array,
     node_a_seen_ns: Array,
     node_first_ns: Array,
@@ -66,6 +72,12 @@ def estimate(
     node_over: Array,
     node_under_ns: Array,
     node_under: Array,
+    back_other: Array,
+    back_over_ns: Array,
+    back_over: Array,
+    back_under_ns: Array,
+    back_under: Array,
+    node_taken: Array,
     load: Array,
     load_hi: Array,
     slope: Array,
@@ -73,6 +85,7 @@ def estimate(
     room: Array,
     charger_trust: Array,
     reserved_a: Array,
+    export_reserved_a: Array,
     node_trust: Array,
     node_other_a: Array,
 ) -> None:
@@ -80,11 +93,11 @@ def estimate(
 
     `load`, `load_hi`, `free`, `room` and `slope` are scratch here, see `explained`.
     """
-    nodes = parent.shape[0]
     explained(now_ns, charger_node, parent, max_age_s, uses, seen_a, seen_w, seen_ns, volts_v, linked, swing_a, drop_a,
-              obey_hi_a, back_swing_a, charger_trust, reserved_a, load, load_hi, free, room, slope)  # fmt: skip
+              obey_hi_a, back_swing_a, back_drop_a, charger_trust, reserved_a, export_reserved_a, load, load_hi, free,
+              room, slope)  # fmt: skip
     high_v = HIGH_PU * u_nom_v[0]
-    for m in range(nodes):
+    for m in range(parent.shape[0]):
         weight = dt_s[0] / (node_tau_s[m] + dt_s[0]) if dt_s[0] > 0.0 else 0.0
         late_s = (now_ns[0] - node_a_seen_ns[m]) * 1e-9 - node_max_age_s[m]
         grown_a = node_growth_a_per_s[m] * max(late_s, 0.0)
@@ -92,65 +105,124 @@ def estimate(
         late_ns = int(max(slope[m, 1], node_max_age_s[m]) * 1e9)
         believed = node_trust[m] == BELIEVED
         at_once = believed and node_heard[m] == 0  # an estimate from before the silence says nothing about now
-        if believed and node_first_ns[m] == 0:
-            node_first_ns[m] = now_ns[0]
-        if node_ready[m] == 0:
-            since_ns = node_first_ns[m] if node_metered[m] == 1 else start_ns[0]
-            oldest_ns = now_ns[0]
-            if node_metered[m] == 1:
-                oldest_ns = min(node_a_seen_ns[m], now_ns[0] - int(slope[m, 2] * 1e9))
-            if since_ns > 0 and (oldest_ns - since_ns) * 1e-9 >= node_obey_s[m]:
-                node_ready[m] = 1
-                at_once = believed
         node_heard[m] = 1 if believed else 0
-        watts, apparent, design_w = 0.0, 0.0, 0.0
+        if prove(m, now_ns[0], start_ns[0], int(slope[m, 2] * 1e9), believed, node_metered, node_obey_s,
+                 node_a_seen_ns, node_first_ns, node_ready):  # fmt: skip
+            at_once = believed
+        watts, apparent, design_w, generated_w = 0.0, 0.0, 0.0, 0.0
         for p in range(3):
             design_w += node_design_a[m, p] * high_v
+            generated_w += node_design_export_a[m, p] * high_v
             if math.isfinite(node_a[m, p]):
                 volt = node_v[m, p] if node_v_ok[m] == 1 and 0.0 < node_v[m, p] < high_v else high_v
                 watts += node_a[m, p] * volt
                 apparent += abs(node_a[m, p]) * high_v
         for c in range(4):
-            held = node_other[m, c]
-            if node_trust[m] != BELIEVED:
-                node_under_ns[m, c] = 0
+            grown = grown_a if c < WATTS else 3.0 * grown_a * high_v
             if node_metered[m] == 0 or node_trust[m] == DESIGN:
+                node_under_ns[m, c], back_under_ns[m, c] = 0, 0
                 other = node_design_a[m, c] if c < WATTS else design_w
+                taken = -(node_design_export_a[m, c] if c < WATTS else generated_w)
             elif node_trust[m] == HELD:
-                other = held + (grown_a if c < WATTS else 3.0 * grown_a * high_v)
+                node_under_ns[m, c], back_under_ns[m, c] = 0, 0
+                other, taken = node_other[m, c] + grown, back_other[m, c] - grown
             else:
+                known = c < WATTS or -apparent <= node_w[m] <= apparent  # false on NaN
                 if c < WATTS:
                     seen = node_a[m, c] if math.isfinite(node_a[m, c]) else 0.0
                 else:
-                    seen = node_w[m] if -apparent <= node_w[m] <= apparent else max(watts, 0.0)  # false on NaN
-                raw = seen - free[m, c] - room[m, c]
-                if math.isnan(held):
-                    held = seen - free[m, c]
-                if raw <= held:
-                    node_over_ns[m, c] = 0
-                elif node_over_ns[m, c] == 0 or held >= node_over[m, c] - SETTLED:
-                    node_over_ns[m, c] = now_ns[0]
-                    node_over[m, c] = raw
-                node_over[m, c] = min(node_over[m, c], raw)
-                edge = min(max(held, seen - load_hi[m, c]), seen - load[m, c])
-                if node_over_ns[m, c] > 0 and now_ns[0] - node_over_ns[m, c] >= lag_ns:
-                    edge = max(edge, node_over[m, c])
-                if at_once:
-                    edge = max(edge, raw)
-                if edge >= held:
-                    node_under_ns[m, c] = 0
-                else:
-                    if node_under_ns[m, c] == 0 or held <= node_under[m, c] + SETTLED:
-                        node_under_ns[m, c] = now_ns[0]
-                        node_under[m, c] = edge
-                    node_under[m, c] = max(node_under[m, c], edge)
-                    edge = node_under[m, c] if now_ns[0] - node_under_ns[m, c] >= late_ns else held
-                held += (1.0 if at_once and edge > held else weight) * (edge - held)
-                node_other[m, c] = held
-                other = held
+                    seen = node_w[m] if known else max(watts, 0.0)
+                raw, low, high = seen - free[m, c] - room[m, c], seen - load_hi[m, c], seen - load[m, c]
+                first = seen - free[m, c]
+                other = follow(m, c, node_other[m, c], raw, low, high, first, at_once, weight, now_ns[0], lag_ns,
+                               late_ns, node_over_ns, node_over, node_under_ns, node_under)  # fmt: skip
+                node_other[m, c] = other
+                taken = other
+                if v2g[0] == 1:
+                    less = 0.0 if known else max(watts, 0.0) - min(watts, 0.0)
+                    taken = -follow(m, c, -back_other[m, c], less - first, less - high, less - low, less - low, at_once,
+                                    weight, now_ns[0], lag_ns, late_ns, back_over_ns, back_over, back_under_ns,
+                                    back_under)  # fmt: skip
+                back_other[m, c] = taken
             load[m, c] = other
+            node_taken[m, c] = taken
             if c < WATTS:
                 node_other_a[m, c] = other
+
+
+@kernel
+def prove(
+    m: int,
+    now: int,
+    start: int,
+    oldest_age_ns: int,
+    believed: bool,
+    node_metered: Array,
+    node_obey_s: Array,
+    node_a_seen_ns: Array,
+    node_first_ns: Array,
+    node_ready: Array,
+) -> bool:
+    """Say whether readings of an obey time after the start have come for the first time from everybody below."""
+    if believed and node_first_ns[m] == 0:
+        node_first_ns[m] = now
+    if node_ready[m] == 1:
+        return False
+    metered = node_metered[m] == 1
+    since_ns = node_first_ns[m] if metered else start
+    oldest_ns = min(node_a_seen_ns[m], now - oldest_age_ns) if metered else now
+    if since_ns > 0 and (oldest_ns - since_ns) * 1e-9 >= node_obey_s[m]:
+        node_ready[m] = 1
+        return True
+    return False
+
+
+@kernel
+def follow(
+    m: int,
+    c: int,
+    held: float,
+    raw: float,
+    low: float,
+    high: float,
+    first: float,
+    at_once: bool,
+    weight: float,
+    now: int,
+    lag_ns: int,
+    late_ns: int,
+    over_ns: Array,
+    over: Array,
+    under_ns: Array,
+    under: Array,
+) -> float:
+    """Return the estimate (`held`, NaN begins at `first`) after a measurement that leaves `low` to `high` possible.
+
+    It rises towards `low`, and to what `raw` stayed over for `lag_ns`; it falls to what was proven for `late_ns`. With
+    all signs turned it is the least load, which makes the room for exports.
+    """
+    if math.isnan(held):
+        held = first
+    if raw <= held:
+        over_ns[m, c] = 0
+    elif over_ns[m, c] == 0 or held >= over[m, c] - SETTLED:
+        over_ns[m, c] = now
+        over[m, c] = raw
+    over[m, c] = min(over[m, c], raw)
+    edge = min(max(held, low), high)
+    if over_ns[m, c] > 0 and now - over_ns[m, c] >= lag_ns:
+        edge = max(edge, over[m, c])
+    if at_once:
+        edge = max(edge, raw)
+    if edge >= held:
+        under_ns[m, c] = 0
+    else:
+        if under_ns[m, c] == 0 or held <= under[m, c] + SETTLED:
+            under_ns[m, c] = now
+            under[m, c] = edge
+        under[m, c] = max(under[m, c], edge)
+        edge = under[m, c] if now - under_ns[m, c] >= late_ns else held
+    return held + (1.0 if at_once and edge > held else weight) * (edge - held)
 
 
 @kernel
@@ -169,8 +241,10 @@ def explained(
     drop_a: Array,
     obey_hi_a: Array,
     back_swing_a: Array,
+    back_drop_a: Array,
     charger_trust: Array,
     reserved_a: Array,
+    export_reserved_a: Array,
     least: Array,
     most: Array,
     said: Array,
@@ -187,7 +261,7 @@ def explained(
         m = charger_node[i]
         if charger_trust[i] != BELIEVED:
             most_a = reserved_a[i] if linked[i] == 0 or charger_trust[i] == HELD else 0.0
-            if most_a == 0.0 and back_swing_a[i] == 0.0:
+            if most_a == 0.0 and export_reserved_a[i] == 0.0:
                 continue
             for c in range(4):
                 if c < WATTS and uses[i, c] == 0:
@@ -196,7 +270,7 @@ def explained(
                 # its export must not pass for somebody's generation, which would be headroom
                 given = min(seen_w[i] if c == WATTS else seen_a[i, c], 0.0)
                 said[m, c] += given
-                least[m, c] += min(given, -back_swing_a[i] * each)
+                least[m, c] += min(given, -export_reserved_a[i] * each)
                 most[m, c] += most_a * each
                 unheard[m, c] += most_a * each
             continue
@@ -210,8 +284,10 @@ def explained(
             each = volts_v[i] if c == WATTS else 1.0
             drawn = seen_w[i] if c == WATTS else seen_a[i, c]
             said[m, c] += drawn
-            least[m, c] += max(drawn - drop_a[i] * each, min(drawn, -back_swing_a[i] * each))
-            most[m, c] += max(drawn, min(drawn + swing_a[i] * each, obey_hi_a[i] * each))
+            fall_a = drop_a[i] + back_swing_a[i]
+            rise_a = swing_a[i] - back_swing_a[i] + back_drop_a[i]
+            least[m, c] += max(drawn - fall_a * each, min(drawn, -export_reserved_a[i] * each))
+            most[m, c] += max(drawn, min(drawn + rise_a * each, obey_hi_a[i] * each))
     for m in range(parent.shape[0] - 1, 0, -1):
         up = parent[m]
         if up >= 0:

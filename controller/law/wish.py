@@ -21,7 +21,6 @@ def ask(
     last_a: Array,
     v2g: Array,
     last_min_a: Array,
-    back_swing_a: Array,
     cap_a: Array,
     why: Array,
     why_a: Array,
@@ -29,6 +28,7 @@ def ask(
     low_a: Array,
     low_why: Array,
     chain: Array,
+    export_reserved_a: Array,
 ) -> None:
     """Start the chain of caps with the wish; notice whether there is anybody who may export."""
     if first == 0:
@@ -37,7 +37,7 @@ def ask(
         wish = wish_a[i]
         low_a[i] = 0.0
         low_why[i] = REASON
-        if export_max_a[i] > 0.0 or last_min_a[i] < 0.0 or back_swing_a[i] > 0.0:
+        if export_max_a[i] > 0.0 or last_min_a[i] < 0.0 or export_reserved_a[i] > 0.0:
             v2g[0] = 1
             low_a[i] = last_min_a[i] if math.isnan(wish) else min(wish, 0.0)
         if not wish >= 0.0:

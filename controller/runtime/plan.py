@@ -75,6 +75,7 @@ SITE_FIELDS = (
     "min_off_s",
     "grace_s",
     "brake_pu",
+    "brake_high_pu",
     "brake_over",
     "brake_delay_s",
     "brake_release_s",
@@ -159,6 +160,7 @@ def _fill_droop(plan: Any, i: int, droop: DroopSpec) -> None:
 def _fill_export(plan: Any, i: int, export: ExportSpec) -> None:
     """Write what one charger may export; without points its volts do not limit it."""
     plan.export_max_a[i] = export.max_a
+    plan.export_min_a[i] = export.min_a
     plan.soc_floor[i] = export.soc_floor
     plan.soc_band[i] = export.soc_band
     if export.points:

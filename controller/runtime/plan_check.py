@@ -57,6 +57,8 @@ def _check_scalars(site: SiteSpec) -> Found:
         yield "fcr_deadband_hz", f"{site.fcr_deadband_hz:g} Hz", f"under fcr_full_hz, {site.fcr_full_hz:g} Hz"
     if not 0.0 <= site.brake_pu < 1.0:
         yield "brake_pu", f"{site.brake_pu:g} pu", "from 0 to under 1"
+    if not site.brake_high_pu > 1.0:
+        yield "brake_high_pu", f"{site.brake_high_pu:g} pu", "over 1: it ends exports at volts that are too high"
     if not site.brake_over >= 1.0:
         yield "brake_over", f"{site.brake_over:g}", "1 and over: a brake within the limit would take the law's place"
 
@@ -141,7 +143,9 @@ def _check_export(charger: ChargerSpec) -> Found:
     """Check what one charger may export and the reserve that it offers."""
     export, reserve = charger.export, charger.reserve
     if export is not None:
-        yield from _bounds(export, "max_a", "A", finite=True)
+        yield from _bounds(export, "max_a min_a", "A", finite=True)
+        if export.min_a > export.max_a:
+            yield "export.min_a", f"{export.min_a:g} A", f"export.max_a ({export.max_a:g} A) or under"
         yield from _bounds(export, "tau_s", "s", finite=True)
         for name in ("soc_floor", "soc_band"):
             if not 0.0 <= getattr(export, name) <= 1.0:

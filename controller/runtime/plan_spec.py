@@ -50,9 +50,10 @@ class DroopSpec:
 
 @dataclass(frozen=True, slots=True)
 class ExportSpec:
-    """Declare what a charger may export: ceiling (A per phase), battery floor (share) and volt-watt curve."""
+    """Declare what a charger may export: ceiling and least current (A per phase), battery floor, volt-watt curve."""
 
     max_a: float
+    min_a: float = 0.0
     soc_floor: float = 0.3
     soc_band: float = 0.01
     points: tuple[tuple[float, float], ...] = ()
@@ -123,6 +124,7 @@ class SiteSpec:
     min_off_s: float = 300.0
     grace_s: float = 210.0
     brake_pu: float = 0.0
+    brake_high_pu: float = INF
     brake_over: float = INF
     brake_delay_s: float = 5.0
     brake_release_s: float = 60.0
