@@ -23,7 +23,7 @@ def with_role(role: str) -> list[str]:
 
 def rig_text(source: str, load: str, analyzer: str = "") -> str:
     """Return a single-phase rig with these models: the three-phase one without its further loads."""
-    text = re.sub(r"\[bench\.load_l\d\].*?(?=\n\[)", "", RIG.read_text(), flags=re.S)
+    text = re.sub(r"\[bench\.(load_l\d|analyzer)\].*?(?=\n\[)", "", RIG.read_text(), flags=re.S)
     text = text.replace("phases = 3\n", "").replace("hard_max_a = 16.0", f"hard_max_a = {CAR_A}")
     for model, role in ((source, "ac_source"), (load, "ac_load")):
         part = load_model(model).scpi

@@ -62,6 +62,7 @@ def test_all_phases_charge_and_every_output_goes_off(three: Assembly, tmp_path: 
         assert lab.run(6.0) == 0
         assert lab.last("amp_a") == pytest.approx([16.0] * 3, abs=0.1)
         assert lab.last("load_a") == pytest.approx([16.0] * 3, abs=0.1)
+        assert lab.last("analyzer_a") == pytest.approx([16.0] * 3, abs=0.1)
         assert lab.last("volt_v") == pytest.approx(lab.world.bench_node_v(), abs=1.0)
         source = lab.twins.source
         angles = [source.values[name] for name in ("phase_12_deg", "phase_13_deg")]

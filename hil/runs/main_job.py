@@ -155,6 +155,7 @@ def rig_info(assembly: Assembly, plan: VerdictPlan, marks: list[Mark]) -> RigInf
             "agreement of the two load-flow solutions (pu)": f"{assembly.network.agreement_pu:.1e}",
             "chargers": f"{len(assembly.evse)}: {', '.join(models)}",
             "device under test": assembly.charger_names[assembly.dut] if assembly.dut >= 0 else "none",
+            **_bench_facts(assembly),
             "scan period (s)": rig.rig.scan_period_s,
             "plant period (s)": rig.rig.plant_period_s,
         },
@@ -164,6 +165,20 @@ def rig_info(assembly: Assembly, plan: VerdictPlan, marks: list[Mark]) -> RigInf
         "obey_s": [float(s) for s in plan.obey_s],
         "tolerance_a": rig.verdict.tolerance_a,
     }
+
+
+def _bench_facts(assembly: Assembly) -> dict[str, object]:
+    """Return what stands on the bench, and how a DC charger's watts and mains amps go together."""
+    bench, dc = assembly.rig.bench, assembly.dc.get(assembly.dut)
+    facts: dict[str, object] = {}
+    if bench is not None:
+        facts["bench"] = ", ".join(f"{key} {part.model}" for key, part in bench.parts().items())
+    if dc is not None:
+        spec = dc.converter
+        facts["DC charger"] = (
+            f"efficiency {spec.efficiency:g}; {spec.watts_per_amp:.0f} W at its output for a mains amp"
+        )
+    return facts
 
 
 def _plain(info: RigInfo) -> dict[str, Any]:
