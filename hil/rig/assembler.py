@@ -13,7 +13,15 @@ import numpy as np
 
 from controller.law import image
 from controller.law.names import Fairness, VoltSource
-from controller.runtime.plan import ChargerSpec, DroopSpec, NodeSpec, SiteSpec, WindowSpec, build_plan
+from controller.runtime.plan import (
+    ChargerSpec,
+    DroopSpec,
+    NodeSpec,
+    ReserveSpec,
+    SiteSpec,
+    WindowSpec,
+    build_plan,
+)
 from hil.plant.feeder import FeederSolver
 from hil.plant.fleet import EvseSpec, EvSpec
 from hil.rig.dc_charger import DcPart, dc_part
@@ -227,6 +235,8 @@ def _site_spec(
                 volt_source=VoltSource.NODE if coarse else VoltSource.OWN,
                 droop=droop,
                 nominal_drop_pu=float(drop_pu[i]),
+                reserve=ReserveSpec(law.reserve_w, law.reserve_base_a) if law.reserve_w > 0.0 else None,
+                wish_exempt=law.reserve_w > 0.0,
             )
         )
     return SiteSpec(

@@ -214,6 +214,9 @@ class Links:
         inp.utc_offset_s[0] = self._local.offset_s(int(inp.utc_ns[0]))
         inp.scan[0] = scan
         random.random(out=inp.random_u)
+        inp.frequency_hz[0] = self.world.frequency_hz  # measured beside the controller in every scan
+        inp.frequency_quality[0] = Quality.GOOD
+        inp.frequency_change_ns[0] = now_ns
         self.chargers.read(t_s, now_ns)
         if now_ns >= self._next_publish_ns:
             self._next_publish_ns = now_ns + self._publish_ns

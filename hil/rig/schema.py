@@ -247,6 +247,8 @@ class LawPart(Strict):
     growth_a_per_s: Amps = 0.2
     design_a: Amps = Field(default=30.0, description="uncontrolled load per phase once a meter is lost, A")
     filter_s: Seconds = 2.0
+    reserve_w: Watts = Field(default=0.0, description="frequency reserve (FCR) of every charger, to either side")
+    reserve_base_a: Amps = Field(default=0.0, description="amps around which the reserve moves")
     brake_pu: Annotated[float, Field(ge=0, lt=1)] = 0.85
     brake_over: Annotated[float, Field(gt=1)] = 1.3
     brake_delay_s: Seconds = 5.0
@@ -260,13 +262,15 @@ class Event(Strict):
     """Let something happen in the scenario."""
 
     at_s: Seconds
-    kind: Literal["order", "cut_link", "freeze", "silence"] = Field(
-        description="DSO order; a charger's link is cut; a substation value stands still; the DSO's heartbeat stops"
+    kind: Literal["order", "cut_link", "freeze", "silence", "frequency"] = Field(
+        description="DSO order; a charger's link is cut; a substation value stands still; the DSO's heartbeat stops;"
+        " the grid's frequency moves"
     )
     for_s: Annotated[float, Field(gt=0, description="it ends after this time: order, cut link or frozen value")] = (
         3600.0
     )
     node: Literal["transformer", "head"] = "head"
+    hz: Annotated[float, Field(ge=45, le=65)] | None = Field(default=None, description="of the grid, virtual time only")
     limit_w: Watts | None = None
     chargers: list[str] = Field(default=[], description="cut_link: the first of these that still charges")
     quantity: Literal["PhV", "A"] = "A"
@@ -276,6 +280,8 @@ class Event(Strict):
         """Refuse an event that lacks what its kind needs."""
         if self.kind == "order" and self.limit_w is None:
             raise ValueError("an order needs limit_w (W; 0 means 0 W)")
+        if self.kind == "frequency" and self.hz is None:
+            raise ValueError("a frequency needs hz (Hz)")
         if self.kind == "cut_link" and not self.chargers:
             raise ValueError("cut_link needs chargers, a list of names")
         return self

@@ -20,6 +20,7 @@ from hil.rig.assembler import CONNECTION_NODE, Assembly, SessionEvent
 from hil.rig.dc_charger import DcCharger, Driven
 
 PHASES = 3
+NOMINAL_HZ = 50.0
 
 
 @kernel
@@ -103,6 +104,7 @@ class World:
         self.link_cut = np.zeros(self.n, dtype=bool)
         self.frozen: set[tuple[str, str]] = set()
         self.beats = True  # the DSO's heartbeat
+        self.frequency_hz = NOMINAL_HZ
         self.log: list[dict[str, Any]] = []
         self.eventful = True  # False: the scenario's events do not happen (twins served alone)
         self._events = sorted(assembly.rig.scenario.events, key=lambda event: event.at_s)
@@ -225,6 +227,8 @@ class World:
                 self._cut(t_s, event.chargers, event.for_s)
             elif event.kind == "silence":
                 self._silence(t_s, event.for_s)
+            elif event.kind == "frequency" and event.hz is not None:
+                self._frequency(t_s, event.hz, event.for_s)
             else:
                 self._freeze(t_s, event.node, event.quantity, event.for_s)
 
@@ -251,6 +255,16 @@ class World:
 
         self._ends.append((t_s + for_s, resume))
         self.log.append({"t_s": t_s, "event": "silence", "for_s": for_s, "measured_w": self.head_w})
+
+    def _frequency(self, t_s: float, hz: float, for_s: float) -> None:
+        """Move the grid's frequency; the feeder itself does not depend on it."""
+        self.frequency_hz = hz
+
+        def settle() -> None:
+            self.frequency_hz = NOMINAL_HZ
+
+        self._ends.append((t_s + for_s, settle))
+        self.log.append({"t_s": t_s, "event": "frequency", "hz": hz, "for_s": for_s})
 
     def _cut(self, t_s: float, names: list[str], for_s: float) -> None:
         """Cut the link of the first of the named chargers that still charges, or of the first of all."""

@@ -18,6 +18,7 @@ from hil.rig import lockstep
 from hil.rig.assembler import Assembly, assemble
 from hil.rig.lockstep import Lockstep
 from hil.rig.rigfile import load_rig
+from hil.rig.schema import Event
 
 HEAD_A = 150.0
 DROOP = {"points": [[0.92, 0.1875], [0.96, 1.0]], "required_margin_db": 6.0}
@@ -251,3 +252,19 @@ def test_a_silent_meter_ends_at_the_design_load(street_of: Street) -> None:
     per_phase = np.bincount(phases, weights=run.out.allowed_a, minlength=3)
     assert (per_phase <= HEAD_A - 60.0 + 0.1).all()
     assert per_phase.max() > 60.0
+
+
+def test_cars_follow_the_frequency_within_thirty_seconds_and_come_back(street_of: Street) -> None:
+    """FCR by charging around 12 A: full at 200 mHz, through pacing, pilots and cars, within the 30 s of the product."""
+    law = {"reserve_w": 1200.0, "reserve_base_a": 12.0, "ramp_up_a_per_s": 100.0}
+    run = started(street_of({"source_pu": 1.02, "head_a": 400.0}, law=law), 300.0)
+    run.world._events = [
+        Event(at_s=10.0, kind="frequency", hz=50.25, for_s=60.0),
+        Event(at_s=130.0, kind="frequency", hz=49.9, for_s=60.0),
+    ]
+    base = run.world.drawn_a.copy()
+    assert base.sum() == pytest.approx(12.0 * run.world.n, rel=0.03)
+    full_a = 1200.0 / 235.0  # at the volts of this street, 230 to 240 V
+    for until_s, share in ((40.0, 1.0), (110.0, 0.0), (160.0, -0.5), (230.0, 0.0)):
+        run.run(until_s, 0.5)
+        assert np.abs(run.world.drawn_a - base - share * full_a).max() < 0.4, until_s
