@@ -12,7 +12,9 @@ from hil.runs.picture import BLUE, GREEN, INK, ORANGE, RED, STYLE, svg, thin
 from hil.runs.promises import Mark
 
 PHASES = (("l1", BLUE), ("l2", ORANGE), ("l3", GREEN))
-FLOWS_A = 1.0  # a phase that never carries more is not compared
+FLOWS_A = 1.0  # less is not compared
+STILL_A = 0.1  # a change from one sample to the next
+NEAR = 5
 
 Bench = Mapping[str, np.ndarray]
 
@@ -72,21 +74,29 @@ def _ac(axes: Sequence[Axes], bench: Bench) -> None:
     axes[2].set_ylabel("duty cycle (%)")
 
 
-def differences(bench: Bench) -> list[tuple[str, str, float, float, float, float]]:
-    """Return rows (terminal, unit, meter's mean, analyzer's mean, mean and largest difference) while current flows.
+def _steady(amps: np.ndarray) -> np.ndarray:
+    """Return where current flows and has not moved within NEAR samples to either side."""
+    moved = np.append(np.abs(np.diff(amps, prepend=amps[:1])) >= STILL_A, np.zeros(NEAR, dtype=bool))
+    near = np.convolve(moved, np.ones(2 * NEAR + 1), mode="full")[NEAR : NEAR + len(amps)] > 0.0
+    return np.asarray((np.abs(amps) > FLOWS_A) & ~near)
 
-    The meter is the source's own, or the supply's on a DC bench; rows only where an analyzer gave numbers.
+
+def differences(bench: Bench) -> list[tuple[str, str, float, float, float, float]]:
+    """Return rows (terminal, unit, meter's mean, analyzer's mean, mean and largest difference).
+
+    The meter is the source's own, or the supply's on a DC bench; rows only where an analyzer gave numbers. Compared is
+    where current flows and stands still: the two are read one after the other, and a ramp would count as an error.
     """
     rows = []
     if is_dc(bench):
         pairs = [("DC", "dc_v", "l1.analyzer_v", "V"), ("DC", "dc_a", "l1.analyzer_a", "A")]
         pairs.append(("DC", "dc_w", "l1.analyzer_w", "W"))
-        flows = {"DC": np.abs(bench["dc_a"]) > FLOWS_A}
+        flows = {"DC": _steady(bench["dc_a"])}
     else:
         used = phases_used(bench)
         pairs = [(p.upper(), f"{p}.{what}", f"{p}.analyzer_{unit.lower()}", unit) for p in used
                  for what, unit in (("volt_v", "V"), ("amp_a", "A"), ("power_w", "W"))]  # fmt: skip
-        flows = {p.upper(): np.abs(bench[f"{p}.amp_a"]) > FLOWS_A for p in used}
+        flows = {p.upper(): _steady(bench[f"{p}.amp_a"]) for p in used}
     for terminal, own, other, unit in pairs:
         known = flows[terminal] & np.isfinite(bench[own]) & np.isfinite(bench[other])
         if known.any():

@@ -255,13 +255,13 @@ def _readings_section(info: RigInfo, bench: Mapping[str, np.ndarray]) -> Raw:
     caption = "As the instruments were read, from the first contact to the stop; dotted lines mark the scenario."
     parts: list[object] = [figure(bench_figures.draw(bench, info.get("marks", ())), caption)]
     rows = [
-        (terminal, unit, *(number(value, 2) for value in values))
+        (terminal, unit, *(number(round(value, 2) + 0.0, 2) for value in values))
         for terminal, unit, *values in bench_figures.differences(bench)
     ]
     if rows:
         own = "supply" if bench_figures.is_dc(bench) else "source"
         headers = ("terminal", "unit", f"{own}, mean", "analyzer, mean", "mean difference", "largest difference")
-        parts.append(table(headers, rows, range(2, 6)))
+        parts += [table(headers, rows, range(2, 6)), Raw("<p>Compared where current flows and stands still.</p>")]
     return section("The bench", *parts) if rows else section("The bench", "No analyzer on this bench.", *parts)
 
 
