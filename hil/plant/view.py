@@ -32,7 +32,7 @@ class EvseView:
     def __init__(
         self, spec: EvseSpec, ev: EvSpec, state: Any, amp_a: np.ndarray, volt_v: np.ndarray, index: int
     ) -> None:
-        """Bind the view to one record of the fleet and its rows (3,) of amps and volts; `dc` is set for a DC charger."""
+        """Bind the view to one record of the fleet and its rows (3,) of amps and volts; a DC charger sets `dc`."""
         self.dc: DcOutput | None = None
         self._spec, self._ev, self._state, self._index = spec, ev, state, index
         self._amp_a, self._volt_v = amp_a, volt_v
