@@ -189,6 +189,22 @@ def admit(ax: Axes) -> None:
     labels(ax, "min", "", "7 admit: room for two floors of 6 A, slots of 5 min", legend=False)
 
 
+def in_use(ax: Axes) -> None:
+    spec = charger("c0", phase_map=(0, 1, 2), switch_phases=True, switch_dwell_s=60.0, obey_s=5.0)
+    play = Play([head(limit_a=32.0, limit_w=9000.0)], [spec], 10.0)
+
+    def act(t_s: float) -> None:
+        play.plan.node_limit_w[0] = 4000.0 if 30.0 <= t_s < 120.0 else 9000.0
+        play.inp.charger_phases[:] = play.out.number_phases
+
+    t, rows = log(play, 260.0, lambda: [play.out.allowed_a[0], play.state.volts_v[0], play.out.number_phases[0]], act)
+    ax.plot(t, rows[:, 0] * rows[:, 1] / 1e3, color=BLUE, label="allowed, kW")
+    ax.step(t, np.where((t >= 30.0) & (t < 120.0), 4.0, 9.0), color=RED, linestyle=":", where="post", label="limit, kW")
+    ax.step(t, rows[:, 2], color=GREY, where="post", label="phases asked for")
+    ax.set_ylim(0, 12)
+    labels(ax, "s", "kW", "7 phases: one below 4.14 kW, three again after the dwell (here 60 s)", at="upper center")
+
+
 def split(ax: Axes) -> None:
     caps = np.array([32.0, 16.0, 10.0, 32.0, 32.0])
     given = share([-1, 0, 0], [1, 1, 1, 2, 2], [[1, 0, 0]] * 5, [1.0] * 5, [0.0] * 5, caps,
@@ -311,6 +327,7 @@ PICTURES: dict[str, Callable[[Axes], None]] = {
     "contract": contract,
     "headroom": headroom,
     "admit": admit,
+    "phases": in_use,
     "share": split,
     "balance": balance,
     "quantise": quantise,

@@ -46,9 +46,12 @@ class Play:
         inp = self.inp
         inp.now_ns[0] = START_NS + round(self.t_s * 1e9)
         inp.utc_ns[0] = UTC_NS + round(self.t_s * 1e9)
-        inp.charger_v[:, 0], inp.charger_a[:, 0] = self.volts, self.drawn
-        phase = self.plan.phase_map[:, 0]
-        inp.charger_w[:] = self.volts * self.drawn
+        used = self.plan.phase_map >= 0
+        asked = np.where(self.out.number_phases > 0, self.out.number_phases, 3)
+        live = used & (np.arange(3) < asked[:, None])
+        inp.charger_v[:] = np.where(used, self.volts[:, None], np.nan)
+        inp.charger_a[:] = np.where(live, self.drawn[:, None], np.where(used, 0.0, np.nan))
+        inp.charger_w[:] = self.volts * self.drawn * live.sum(axis=1)
         inp.charger_state[:] = np.where(self.plugged, np.where(self.drawn != 0.0, int(Cp.C), int(Cp.B)), int(Cp.A))
         inp.charger_limit_a[:] = np.maximum(self.drawn, 0.0)
         inp.charger_quality[:], inp.charger_link[:], inp.charger_change_ns[:] = 0, 1, inp.now_ns[0]
@@ -56,7 +59,7 @@ class Play:
         if self.fresh:
             inp.node_a[:] = 0.0
             for p in range(3):
-                inp.node_a[:, p] = self.drawn[phase == p].sum()
+                inp.node_a[:, p] = (self.drawn * (live & (self.plan.phase_map == p)).any(axis=1)).sum()
             inp.node_a[:, 0] += self.other + self.extra_a
             inp.node_w[:], inp.node_v[:] = inp.node_a.sum(axis=1) * 230.0, 230.0
             for kind in ("v", "a"):

@@ -11,6 +11,7 @@ matroid), with mixed one- and three-phase cars it is a heuristic.
 from controller.law.kernel import Array, Stage, kernel
 from controller.law.names import Reason
 from controller.law.pairs import add, excess, sum_pairs, unbalanced_at
+from controller.law.phases import one_fits
 from controller.law.start import floor_to
 
 HEADROOM, ADMIT, FLOOR = int(Reason.HEADROOM), int(Reason.ADMIT), int(Reason.FLOOR)
@@ -162,6 +163,10 @@ def admit(
     pair_lift_a: Array,
     pair_gap_a: Array,
     pair_a: Array,
+    phase_map: Array,
+    phase_count: Array,
+    one_ready: Array,
+    one_asked: Array,
     cap_a: Array,
     why: Array,
     why_a: Array,
@@ -214,6 +219,10 @@ def admit(
                 short, code = unbalanced_at(i, base_a[i], m, parent, pair_uses, pair_a, pair_gap_a), UNBALANCE
             if short >= 0:
                 why[i], why_a[i], why_node[i] = code, base_a[i], short
+                if one_ready[i] == 1 and one_asked[i] == 0 and code != UNBALANCE:
+                    fits = one_fits(i, parent, charger_node, phase_map, phase_count, volts_v, base_a, room, load,
+                                    pair_on, pair_gap_a, pair_a)  # fmt: skip
+                    one_asked[i] = 1 if fits else 0
                 queue[k] = i if code == UNBALANCE else -1 - i
                 continue
             queue[k] = -1 - i

@@ -116,6 +116,7 @@ def windows(
     volts_v: Array,
     node_cap: Array,
     node_cap_why: Array,
+    window_cap_w: Array,
     cap_a: Array,
     why: Array,
     why_a: Array,
@@ -131,6 +132,8 @@ def windows(
     local_ns = utc_ns[0] + int(utc_offset_s[0] * 1e9)
     day = local_ns // DAY_NS
     second = (local_ns - day * DAY_NS) * 1e-9
+    for i in range(cap_a.shape[0]):
+        window_cap_w[i] = math.inf
     for w in range(window_a.shape[0]):
         length = window_to_s[w] - window_from_s[w]
         if length <= 0.0:
@@ -156,6 +159,7 @@ def windows(
                 node_back_cap[m, WATTS] = max(window_export_w[w], 0.0)
                 node_back_why[m, WATTS] = WINDOW
         elif i >= 0:
+            window_cap_w[i] = min(window_cap_w[i], window_w[w])
             limit = min(window_a[w], window_w[w] / volts_v[i] if volts_v[i] > 0.0 else 0.0)
             if limit < cap_a[i]:
                 cap_a[i] = limit

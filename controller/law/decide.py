@@ -17,6 +17,7 @@ from controller.law import (
     frequency,
     headroom,
     image,
+    phases,
     quantise,
     ramp,
     reason,
@@ -39,6 +40,7 @@ def steps(images: Any, chargers: int) -> None:
     """Take the twelve steps; every step finds the arrays that it names in `images`."""
     # 1 trust: what may be believed, and what is reserved
     trust.clock(images)
+    phases.follow(images)
     tree.arrange(images)
     trust.nodes(images)
     for first in range(0, chargers, BLOCK):
@@ -66,9 +68,11 @@ def steps(images: Any, chargers: int) -> None:
     uncontrolled.estimate(images)
     headroom.capacity(images)
     balance.gaps(images)
+    phases.hold(images)
     admit.candidates(images, 0, chargers)
     admit.rotate(images)
     admit.admit(images)
+    phases.choose(images)
     share.remember(images)
     share.split(images)
     share.balance(images)

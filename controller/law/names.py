@@ -33,6 +33,7 @@ class Reason(IntEnum):
     SOC = 21  # the battery is at its floor: no export
     EXPORT = 22  # export capacity of a node, scaled back
     UNBALANCE = 23  # its phase would draw too much more than another
+    SWITCH = 24  # at 0 A while it goes to another number of phases
 
 
 class Cp(IntEnum):

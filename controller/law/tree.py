@@ -14,7 +14,7 @@ WATTS = 3
 def arrange(
     parent: Array,
     charger_node: Array,
-    phase_map: Array,
+    live_map: Array,
     tree_parent: Array,
     tree_charger: Array,
     tree_map: Array,
@@ -40,7 +40,7 @@ def arrange(
     for i in range(charger_node.shape[0]):
         differ |= charger_node[i] ^ tree_charger[i]
         for t in range(3):
-            differ |= phase_map[i, t] ^ tree_map[i, t]
+            differ |= live_map[i, t] ^ tree_map[i, t]
     if differ == 0:
         return
     for m in range(parent.shape[0]):  # loops: the compiler takes seconds for an assignment of whole arrays
@@ -48,9 +48,9 @@ def arrange(
     for i in range(charger_node.shape[0]):
         tree_charger[i] = charger_node[i]
         for t in range(3):
-            tree_map[i, t] = phase_map[i, t]
+            tree_map[i, t] = live_map[i, t]
     preorder(parent, tree_node, tree_place, tree_up, tree_end, own_from)
-    use_phases(parent, charger_node, phase_map, uses, phase_count, node_uses, tree_plain)
+    use_phases(parent, charger_node, live_map, uses, phase_count, node_uses, tree_plain)
     list_chargers(charger_node, tree_place, uses, own_from, own_to, order, entry_of, entry_from, entry_to)
 
 
@@ -85,7 +85,7 @@ def preorder(parent: Array, tree_node: Array, tree_place: Array, tree_up: Array,
 def use_phases(
     parent: Array,
     charger_node: Array,
-    phase_map: Array,
+    live_map: Array,
     uses: Array,
     phase_count: Array,
     node_uses: Array,
@@ -101,7 +101,7 @@ def use_phases(
         for p in range(3):
             uses[i, p] = 0
         for t in range(3):
-            p = int(phase_map[i, t])
+            p = int(live_map[i, t])
             if p >= 0:
                 uses[i, p] = 1
                 node_uses[charger_node[i], p] = 1

@@ -65,11 +65,11 @@ def chargers(
     charger_change_ns: Array,
     charger_link: Array,
     charger_node: Array,
-    phase_map: Array,
     hard_max_a: Array,
     max_age_s: Array,
     hold_s: Array,
     u_nom_v: Array,
+    live_map: Array,
     known: Array,
     seen_a: Array,
     seen_w: Array,
@@ -90,14 +90,14 @@ def chargers(
         good = good and age_ns >= EARLY_NS and age_ns * 1e-9 <= max_age_s[i]
         limit_a = PLAUSIBLE * hard_max_a[i]
         for t in range(3):
-            p = int(phase_map[i, t])
+            p = int(live_map[i, t])
             if p >= 0:
                 good = good and -limit_a <= charger_a[i, t] <= limit_a  # false on NaN
         volts = 0.0
         watts = 0.0
         metered = True
         for t in range(3):
-            p = int(phase_map[i, t])
+            p = int(live_map[i, t])
             if p >= 0:
                 volt = charger_v[i, t]
                 if not (good and LOW_PU * u_nom_v[0] <= volt <= HIGH_PU * u_nom_v[0]):

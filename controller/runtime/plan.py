@@ -67,6 +67,9 @@ CHARGER_FIELDS = (
     "random_delay_s",
     "volt_source",
     "wish_exempt",
+    "switch_phases",
+    "switch_dwell_s",
+    "switch_pause_s",
 )
 SITE_FIELDS = (
     "period_s",
@@ -84,6 +87,7 @@ SITE_FIELDS = (
     "fcr_deadband_hz",
     "fcr_full_hz",
     "fcr_max_age_s",
+    "switch_margin_w",
 )
 
 

@@ -53,6 +53,7 @@ def _check_scalars(site: SiteSpec) -> Found:
     yield from _bounds(site, "brake_lost_s fcr_max_age_s", "s", above=True)
     yield from _bounds(site, "fcr_nominal_hz fcr_full_hz", "Hz", above=True, finite=True)
     yield from _bounds(site, "fcr_deadband_hz", "Hz", finite=True)
+    yield from _bounds(site, "switch_margin_w", "W", finite=True)
     if site.fcr_deadband_hz >= site.fcr_full_hz:
         yield "fcr_deadband_hz", f"{site.fcr_deadband_hz:g} Hz", f"under fcr_full_hz, {site.fcr_full_hz:g} Hz"
     if not 0.0 <= site.brake_pu < 1.0:
@@ -83,6 +84,9 @@ def _check_charger(charger: ChargerSpec, nodes: int) -> Found:
         yield "phase_map", str(tuple(charger.phase_map)), "0, 1, 2 (a, b, c) once each, -1 unused, at least one used"
     yield from _bounds(charger, "hard_max_a floor_a step_a failsafe_a", "A", finite=True)
     yield from _bounds(charger, "obey_s hold_s random_delay_s", "s", finite=True)
+    if charger.switch_phases and len(used) < 2:
+        yield "switch_phases", "true", "only with two or three phases in phase_map"
+    yield from _bounds(charger, "switch_dwell_s switch_pause_s", "s", finite=True)
     yield from _bounds(charger, "failsafe_s", "s")
     yield from _bounds(charger, "max_age_s", "s", above=True, finite=True)
     yield from _bounds(charger, "weight", "", above=True, finite=True)

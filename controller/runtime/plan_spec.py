@@ -94,6 +94,9 @@ class ChargerSpec:
     export: ExportSpec | None = None
     reserve: ReserveSpec | None = None
     wish_exempt: bool = False
+    switch_phases: bool = False  # it can go from all its phases to the first alone, and back
+    switch_dwell_s: float = 600.0
+    switch_pause_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,3 +136,4 @@ class SiteSpec:
     fcr_deadband_hz: float = 0.01
     fcr_full_hz: float = 0.2
     fcr_max_age_s: float = 2.0
+    switch_margin_w: float = 200.0

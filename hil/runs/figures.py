@@ -58,6 +58,7 @@ REASON_LOOKS: dict[int, tuple[str, str]] = {
     Reason.FLOOR: (PURPLE, "////"),
     Reason.DWELL: (PURPLE, "...."),
     Reason.RAMP: (YELLOW, ""),
+    Reason.SWITCH: (YELLOW, "...."),
     Reason.QUANTISE: (YELLOW, "////"),
     Reason.UNTRUSTED: (GREY, ""),
     Reason.LINK_LOST: (GREY, "xxxx"),

@@ -18,6 +18,7 @@ from controller.law.names import Cp, Quality
 from controller.runtime.plan import build_plan
 
 NS = 1_000_000_000
+SWITCH_S = 2.0  # a charger's contactors, after another number of phases is asked for
 FIRST_NS = 1_000 * NS  # 0 means "never" in the images
 NAMED = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}
 
@@ -53,9 +54,10 @@ class CaseWorld:
             for t, letter in enumerate(car.wired):
                 self.terminal[i, t] = PHASE[letter]
         self.rows = np.arange(self.n)[:, None]
-        self.wired = np.zeros((self.n, 3))  # 1 where the car really loads the grid's phase
-        for i, t in zip(*np.nonzero(self.legs), strict=True):
-            self.wired[i, self.terminal[i, t]] = 1.0
+        self.in_use = self.used.sum(axis=1)  # phases that the charger has switched on
+        self.asked_s = np.zeros(self.n)
+        self.all_legs = self.legs
+        self.wire()
         self.car = {
             name: np.array([getattr(car, name) for car in case.cars]) for name in ("max_a", "floor_a", "noise_a")
         }
@@ -81,6 +83,13 @@ class CaseWorld:
         self.t_s, self.scan, self.clock_step_s = 0.0, 0, 0.0
         self.start_law()
         self.inp.order_quality[:] = Quality.GOOD
+
+    def wire(self) -> None:
+        """Note which of the grid's phases the cars load, with the phases that their chargers have switched on."""
+        self.legs = self.all_legs & (np.arange(3) < self.in_use[:, None])
+        self.wired = np.zeros((self.n, 3))  # 1 where the car really loads the grid's phase
+        for i, t in zip(*np.nonzero(self.legs), strict=True):
+            self.wired[i, self.terminal[i, t]] = 1.0
 
     def start_law(self) -> None:
         """Start the controller anew: nothing is remembered."""
@@ -147,6 +156,7 @@ class CaseWorld:
         inp.charger_w[read] = np.nansum(inp.charger_a * inp.charger_v, axis=1)[read]
         charging = np.where(self.drawn > 0, Cp.C, Cp.B)
         inp.charger_state[read] = np.where(self.plugged, charging, Cp.A)[read]
+        inp.charger_phases[read] = self.in_use[read]
         inp.charger_limit_a[read] = self.limits[self.scan, read]
         inp.charger_quality[read] = Quality.GOOD
         inp.charger_change_ns[read] = now_ns
@@ -178,6 +188,14 @@ class CaseWorld:
         """Let the chargers that can be reached hear the decision."""
         if self.controlled:
             self.setpoint = np.where(self.link, self.out.allowed_a, self.setpoint)
+            asked = np.where(self.link, self.out.number_phases, 0)
+            differ = (asked > 0) & (asked != self.in_use)
+            self.asked_s = np.where(differ, self.asked_s + self.setting.dt_s, 0.0)
+            for i in np.flatnonzero(self.asked_s > SWITCH_S):
+                if self.drawn[i] > 0.0:
+                    raise ValueError(f"{self.case.name}: {self.case.chargers[i]} switches its phases under load")
+                self.in_use[i] = asked[i]
+                self.wire()
         self.silent_s = np.where(self.link, 0.0, self.silent_s + self.setting.dt_s)
 
     def happen(self, event: dict[str, Any]) -> None:
