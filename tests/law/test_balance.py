@@ -68,9 +68,9 @@ def random_split(seed: int, kind: str) -> tuple:
     )
 
 
-def compare(kind: str, seeds: range) -> tuple[np.ndarray, int]:
+def compare(kind: str, seeds: range, proven: bool = True) -> tuple[np.ndarray, int]:
     """Return how far the first differing level of each case with a limit that binds lies under the optimum, and how
-    many cases there were; every split must be feasible."""
+    many cases there were; every split must be feasible. Not `proven`: no linear program is solved."""
     gap_a, cases = [], 0
     for seed in seeds:
         *case, unbalance, load = random_split(seed, kind)
@@ -79,7 +79,7 @@ def compare(kind: str, seeds: range) -> tuple[np.ndarray, int]:
         assert (total <= case[6] + 1e-6).all(), seed
         assert (spread(total) <= gaps(unbalance, load) + 1e-6).all(), seed
         cases += 1
-        if np.allclose(got, share(*case)):
+        if not proven or np.allclose(got, share(*case)):
             continue
         best = lexicographic(*case, gap=gaps(unbalance, load))
         a, b = np.sort(got / case[3]), np.sort(best / case[3])
@@ -89,14 +89,14 @@ def compare(kind: str, seeds: range) -> tuple[np.ndarray, int]:
 
 
 def test_split_of_one_connection_with_cars_on_one_phase_is_the_optimum() -> None:
-    gap_a, _ = compare("single", range(80))
-    assert len(gap_a) > 40
+    gap_a, _ = compare("single", range(60))
+    assert len(gap_a) > 30
     assert np.abs(gap_a).max() < 1e-5
 
 
 @pytest.mark.parametrize("kind", ["connections", "any"])
 def test_split_is_feasible_and_its_gap_to_the_optimum_is_small(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
-    gap_a, cases = compare(kind, range(120))
+    gap_a, cases = compare(kind, range(100))
     exact = (np.abs(gap_a) < 1e-5).mean()
     with capsys.disabled():
         print(
@@ -109,12 +109,9 @@ def test_split_is_feasible_and_its_gap_to_the_optimum_is_small(kind: str, capsys
     assert gap_a.mean() < 0.5
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["single", "connections", "any"])
-def test_split_on_thousands_of_seeds(kind: str) -> None:
-    gap_a, _ = compare(kind, range(1000, 3000))
-    assert gap_a.min() > -1e-5
-    assert np.abs(gap_a).max() < 1e-5 if kind == "single" else gap_a.mean() < 0.5
+def test_split_never_breaks_a_limit_on_a_thousand_seeds(kind: str) -> None:
+    assert compare(kind, range(5000, 6000), proven=False)[1] == 1000
 
 
 def test_the_constraint_is_no_polymatroid_and_the_split_not_always_the_optimum() -> None:

@@ -175,7 +175,7 @@ def test_never_twice_within_the_dwell_never_under_load_never_over_the_limit(seed
         bool(rng.random() < 0.7),
     )
     last, changed = np.zeros(n), np.full(n, -INF)
-    for _ in range(25):
+    for _ in range(15):
         bench.plan.node_limit_a[0] = rng.choice([0.0, 6.0, 10.0, 14.0, 40.0], 3)
         bench.plan.node_limit_w[0] = rng.choice([1500.0, 4200.0, 9000.0, INF])
         bench.link = rng.random(n) < 0.9
