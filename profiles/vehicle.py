@@ -4,11 +4,12 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from profiles.errors import ProfileError
 
 PATH = Path(__file__).parent / "vehicles" / "ev_classes.toml"
+ROUND_TRIP = 0.9  # of a V2G car from plug to plug, at best [R?]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -41,7 +42,8 @@ class Vehicle(BaseModel):
     `max_a` holds per phase with all `phases` in use, `max_1p_a` on one phase alone (default the same); the floors are
     the smallest current at which the car charges on one or three phases; from `taper_soc` on it takes less and less.
     `dead_time_s` and the slopes say how it follows the control pilot; `dc` is its battery, where a DC charger may
-    charge it.
+    charge it. A car that gives power back (V2G) has `discharge_max_a` over 0, A per phase from 0, and stops at
+    `soc_floor`; the efficiencies are plug to battery and battery to plug.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -58,10 +60,25 @@ class Vehicle(BaseModel):
     dead_time_s: Annotated[float, Field(ge=0, le=5)]
     fall_a_per_s: Positive
     rise_a_per_s: Positive
+    discharge_max_a: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    discharge_min_a: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    soc_floor: Share = 0.3
+    efficiency: Annotated[float, Field(gt=0, le=1)] = 0.9
+    discharge_efficiency: Annotated[float, Field(gt=0, le=1)] = 0.9
     reaction_source: str
     source: str
     verified: str
     dc: DcBattery | None = None
+
+    @model_validator(mode="after")
+    def discharges(self) -> "Vehicle":
+        """Refuse a car that gives back what no car does."""
+        if self.discharge_min_a > self.discharge_max_a:
+            raise ValueError(f"discharge_min_a {self.discharge_min_a:g} A: allowed up to discharge_max_a")
+        if self.discharge_max_a > 0.0 and self.efficiency * self.discharge_efficiency > ROUND_TRIP + 1e-9:
+            trip = self.efficiency * self.discharge_efficiency
+            raise ValueError(f"efficiency x discharge_efficiency {trip:.3g}: allowed up to {ROUND_TRIP:g} for V2G")
+        return self
 
     def ceiling_a(self, phases: int) -> float:
         """Return the largest current per phase on so many phases, A."""
