@@ -248,7 +248,7 @@ def stop_all(
 ) -> None:
     """Stop every active charger at the lowest level above it, where each meets one column only."""
     for j in range(tree_node.shape[0] - 1, -1, -1):
-        for c in range(4):
+        for c in range(WATTS):  # watts are a second column to everybody
             level, place = lowest[j, c], tree_node[tight[j, c]]
             for e in range(entry_from[j, c], entry_to[j, c]):
                 i = np.uint32(entry_of[c, e])

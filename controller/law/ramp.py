@@ -88,6 +88,19 @@ def short_of(i: int, extra: float, m: int, parent: Array, uses: Array, volts_v: 
 
 
 @kernel
+def nobody_short(m: int, parent: Array, node_ready: Array, free: Array) -> bool:
+    """Say whether no node from `m` upwards is overdrawn in any column, or has a load that is not proven."""
+    while m >= 0:
+        if node_ready[m] == 0:
+            return False
+        for c in range(4):
+            if free[m, c] < -HAIR * (1.0 + abs(free[m, c])):
+                return False
+        m = parent[m]
+    return True
+
+
+@kernel
 def unproven(m: int, parent: Array, node_ready: Array) -> int:
     """Return the first node from `m` upwards whose load is not proven since the start; -1 where all are."""
     while m >= 0 and node_ready[m] == 1:
@@ -144,6 +157,7 @@ def grant_raises(
     is proven (`uncontrolled`): what the one before it sent last is unknown.
     """
     count = 0
+    clear, clear_at = False, -1  # whether nobody is short at and above this node: mostly that of the charger before
     for i in range(target_a.shape[0]):
         member[i] = 0
         if target_a[i] <= last_a[i]:
@@ -151,9 +165,13 @@ def grant_raises(
         held = reserved_a[i]
         start = max(floor_q_a[i] - held, 0.0) if last_a[i] == 0.0 else 0.0
         m = charger_node[i]
-        short = unproven(m, parent, node_ready)
-        if short < 0:
-            short = short_of(i, start, m, parent, uses, volts_v, free)
+        if m != clear_at:
+            clear, clear_at = nobody_short(m, parent, node_ready, free), m
+        short = -1
+        if start > 0.0 or not clear:
+            short = unproven(m, parent, node_ready)
+            if short < 0:
+                short = short_of(i, start, m, parent, uses, volts_v, free)
         if short >= 0:
             target_a[i] = last_a[i]
             why[i] = RESERVED
@@ -161,6 +179,7 @@ def grant_raises(
             why_node[i] = short
             continue
         while m >= 0 and start > 0.0:
+            clear_at = -1
             for p in range(3):
                 free[m, p] -= start * uses[i, p]
             free[m, WATTS] -= start * volts_v[i]

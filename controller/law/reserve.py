@@ -54,14 +54,20 @@ def reserve(
     buckets = hist_hi_a.shape[1]
     longer = buckets / (buckets - 1)
     for i in range(first, end):
-        hist_now_hi_a[i] = max(hist_now_hi_a[i], last_a[i])
-        hist_now_lo_a[i] = min(hist_now_lo_a[i], last_a[i])
+        last = last_a[i]
+        if last > hist_now_hi_a[i]:  # written only where it changes: that is rare, and memory is slow
+            hist_now_hi_a[i] = last
+        if last < hist_now_lo_a[i]:
+            hist_now_lo_a[i] = last
         if forward and now < hist_end_ns[i] and hist_slot[i] >= 0:  # only the last scan's limit is new
-            span_hi_a[i] = max(span_hi_a[i], last_a[i])
-            span_lo_a[i] = min(span_lo_a[i], last_a[i])
-            obey_hi_a[i] = max(obey_hi_a[i], last_a[i])
+            if last > span_hi_a[i]:
+                span_hi_a[i] = last
+            if last < span_lo_a[i]:
+                span_lo_a[i] = last
+            if last > obey_hi_a[i]:
+                obey_hi_a[i] = last
         else:
-            begin_bucket(i, now, last_a[i], obey_s[i], max_age_s[i], hist_hi_a, hist_lo_a, hist_now_hi_a,
+            begin_bucket(i, now, last, obey_s[i], max_age_s[i], hist_hi_a, hist_lo_a, hist_now_hi_a,
                          hist_now_lo_a, hist_slot, hist_end_ns, obey_hi_a, span_hi_a, span_lo_a)  # fmt: skip
         swing_a[i] = span_hi_a[i] - span_lo_a[i]
         fell = fell_ns[i] > 0 and (now - fell_ns[i]) * 1e-9 <= longer * max(obey_s[i] + max_age_s[i], 0.001)

@@ -160,7 +160,9 @@ def droop(
                 used = group_pu[droop_group[i]]
             used += droop_shift_pu[i]
             high = share_at(used, droop_pu[i], droop_share[i]) * hard_max_a[i]
-            low = share_at(used - droop_hysteresis_pu[i], droop_pu[i], droop_share[i]) * hard_max_a[i]
+            low = high
+            if droop_hysteresis_pu[i] != 0.0:
+                low = share_at(used - droop_hysteresis_pu[i], droop_pu[i], droop_share[i]) * hard_max_a[i]
             if droop_pause_pu[i] > 0.0:
                 high = max(high, floor_q_a[i])
                 low = max(low, floor_q_a[i])
