@@ -14,7 +14,7 @@ import platform
 from collections.abc import Callable
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import llvmlite
 import numba
@@ -53,13 +53,69 @@ NUMBERS: dict[str, Any] = {"error_model": "numpy", "fastmath": False}  # float64
 
 def entry(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function that Python calls: no Python objects, no GIL, kept in the cache."""
-    return numba.njit(cache=True, nogil=True, **NUMBERS)(getattr(function, "py_func", function))
+    return numba.njit(cache=True, nogil=True, **NUMBERS)(getattr(function, "function", function))
 
 
-def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function that only steps and other kernels call; `entry` of it may be called from Python."""
-    njit: Any = numba.njit
-    return njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **NUMBERS)(function)
+class Kernel:
+    """Call a function that steps and other kernels share; the types of what it returns are its annotations.
+
+    It is compiled as a part of whoever calls it. numba's own functions would be compiled once alone and once more in
+    each caller, and in each caller's caller. From Python the plain source runs; `entry` of it is compiled.
+    """
+
+    __slots__ = ("_compiled", "function")
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        returned = _returned(get_type_hints(function)["return"])
+
+        def call(typingctx: Any, *given: Any) -> Any:
+            sig = returned(*(_plain_type(kind) for kind in given))
+
+            def generate(context: Any, builder: Any, outer: Any, args: Any) -> Any:
+                return _call(context, builder, function, sig, args, noalias=False)
+
+            return sig, generate
+
+        given = inspect.signature(function).parameters.values()
+        context = inspect.Parameter("typingctx", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        call.__signature__ = inspect.Signature([context, *given])  # type: ignore[attr-defined]
+        self._compiled = intrinsic(call)
+
+    def __call__(self, *args: Any) -> Any:
+        """Run the plain source."""
+        return self.function(*args)
+
+
+def _returned(hint: Any) -> Any:
+    """Return the compiled type of a return annotation."""
+    if get_origin(hint) is tuple:
+        several: Any = numba.types.Tuple
+        return several([_returned(part) for part in get_args(hint)])
+    return {type(None): numba.types.void, bool: numba.types.boolean, int: numba.types.intp, float: numba.types.float64}[
+        hint
+    ]
+
+
+def _plain_type(kind: Any) -> Any:
+    """Return an argument's type without its value; every integer is one of 64 bits."""
+    kind = CORE.types.unliteral(kind)
+    return numba.types.intp if isinstance(kind, numba.types.Integer) else kind
+
+
+def _call(context: Any, builder: Any, function: Any, sig: Any, args: Any, noalias: bool) -> Any:
+    """Compile a function as a part of the one that is being compiled, and call it there."""
+    flags = CORE.compiler.Flags()
+    flags.error_model = NUMBERS["error_model"]
+    flags.noalias = noalias
+    compiled = context.compile_subroutine(builder, function, sig, flags=flags)
+    result = context.call_internal(builder, compiled.fndesc, sig, args)
+    return context.get_dummy_value() if sig.return_type == numba.types.void else result
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Make a `Kernel` of a function, or leave it as it is where nothing is compiled."""
+    return Kernel(function) if COMPILED else function
 
 
 def _places() -> dict[str, tuple[int, str, image.Field]]:
@@ -110,9 +166,6 @@ def _compiled_call(step: Stage) -> Any:
     fields = [PLACES[name] for name in step.names]
     arrays = [_array_type(table, field) for _, table, field in fields]
     sig = numba.types.void(*(numba.types.intp,) * step.span, *arrays)
-    flags = CORE.compiler.Flags()
-    flags.error_model = NUMBERS["error_model"]
-    flags.noalias = True  # no two arrays of the images overlap
 
     def generate(context: Any, builder: Any, outer: Any, args: Any) -> Any:
         table = ARRAYS_OF.make_array(outer.args[0])(context, builder, args[0]).data
@@ -120,9 +173,8 @@ def _compiled_call(step: Stage) -> Any:
             _make_array(context, builder, kind, field, table, place)
             for kind, (place, _, field) in zip(arrays, fields, strict=True)
         ]
-        compiled = context.compile_subroutine(builder, step.function, sig, flags=flags)
-        context.call_internal(builder, compiled.fndesc, sig, [*args[1:], *made])
-        return context.get_dummy_value()
+        # no two arrays of the images overlap
+        return _call(context, builder, step.function, sig, [*args[1:], *made], noalias=True)
 
     def whole(typingctx: Any, table: Any) -> Any:
         return numba.types.void(table), generate
@@ -156,9 +208,10 @@ def _make_array(context: Any, builder: Any, kind: Any, field: image.Field, table
 
 
 @typeof_impl.register(Stage)
-def _type_of_stage(step: Stage, context: Any) -> Any:
-    """Let compiled code call a step by its name, as the plain source does."""
-    return CORE.registry.cpu_target.typing_context.resolve_value_type(step._compiled)
+@typeof_impl.register(Kernel)
+def _type_of(part: Any, context: Any) -> Any:
+    """Let compiled code call a step or kernel by its name, as the plain source does."""
+    return CORE.registry.cpu_target.typing_context.resolve_value_type(part._compiled)
 
 
 def bind(images: tuple[Any, ...]) -> Array:
