@@ -136,7 +136,7 @@ def test_share_at_its_worst_a_round_for_every_car(benchmark, links):
 @pytest.mark.parametrize("algorithm", ["RoundRobin", "least_laxity_first"])
 def test_schedulers_of_acnportal(benchmark, algorithm):
     """Time acnportal's schedulers at 100 single-phase chargers under one cable, where it is installed."""
-    algorithms = pytest.importorskip("acnportal.algorithms", reason="acnportal is not installed")
+    algorithms = pytest.importorskip("acnportal.algorithms", reason="acnportal is missing: pip install acnportal")
     bench = pytest.importorskip("acnportal.algorithms.tests.testing_interface", reason="acnportal without its tests")
     n = 100
     names = [f"cp{k}" for k in range(n)]
