@@ -13,7 +13,8 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from instruments.modbus_catalog import Block, ChargerPart, ModbusPart, Strict
+from instruments.charger_catalog import ChargerPart
+from instruments.modbus_catalog import Block, ModbusPart, Strict
 from instruments.relay_catalog import RelayPart
 from instruments.scpi_catalog import VERIFIED, ScpiPart, ScpiRoleName
 
@@ -89,7 +90,8 @@ class Model(Strict):
     @model_validator(mode="after")
     def _parts_fit(self) -> "Model":
         part = "relay" if self.model.role == "relay" else self.model.protocol
-        if getattr(self, part) is None:
+        known_only = self.model.role == "charger" and bool(self.model.undriven)
+        if getattr(self, part) is None and not known_only:
             raise ValueError(f"role {self.model.role} behind {self.model.protocol} needs a part [{part}]")
         if self.scpi is not None:
             modes = [mode for role in self.scpi.roles.values() for mode in role.cycle]
@@ -97,13 +99,18 @@ class Model(Strict):
                 raise ValueError("model.undriven must say why where no role has a mode, and only there")
         if self.scpi is not None and self.model.role not in self.scpi.roles:
             raise ValueError(f"role {self.model.role} has no block [scpi.roles.{self.model.role}]")
-        if self.model.role == "charger" and self.charger is None:
-            raise ValueError("role charger needs a part [charger]")
+        if self.model.role == "charger" and (self.charger is None) != known_only:
+            raise ValueError("role charger needs a part [charger], or model.undriven to say why it has none")
         if self.charger is not None and self.modbus is not None:
-            names = {r.name for r in self.modbus.registers}
-            if missing := [n for n in self.charger.named_registers() if n not in names]:
-                raise ValueError(f"[charger] names unknown registers: {', '.join(missing)}")
+            self.charger.check(self.modbus)
         return self
+
+    def at(self, connector: int = 1, unit_id: int | None = None) -> "Model":
+        """Return the record as it lies for one connector (1..) of a station, and for the unit id set on the device.
+
+        ValueError says what the family allows.
+        """
+        return self.model_copy(update={"modbus": modbus_of(self).at(connector, unit_id)})
 
     @property
     def roles(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Describe a Modbus device as data: transport, registers, polls, and what a charger of the family promises.
+"""Describe a Modbus device as data: transport, tables, registers and polls.
 
 Client and twin read the same record. `decode` is what the client makes of a raw code, `encode` is what the device
 sends: two statements of the same fact, so that a test which plays one against the other can fail.
@@ -15,8 +15,11 @@ from instruments.scpi_catalog import Verified
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Amps = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Table = Literal["holding", "input", "coil", "discrete"]
 RegisterType = Literal["u16", "s16", "u32", "s32", "u64", "f32", "f64", "str"]
 WORDS: dict[str, int] = {"u16": 1, "s16": 1, "u32": 2, "s32": 2, "u64": 4, "f32": 2, "f64": 4}
+READ_FUNCTION: dict[str, int] = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
+STATION = "station"
 
 
 class Strict(BaseModel):
@@ -39,6 +42,11 @@ class Register(Block):
     unit_id: int = Field(ge=0, le=255)
     address: int = Field(ge=0, le=65535)
     type: RegisterType
+    table: Table | Literal[""] = Field(default="", description="empty: the table of the part's read_function")
+    word_order: Literal["", "big", "little"] = Field(default="", description="empty: that of the part")
+    scope: Literal["connector", "station"] = Field(
+        default="connector", description="station: there once, whatever connector of the station is meant"
+    )
     words: int = Field(default=0, ge=0, le=125, description="registers; 0: as the type says. Required for str")
     scale: float = Field(default=1.0, gt=0, description="SI value = raw * scale")
     unit: str = Field(min_length=1, description="SI unit after scaling; 1 for a code or a count")
@@ -48,8 +56,12 @@ class Register(Block):
     decode: dict[str, int] = Field(default={}, description="raw code -> our code; a code that is missing is unknown")
     encode: dict[str, int] = Field(default={}, description="our code -> raw code that the twin sends")
     paused_code: int | None = Field(default=None, description="raw code in state B while a set-point of 0 pauses")
+    failsafe_code: int | None = Field(default=None, description="raw code while the expired watchdog gives 0 A")
     min: float | None = Field(default=None, description="smallest value that may be written (SI), 0 apart")
     max: float | None = None
+    zero: bool = Field(default=True, description="0 may be written below min too")
+    persistent: bool = Field(default=False, description="a write wears memory: only on change, never cyclically")
+    volatile: bool = Field(default=False, description="what was written is lost with the supply")
 
     @property
     def count(self) -> int:
@@ -61,6 +73,11 @@ class Register(Block):
         """Return the address after the last register."""
         return self.address + self.count
 
+    def to_wire(self, value: float) -> float:
+        """Return what to encode for a value of ours (SI): its code where the register has codes for it, else itself."""
+        code = self.encode.get(str(round(value))) if self.encode else None
+        return value if code is None else code * self.scale
+
     @model_validator(mode="after")
     def _complete(self) -> "Register":
         if self.type == "str" and not self.words:
@@ -69,6 +86,10 @@ class Register(Block):
             raise ValueError(f"words = {self.words}: a {self.type} takes {WORDS[self.type]}")
         if self.end > 65536:
             raise ValueError(f"address {self.address} + {self.count} registers runs over 65535")
+        if self.table in ("coil", "discrete") and self.type != "u16":
+            raise ValueError(f"table {self.table}: a bit is written as type u16 with the values 0 and 1")
+        if self.table in ("input", "discrete") and "w" in self.access:
+            raise ValueError(f"table {self.table} cannot be written")
         if "w" in self.access and self.quantity and (self.min is None or self.max is None):
             raise ValueError("a register that is written needs min and max")
         return self
@@ -90,11 +111,18 @@ class RegisterIdentity(Block):
 
 
 class ModbusPart(Block):
-    """Describe how the family speaks Modbus TCP."""
+    """Describe how the family speaks Modbus: over TCP of its own, or over RTU behind a gateway."""
 
     port: int = Field(default=502, ge=1, le=65535)
-    read_function: Literal[3, 4] = 3
-    write_functions: list[Literal[6, 16]] = Field(min_length=1)
+    serial: str = Field(default="", description="line setting of an RTU device behind a gateway, or empty")
+    frame_gap_s: Seconds = Field(default=0.0, description="silence that an RTU bus needs between two requests")
+    read_function: Literal[3, 4] = Field(default=3, description="of registers that name no table: 3 holding, 4 input")
+    write_functions: list[Literal[5, 6, 16]] = Field(min_length=1)
+    gaps_readable: bool = Field(default=True, description="False: a block read over an address without a value fails")
+    unit_id_set: bool = Field(default=False, description="unit id is set on the device: rig and site may name another")
+    connectors: int = Field(default=1, ge=1, description="most connectors (or controllers) of a station")
+    connector_step: int = Field(default=0, ge=0, description="registers from a connector to the next")
+    connector_unit_step: int = Field(default=0, ge=0, description="unit ids from a connector to the next")
     max_read_registers: int = Field(ge=1, le=125)
     exact_read: bool = Field(description="a read must name exactly one value: no block, no crossing")
     fill: int = Field(default=0xFFFF, ge=0, le=0xFFFF, description="content of reserved registers in a block")
@@ -127,6 +155,36 @@ class ModbusPart(Block):
                 return register
         raise KeyError(f"{name}: no such register; there are {', '.join(r.name for r in self.registers)}")
 
+    def table_of(self, register: Register) -> str:
+        """Return the table that a register lies in: holding, input, coil or discrete."""
+        return register.table or ("holding" if self.read_function == 3 else "input")
+
+    def order_of(self, register: Register) -> Literal["big", "little"]:
+        """Return the word order of a register: big is the high word first."""
+        return register.word_order or self.word_order
+
+    def function(self, poll: list[str]) -> int:
+        """Return the function code (1..4) of the request that fetches these values."""
+        return READ_FUNCTION[self.table_of(self.register(poll[0]))]
+
+    def at(self, connector: int = 1, unit_id: int | None = None) -> "ModbusPart":
+        """Return the part as it lies for one connector (1..) of a station and for the unit id set on the device.
+
+        ValueError says what the family allows.
+        """
+        if not 1 <= connector <= self.connectors:
+            raise ValueError(f"connector {connector}: allowed 1..{self.connectors}")
+        if unit_id is not None and not (self.unit_id_set and 0 <= unit_id <= 247):
+            raise ValueError(f"unit {unit_id}: allowed {'0..247' if self.unit_id_set else 'none, the family fixes it'}")
+        k = connector - 1
+        moved = []
+        for register in self.registers:
+            own = register.scope != STATION
+            unit = (register.unit_id if unit_id is None else unit_id) + own * k * self.connector_unit_step
+            shift = {"address": register.address + own * k * self.connector_step, "unit_id": unit}
+            moved.append(register.model_copy(update=shift))
+        return self.model_copy(update={"registers": moved})
+
     def find(self, quantity: str, access: Literal["r", "w"] = "r") -> Register | None:
         """Return the first register that mirrors a quantity and can be read (r) or written (w); None without one."""
         for register in self.registers:
@@ -146,7 +204,8 @@ class ModbusPart(Block):
         if twice := sorted({n for n in names if names.count(n) > 1}):
             raise ValueError(f"registers named twice: {', '.join(twice)}")
         for access in "rw":
-            _refuse_overlap([r for r in self.registers if access in r.access])
+            for table in READ_FUNCTION:
+                _refuse_overlap([r for r in self.registers if access in r.access and self.table_of(r) == table])
         for poll in self.polls.core + self.polls.rare:
             self._check_poll(poll, set(names))
         if self.identity.register_name not in names:
@@ -164,107 +223,15 @@ class ModbusPart(Block):
         registers = [self.register(n) for n in poll]
         if len({r.unit_id for r in registers}) != 1:
             raise ValueError(f"{where} must name values of one unit id")
+        if len({self.table_of(r) for r in registers}) != 1:
+            raise ValueError(f"{where} must name values of one table")
         if any("r" not in r.access for r in registers):
             raise ValueError(f"{where} reads a write-only register")
         count = self.span(poll)[2]
         if count > self.max_read_registers or (self.exact_read and len(registers) > 1):
             raise ValueError(f"{where} is {count} registers, more than one read gives")
-
-
-class ChargerTiming(Block):
-    """Give the times that make up how long a charger takes to obey, and how old its reading may get."""
-
-    write_gap_s: Seconds = Field(description="shortest time between two writes")
-    pwm_gap_s: Seconds = Field(description="shortest time between two steps of the control pilot")
-    car_s: Seconds = Field(description="longest time in which the car follows the pilot")
-    max_age_s: Seconds = Field(description="oldest reading that is believed")
-
-
-class ChargerWatchdog(Block):
-    """Describe the charger's own fail-safe: what keeps it quiet and what it does on expiry."""
-
-    kind: Literal["none", "any_traffic", "per_setpoint", "life_bit", "token"]
-    timeout_set: str = Field(default="", description="register that takes the time-out; empty: not by Modbus")
-    timeout_get: str = ""
-    current_set: str = Field(default="", description="register that takes the fail-safe current; empty: not by Modbus")
-    current_get: str = ""
-    min_s: Seconds = 0.0
-    max_s: Seconds = 0.0
-    default_s: Seconds = 0.0
-    keep_alive_s: Seconds = Field(default=0.0, description="set-point is written again after it; 0 never")
-
-
-class ChargerSetpoint(Block):
-    """Say how the current is set and how a pause is ordered."""
-
-    register_name: str = Field(alias="register")
-    pause_by: Literal["zero", "enable"] = Field(description="0 A in the set-point, or 0 in the enable register")
-    enable: str = Field(default="", description="register that takes 1 and 0 where pause_by is enable")
-    applied: str = Field(default="", description="register that tells the limit in force")
-    pacing_broken: Literal["ignored", "busy"] = Field(
-        description="what the twin does with a write that comes too early: acknowledge and ignore it, or exception 6"
-    )
-
-
-class DcStage(Block):
-    """Describe a charger that gives direct current: its output, and how its watts and our amps go together.
-
-    A limit in amps per mains phase becomes watts at the lowest supply voltage, less the losses: at any higher voltage
-    the mains side then draws less than the limit, never more. Its amps are read by the same rule.
-    """
-
-    efficiency: float = Field(gt=0.5, le=1, description="DC watts per mains watt, one figure for all loads")
-    min_supply_v: float = Field(gt=0, description="lowest mains volts, line to neutral, at which it still charges")
-    min_v: float = Field(ge=0, description="V; lowest output")
-    max_v: float = Field(gt=0, description="V; highest output")
-    max_a: float = Field(gt=0, description="A; largest output current")
-    max_w: float = Field(gt=0, description="W; largest output power")
-    rise_a_per_s: float = Field(gt=0, description="A/s of the output current")
-    fall_a_per_s: float = Field(gt=0, description="A/s of the output current")
-
-    @property
-    def watts_per_amp(self) -> float:
-        """Return the DC watts that an amp per mains phase stands for."""
-        return 3 * self.min_supply_v * self.efficiency
-
-
-class ChargerPart(Block):
-    """Describe what a charger of the family can do."""
-
-    phases: list[Literal[1, 3]]
-    max_a: Amps = Field(description="largest set-point of the family; the rig lowers it")
-    min_a: Amps = Field(description="smallest set-point that charges; 0 pauses")
-    step_a: float = Field(gt=0, description="resolution of the set-point")
-    voltage_step_v: Seconds = Field(description="resolution of the volts; 0 continuous")
-    current_step_a: Amps = Field(description="resolution of the measured amps; 0 continuous")
-    setpoint: ChargerSetpoint
-    watchdog: ChargerWatchdog
-    timing: ChargerTiming
-    dc: DcStage | None = Field(default=None, description="only for a charger that gives direct current")
-
-    @property
-    def obey_s(self) -> float:
-        """Return the time after which a lower limit is drawn, s: write pacing + pilot + car."""
-        return self.timing.write_gap_s + self.timing.pwm_gap_s + self.timing.car_s
-
-    @property
-    def max_age_s(self) -> float:
-        """Return the oldest reading that is believed, s."""
-        return self.timing.max_age_s
-
-    def named_registers(self) -> list[str]:
-        """Return the register names that this part refers to."""
-        s, w = self.setpoint, self.watchdog
-        named = [s.register_name, s.enable, s.applied, w.timeout_set, w.timeout_get, w.current_set, w.current_get]
-        return [name for name in named if name]
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "ChargerPart":
-        if self.min_a > self.max_a:
-            raise ValueError(f"min_a {self.min_a:g} A is over max_a {self.max_a:g} A")
-        if self.setpoint.pause_by == "enable" and not self.setpoint.enable:
-            raise ValueError("setpoint.enable must name the register that pauses")
-        return self
+        if not self.gaps_readable and sum(r.count for r in registers) != count:
+            raise ValueError(f"{where} reads over a gap, which the family refuses")
 
 
 def identity_text(value: float | str) -> str:

@@ -19,7 +19,7 @@ def decode_words(part: ModbusPart, register: Register, words: Sequence[int]) -> 
     if register.type == "str":
         raw = b"".join(word.to_bytes(2, "big") for word in words)
         return raw.split(b"\0", 1)[0].decode("ascii", "replace").strip()
-    ordered = words if part.word_order == "big" else list(reversed(words))
+    ordered = words if part.order_of(register) == "big" else list(reversed(words))
     raw = b"".join(word.to_bytes(2, "big") for word in ordered)
     return float(struct.unpack(FORMATS[register.type], raw)[0]) * register.scale
 
@@ -46,7 +46,7 @@ def encode_value(part: ModbusPart, register: Register, value: float | str) -> li
         except struct.error as error:
             raise ValueError(f"{register.name} = {value:g} {register.unit}: does not fit a {register.type}") from error
     words = [int.from_bytes(packed[k : k + 2], "big") for k in range(0, len(packed), 2)]
-    return words if part.word_order == "big" else words[::-1]
+    return words if part.order_of(register) == "big" else words[::-1]
 
 
 def code_of(register: Register, value: float | str) -> int | None:

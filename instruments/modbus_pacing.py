@@ -6,7 +6,7 @@ A set-point that the device would not take now is not queued: at the first allow
 import math
 from dataclasses import dataclass
 
-from instruments.modbus_catalog import ChargerPart
+from instruments.charger_catalog import ChargerPart
 
 NS = 1_000_000_000
 TAKEN_LATE_S = 2.0  # a limit in force is compared with the order this long after pacing and pilot allow

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from instruments.modbus_catalog import DcStage, ModbusPart, Register
+from instruments.charger_catalog import DcStage
+from instruments.modbus_catalog import ModbusPart, Register
 from instruments.modbus_codec import code_of, decode_words
 from instruments.modbus_pacing import NS
 

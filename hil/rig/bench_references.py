@@ -10,7 +10,7 @@ from typing import Any
 from hil.rig.references import Found, Problem, find_model, number_of, short, table_of, tables_of, text_of
 from hil.rig.schema import AC_BENCH, BENCH_ROLES
 from instruments.catalog import Model
-from instruments.modbus_catalog import ChargerPart
+from instruments.charger_catalog import ChargerPart
 from instruments.scpi_rating import Rating
 from profiles.vehicle import Vehicle, load_vehicles
 
