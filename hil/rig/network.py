@@ -16,15 +16,13 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from hil.plant.feeder import FeederSolver
+from hil.rig.network_error import NetworkError
 from profiles.feeder import Feeder
 
 AGREEMENT_LIMIT_PU = 1e-6
 PGM_TOLERANCE = 1e-10
 BUS_NAMES = ("bus_a", "bus_b", "bus_c")
-
-
-class NetworkError(RuntimeError):
-    """Report a network that cannot be built or whose two solutions do not agree."""
+__all__ = ["Network", "NetworkError", "build_network"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,11 +1,9 @@
 """Lay a real-time run out: its folders, its site file and the processes that make it up, in their stop order."""
 
 import json
-import os
 import pickle
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,37 +19,13 @@ from controller.runtime.supervisor import ProcessSpec
 from hil.rig.assembler import CONNECTION_NODE, Assembly
 from hil.rig.rigfile import devices
 from hil.rig.schema import BENCH_ROLES, BenchPart, ChargerPart, EstopPart, InstrumentPart, Twin
+from hil.rig.store_dir import PLAN, SITE, TMPFS, make_store_dir
+
+__all__ = ["PLAN", "SITE", "TMPFS", "make_store_dir"]
 
 ADDRESSES = "addresses.json"
-SITE = "site.json"
-PLAN = "plan.bin"
 TRUTH = "plant.img"
 SEED = "plant.pickle"
-TMPFS = Path("/dev/shm")
-PREFIX = "voltbench-"
-
-
-def make_store_dir() -> Path:
-    """Make the folder of the shared images, on a tmpfs where there is one, and sweep those of killed runs.
-
-    The folder's name carries the pid of its run; one whose process is gone belongs to nobody.
-    """
-    root = TMPFS if TMPFS.is_dir() else Path(tempfile.gettempdir())
-    for left in root.glob(f"{PREFIX}*"):
-        pid = left.name.removeprefix(PREFIX).split("-")[0]
-        if pid.isdigit() and not _alive(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=root))
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it is somebody else's, so it lives
-        return True
-    return True
 
 
 @dataclass(frozen=True)

@@ -88,12 +88,12 @@ def load_rig(name: str) -> LoadedRig:
     )
 
 
-def explain(label: str, detail: ErrorDetails) -> Problem:
-    """Turn a pydantic error into a problem with its key, value and what is allowed."""
+def explain(label: str, detail: ErrorDetails, root: type[BaseModel] = Rig) -> Problem:
+    """Turn a pydantic error of a file of schema `root` into a problem with its key, value and what is allowed."""
     where = f"{label}:{dotted(detail['loc'])}"
     value = "" if detail["type"] == "missing" else short(detail["input"])
     if detail["type"] == "extra_forbidden":
-        known = known_keys(detail["loc"][:-1])
+        known = known_keys(detail["loc"][:-1], root)
         found = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1, cutoff=0.5)
         hint = f"did you mean {found[0]}?" if found else f"known keys: {', '.join(known)}"
         return Problem(where, value, f"unknown key; {hint}")
@@ -113,9 +113,9 @@ def dotted(loc: Iterable[int | str]) -> str:
     return text
 
 
-def known_keys(loc: Sequence[int | str]) -> list[str]:
+def known_keys(loc: Sequence[int | str], root: type[BaseModel] = Rig) -> list[str]:
     """Return the keys that the schema knows at a location."""
-    model: Any = Rig
+    model: Any = root
     for part in loc:
         if isinstance(part, int):
             continue

@@ -9,7 +9,7 @@ from pathlib import Path
 from controller.runtime.ledger_format import LedgerError
 from controller.runtime.replay import ReplayResult
 from controller.runtime.store import StoreError
-from hil.rig.network import NetworkError
+from hil.rig.network_error import NetworkError
 from hil.rig.rigfile import RigError, load_rig
 from hil.runs.exits import DEVICE, FAILED, INTERRUPTED, OK, USAGE
 from instruments.catalog import CatalogError, all_models, load_model
@@ -62,7 +62,7 @@ def desk(arguments: argparse.Namespace) -> int:
     """Attach the desk to a run that goes on."""
     import subprocess
 
-    from hil.rig.realtime import SITE
+    from hil.rig.store_dir import SITE
     from hil.runs.folder import find_run_dir
 
     run_dir = find_run_dir(arguments.run)

@@ -9,14 +9,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from controller.law.kernel import law_hash
 from controller.runtime.events import NAME as EVENTS
 from controller.runtime.events import read_events
-from hil.rig.assembler import Assembly
 from hil.rig.references import Problem
 from hil.rig.rigfile import LoadedRig, RigError
+
+if TYPE_CHECKING:  # the field stage makes run folders too, and imports no plant
+    from hil.rig.assembler import Assembly
 
 RUNS = Path("runs")
 PACKAGES = ("numpy", "scipy", "numba", "pyvisa", "pyvisa-py", "pymodbus", "asyncua", "power-grid-model", "textual")
@@ -55,7 +57,7 @@ def find_run_dir(given: str | None) -> Path:
     return found[-1].parent
 
 
-def write_manifest(run_dir: Path, loaded: LoadedRig, assembly: Assembly, facts: Mapping[str, Any]) -> dict[str, Any]:
+def write_manifest(run_dir: Path, loaded: LoadedRig, assembly: "Assembly", facts: Mapping[str, Any]) -> dict[str, Any]:
     """Write manifest.json: file hashes, versions, seed, machine, and the facts of this run."""
     manifest = {
         "rig": assembly.rig.rig.name,
