@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 
 from instruments.charger_catalog import ChargerPart
 from instruments.modbus_catalog import Block, ModbusPart, Strict
+from instruments.ocpp_catalog import OcppPart
 from instruments.relay_catalog import RelayPart
 from instruments.scpi_catalog import VERIFIED, ScpiPart, ScpiRoleName
 
@@ -27,6 +28,7 @@ __all__ = [
     "load_model",
     "modbus_of",
     "model_names",
+    "ocpp_of",
     "relay_of",
 ]
 
@@ -48,7 +50,7 @@ class Head(Block):
     vendor: str
     family: str
     role: Role = Field(description="the main one; a SCPI family may have more in its part")
-    protocol: Literal["modbus", "scpi", "opcua"]
+    protocol: Literal["modbus", "ocpp", "scpi", "opcua"]
     undriven: str = Field(default="", description="why the family is known and cannot be driven; empty: it can")
 
 
@@ -85,6 +87,7 @@ class Model(Strict):
     modbus: ModbusPart | None = None
     scpi: ScpiPart | None = None
     opcua: OpcuaPart | None = None
+    ocpp: OcppPart | None = None
     relay: RelayPart | None = None
 
     @model_validator(mode="after")
@@ -178,6 +181,13 @@ def modbus_of(model: Model) -> ModbusPart:
         said = "has coils, no registers" if model.relay is not None else f"speaks {model.model.protocol}, not Modbus"
         raise CatalogError(f"{model.model.name}: {said}")
     return model.modbus
+
+
+def ocpp_of(model: Model) -> OcppPart:
+    """Return the OCPP part of a family; a CatalogError names a family that speaks another protocol."""
+    if model.ocpp is None:
+        raise CatalogError(f"{model.model.name}: speaks {model.model.protocol}, not OCPP")
+    return model.ocpp
 
 
 def relay_of(model: Model) -> RelayPart:
