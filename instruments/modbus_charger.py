@@ -42,10 +42,12 @@ class ModbusCharger:
     clock_ns: monotonic clock, ns
     failsafe_a: current that the charger itself must fall to, A
     failsafe_s: time without us after which it must, s
+    read_only: never write: fail-safe and set-points are only read and compared
     """
 
     __slots__ = ("_builder", "_clock_ns", "_dog", "_dog_ns", "_dog_tries", "_failsafe_a", "_failsafe_s", "_gate",
-                 "_link", "_modbus", "_model", "_part", "_plan", "_polls", "_shown_ns", "name", "reading")  # fmt: skip
+                 "_link", "_modbus", "_model", "_part", "_plan", "_polls", "_read_only", "_shown_ns", "name",
+                 "reading")  # fmt: skip
 
     def __init__(
         self,
@@ -56,15 +58,17 @@ class ModbusCharger:
         clock_ns: Callable[[], int],
         failsafe_a: float,
         failsafe_s: float,
+        read_only: bool = False,
     ) -> None:
         self.name = name
+        self._read_only = read_only
         self._model = model
         self._part = charger_of(model)
         self._modbus = modbus_of(model)
         self._clock_ns = clock_ns
         self._failsafe_a = failsafe_a
         self._failsafe_s = failsafe_s
-        self._link = ModbusLink(name, self._modbus, address, clock_ns)
+        self._link = ModbusLink(name, self._modbus, address, clock_ns, read_only=read_only)
         polls = self._modbus.polls
         self._polls = [(names[0], *self._modbus.span(names)) for names in [*polls.core, *polls.rare]]
         self._plan = PollPlan(len(polls.core), len(polls.rare), self._modbus.read_gap_s)
@@ -95,6 +99,9 @@ class ModbusCharger:
         """
         self._check_failsafe()
         dog = self._part.watchdog
+        if self._read_only:
+            await self._look_at_failsafe()
+            return
         if dog.current_get:
             self.reading.failsafe_a = await self._programmed(dog.current_get, dog.current_set, self._failsafe_a)
             if not self.reading.failsafe_a <= self._failsafe_a + SAFE_CURRENT_A:
@@ -103,6 +110,18 @@ class ModbusCharger:
                 raise PortFault(FaultKind.READBACK, self.name, dog.current_get, detail, hint)
         if dog.timeout_get:
             self.reading.failsafe_s = await self._programmed(dog.timeout_get, dog.timeout_set, self._failsafe_s)
+
+    async def _look_at_failsafe(self) -> None:
+        """Read the fail-safe and tell where it is not the site's: a run that only reads has to live with it."""
+        dog, reading = self._part.watchdog, self.reading
+        if dog.current_get:
+            reading.failsafe_a = await self._get(dog.current_get)
+        if dog.timeout_get:
+            reading.failsafe_s = await self._get(dog.timeout_get)
+        if reading.failsafe_a > self._failsafe_a + SAFE_CURRENT_A or reading.failsafe_s > self._failsafe_s + VALIDITY_S:
+            detail = f"{reading.failsafe_a:g} A after {reading.failsafe_s:g} s in the device; the site says"
+            detail += f" {self._failsafe_a:g} A after {self._failsafe_s:g} s"
+            self._note(PortFault(FaultKind.READBACK, self.name, dog.current_get or dog.timeout_get, detail))
 
     async def run(self, want_a: Callable[[], float], may_talk: Callable[[], bool]) -> None:
         """Poll and write until cancelled.
@@ -118,7 +137,7 @@ class ModbusCharger:
                 try:
                     if not self._link.connected:
                         await self._reopen()
-                    wait_s = await self._turn(want_a())
+                    wait_s = await self._turn(math.nan if self._read_only else want_a())
                     backoff_s = BACKOFF_FIRST_S
                 except PortFault as fault:
                     self._note(fault)
@@ -226,7 +245,8 @@ class ModbusCharger:
             (dog.current_get, dog.current_set, self._failsafe_a),
             (dog.timeout_get, dog.timeout_set, self._failsafe_s),
         )
-        self._dog, self._dog_ns, self._dog_tries = [row for row in values if row[0]], 0, 0
+        self._dog = [] if self._read_only else [row for row in values if row[0]]
+        self._dog_ns = self._dog_tries = 0
         await self._identify()
         self.reading.link = True
         self.reading.fault = ""

@@ -59,10 +59,14 @@ def check_answer(device: str, channel: str, answer: ModbusPDU, count: int | None
 class ModbusLink:
     """Hold one connection to one device. One request at a time; use it from one task."""
 
-    __slots__ = ("_client", "_clock_ns", "_device", "_gone", "_part", "address", "host", "port", "round_trip_ns")
+    __slots__ = ("_client", "_clock_ns", "_device", "_gone", "_part", "_read_only", "address", "host", "port",
+                 "round_trip_ns")  # fmt: skip
 
-    def __init__(self, device: str, part: ModbusPart, address: str, clock_ns: Callable[[], int]) -> None:
+    def __init__(
+        self, device: str, part: ModbusPart, address: str, clock_ns: Callable[[], int], *, read_only: bool = False
+    ) -> None:
         self.address = address
+        self._read_only = read_only
         self.host, self.port = split_address(device, address)
         self.round_trip_ns = 0
         self._device = device
@@ -113,7 +117,12 @@ class ModbusLink:
         return check_answer(self._device, channel, answer, count)
 
     async def write(self, channel: str, unit_id: int, address: int, words: list[int]) -> None:
-        """Write all words of one value in one request: function 6 where one word and the family allow it, else 16."""
+        """Write all words of one value in one request: function 6 where one word and the family allow it, else 16.
+
+        A link that only reads sends nothing and says so: a PortFault INTERLOCK.
+        """
+        if self._read_only:
+            raise PortFault(FaultKind.INTERLOCK, self._device, channel, "this run reads only; nothing was sent")
         client = self._need(channel)
         if len(words) == 1 and 6 in self._part.write_functions:
             answer = await self._ask(channel, client.write_register(address, words[0], device_id=unit_id))

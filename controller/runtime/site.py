@@ -125,6 +125,7 @@ class Site(Strict):
     chargers: list[ChargerPort]
     substation: SubstationPort | None = None
     bench: BenchPort | None = None
+    shadow: bool = Field(default=False, description="decide and read only: no port writes to any device")
 
     def image_dims(self) -> image.Dims:
         """Return the sizes of the process images."""

@@ -225,6 +225,7 @@ def build_ports(site: Site) -> tuple[list[Any], Any | None]:
             clock_ns=time.monotonic_ns,
             failsafe_a=port.failsafe_a,
             failsafe_s=port.failsafe_s,
+            read_only=site.shadow,
         )
         for port in site.chargers
     ]
