@@ -97,6 +97,8 @@ def _ac_bench(port: BenchPort, tell: Tell, opened: list[Any], common: Callable[[
         adapter=adapter,
         car=PlayedCar(CarSpec(max_a=port.car_max_a)),
         phase_map=port.phase_map,
+        frequency_hz=port.source.frequency_hz,
+        angles_deg=port.source.angles_deg,
         **common(),
     )
 

@@ -47,6 +47,8 @@ class Bench(BenchLoop):
     adapter: Adapter
     car: PlayedCar
     phase_map: tuple[int, ...] = (0, 1, 2)
+    frequency_hz: float | None = None  # None: what the source's record sets up
+    angles_deg: tuple[float, float] | None = None
     _cp: int = -1
     _proven: bool = False
     _probe_ns: int = 0
@@ -59,7 +61,11 @@ class Bench(BenchLoop):
     def prepare(self) -> None:
         """Bring source, loads and analyzer into their modes, limits programmed and read back, nothing energised."""
         self.source.prepare()
-        if self.source.phases == 3 and self.source.role.can.angle:
+        if self.frequency_hz is not None:
+            self.source.set_frequency(self.frequency_hz)
+        if self.angles_deg is not None:
+            self.source.set_angles(*self.angles_deg)
+        elif self.source.phases == 3 and self.source.role.can.angle:
             self.source.set_angles(120.0, 240.0)  # b lags a by 120 degrees: the order of rotation that the map rests on
         self.load.prepare()
         if self.analyzer is not None:

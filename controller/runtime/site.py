@@ -50,6 +50,8 @@ class InstrumentPort(Strict):
     hard_max_a: float = float("nan")
     hard_sink_a: float = Field(default=float("nan"), description="A that a bidirectional supply may take in")
     slew_v_per_s: float = float("inf")
+    frequency_hz: float | None = Field(default=None, description="of a source; none: what its record sets up")
+    angles_deg: tuple[float, float] | None = Field(default=None, description="of b and c behind a; none: 120 and 240")
 
 
 class BatteryPort(Strict):

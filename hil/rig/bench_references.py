@@ -1,6 +1,7 @@
 """Check that what stands on a bench fits together: phases, wiring, ranges against the charger's amps, DC and AC.
 
-Works on the file as TOML gave it, as `references` does; what it cannot read is told there or by the schema.
+Works on the file as TOML gave it, as `references` does; what it cannot read is told there or by the schema, and what an
+instrument's record does not allow by `wishes`.
 """
 
 from collections.abc import Iterator
@@ -140,18 +141,6 @@ def _instruments(bench: dict[str, Any], keys: tuple[str, ...]) -> Iterator[tuple
             yield key, part, model
 
 
-def _over(key: str, part: dict[str, Any], limits: dict[str, tuple[float, str]], name: str) -> Found:
-    """Tell hard limits above what the instrument is made for."""
-    for what, (top, unit) in limits.items():
-        value = number_of(part, what)
-        if value is not None and top < value < float("inf"):
-            yield (
-                f"bench.{key}.{what}",
-                f"{value:g} {unit}",
-                f"{name} reaches {top:g} {unit}; lower it or take a larger one",
-            )
-
-
 def _check_ac(bench: dict[str, Any], dut: Dut) -> Found:
     """Check source and loads against the amps, volts and volt-amperes of the charger."""
     phases = bench.get("phases", 1)
@@ -170,7 +159,6 @@ def _check_ac(bench: dict[str, Any], dut: Dut) -> Found:
         rating = _rating(model, role, MODES[used])
         if rating is None:
             continue
-        yield from _over(key, part, {"hard_max_v": (rating.max_v, "V"), "hard_max_a": (rating.max_a, "A")}, name)
         amps = number_of(part, "hard_max_a")
         if amps is not None and amps < dut.amps:
             text = (
@@ -193,8 +181,6 @@ def _check_dc(bench: dict[str, Any], dut: Dut) -> Found:
         rating, name = _rating(model, "bidirectional_supply", "voltage"), model.model.name
         if rating is None or battery is None:
             continue
-        limits = {"hard_max_v": (rating.max_v, "V"), "hard_max_a": (rating.max_a, "A")}
-        yield from _over(key, part, limits | {"hard_sink_a": (rating.sink_max_a, "A")}, name)
         volts, sink_a = number_of(part, "hard_max_v"), number_of(part, "hard_sink_a")
         if volts is not None and volts < battery.max_v:
             yield f"bench.{key}.hard_max_v", f"{volts:g} V", f"{dut.car.name} charges up to {battery.max_v:g} V"

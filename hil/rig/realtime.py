@@ -120,7 +120,7 @@ def _bench_port(assembly: Assembly, address: Callable[[Twin, str], str]) -> Benc
         return None
 
     def port(part: InstrumentPart, role: str) -> InstrumentPort:
-        limits = ("hard_max_v", "hard_max_a", "hard_sink_a", "slew_v_per_s")
+        limits = ("hard_max_v", "hard_max_a", "hard_sink_a", "slew_v_per_s", "frequency_hz", "angles_deg")
         return InstrumentPort(
             name=part.name,
             model=part.model,

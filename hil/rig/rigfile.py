@@ -14,6 +14,7 @@ from hil.rig.bench_references import check_bench
 from hil.rig.references import Problem, check_references, short
 from hil.rig.safety import check_safety
 from hil.rig.schema import BENCH_ROLES, Rig, Twin
+from hil.rig.wishes import check_wishes
 from instruments import catalog
 from profiles.contract import Contract, load_contract
 from profiles.feeder import Feeder, load_feeder
@@ -75,7 +76,8 @@ def load_rig(name: str) -> LoadedRig:
         rig = Rig.model_validate(raw)
     except ValidationError as error:
         problems += [explain(label, detail) for detail in error.errors()]
-    problems += check_references(label, raw) + check_bench(label, raw) + check_safety(label, raw)
+    problems += check_references(label, raw) + check_bench(label, raw) + check_wishes(label, raw)
+    problems += check_safety(label, raw)
     if problems or rig is None:
         raise RigError(problems)
     return LoadedRig(

@@ -92,6 +92,16 @@ class PowerPart(InstrumentPart):
     slew_v_per_s: Annotated[float, Field(gt=0)] = 200.0
 
 
+class SourcePart(PowerPart):
+    """Name the source that plays the feeder's node; what is left out stays as the instrument's record sets it up."""
+
+    frequency_hz: Annotated[float, Field(gt=0, description="of the volts it plays")] | None = None
+    angles_deg: Annotated[
+        tuple[Annotated[float, Field(ge=0, le=360)], Annotated[float, Field(ge=0, le=360)]] | None,
+        Field(strict=False, description="how far b and c lag behind a; 120 and 240 is the usual system"),
+    ] = None
+
+
 class SupplyPart(PowerPart):
     """Name the bidirectional supply that plays the vehicle's battery; `hard_max_a` is what it may deliver."""
 
@@ -141,7 +151,7 @@ class BenchPart(Strict):
         list[GridPhase],
         Field(min_length=3, max_length=3, description="outputs of the source that lead to the charger's L1, L2, L3"),
     ] = ["a", "b", "c"]
-    source: PowerPart | None = None
+    source: SourcePart | None = None
     load: PowerPart | None = None
     load_l2: PowerPart | None = None
     load_l3: PowerPart | None = None

@@ -124,3 +124,31 @@ def test_a_bench_is_of_one_kind(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rig", ["street", "bench_3p", "bench_dc"])
 def test_the_bundled_benches_pass(rig: str) -> None:
     assert load_rig(rig).rig.bench is not None
+
+
+def test_a_source_that_cannot_sink_is_refused_with_a_car_that_feeds_back(tmp_path: Path) -> None:
+    car = ('vehicle = "bev_3p_16a"', 'vehicle = "v2g_3p_16a"')
+    found = refused(tmp_path, "bench_3p", car)
+    assert found == {
+        "bench.source.model": '"chroma-61500": cannot sink, and v2g_3p_16a feeds back up to 16 A: take a source that '
+        "sinks, or another car"
+    }
+    text = (RIGS / "bench_3p.toml").read_text().replace(*car).replace('"chroma-61500"', '"chroma-61800"')
+    (tmp_path / "good.toml").write_text(text)
+    assert load_rig(str(tmp_path / "good.toml")).vehicles["v2g_3p_16a"].discharge_max_a == 16.0
+
+
+@pytest.mark.parametrize(
+    ("asked", "model", "key", "told"),
+    [
+        ("frequency_hz = 5.0", "chroma-61500", "frequency_hz", "5.0 Hz: chroma-61500 reaches 15..1000 Hz"),
+        ("angles_deg = [120.0, 240.0]", "ametek-mx", "angles_deg", "not settable on this family"),
+        ("angles_deg = [120.0, 400.0]", "chroma-61500", "angles_deg[1]", "less than or equal to 360"),
+    ],
+)
+def test_what_is_asked_of_the_source_is_what_its_family_can_do(
+    tmp_path: Path, asked: str, model: str, key: str, told: str
+) -> None:
+    change = ('"chroma-61500"', f'"{model}"'), ("hard_max_v = 255.0", f"{asked}\nhard_max_v = 255.0")
+    found = refused(tmp_path, "bench_3p", *change)
+    assert told in found[f"bench.source.{key}"], found
