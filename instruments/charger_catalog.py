@@ -74,7 +74,7 @@ class ChargerSetpoint(Block):
     )
     per_phase: list[str] = Field(default=[], description="registers of a limit for L1, L2 and L3 apart, or none")
     pause_by: Literal["zero", "enable"] = Field(description="0 A in the set-point, or 0 in the enable register")
-    zero_means: Literal["pause", "release_withdrawn", "error", "minimum", "refused"] = Field(
+    zero_means: Literal["pause", "release_withdrawn", "error", "minimum", "refused", "no_limit"] = Field(
         default="pause", description="what the device makes of a 0 in the set-point"
     )
     enable: str = Field(default="", description="register that takes 1 and 0 where pause_by is enable")
@@ -88,7 +88,7 @@ class ChargerSetpoint(Block):
     def _consistent(self) -> "ChargerSetpoint":
         if self.per_phase and len(self.per_phase) != 3:
             raise ValueError(f"per_phase names {len(self.per_phase)} registers; allowed none or three")
-        if self.pause_by == "zero" and self.zero_means in ("error", "minimum", "refused"):
+        if self.pause_by == "zero" and self.zero_means in ("error", "minimum", "refused", "no_limit"):
             raise ValueError(f"a 0 that means {self.zero_means} does not pause: pause_by must be enable")
         return self
 
@@ -142,6 +142,7 @@ class ChargerPart(Block):
     setpoint: ChargerSetpoint
     watchdog: ChargerWatchdog
     timing: ChargerTiming
+    prepare: dict[str, float] = Field(default={}, description="registers that must hold a value before an order acts")
     phase_switch: PhaseSwitch | None = None
     dc: DcStage | None = Field(default=None, description="only for a charger that gives direct current")
 
@@ -180,7 +181,7 @@ class ChargerPart(Block):
         named += [w.timeout_set, w.timeout_get, w.current_set, w.current_get, w.arm_set, w.feed]
         if p is not None:
             named += [p.register_name, p.read, p.prepare]
-        return [name for name in named if name]
+        return [name for name in [*named, *self.prepare] if name]
 
     @model_validator(mode="after")
     def _consistent(self) -> "ChargerPart":

@@ -54,6 +54,7 @@ class Register(Block):
     quantity: str = Field(default="", description="quantity of the plant's view; empty: the device's own constant")
     sample: float | str = Field(default=0.0, description="what the twin answers where there is no quantity (SI)")
     decode: dict[str, int] = Field(default={}, description="raw code -> our code; a code that is missing is unknown")
+    mask: int = Field(default=0, ge=0, description="bits of the raw value that hold the code; 0 all")
     encode: dict[str, int] = Field(default={}, description="our code -> raw code that the twin sends")
     paused_code: int | None = Field(default=None, description="raw code in state B while a set-point of 0 pauses")
     failsafe_code: int | None = Field(default=None, description="raw code while the expired watchdog gives 0 A")
@@ -67,6 +68,15 @@ class Register(Block):
     def count(self) -> int:
         """Return how many registers the value takes."""
         return self.words or WORDS[self.type]
+
+    @property
+    def shift(self) -> int:
+        """Return how many bits of the raw value lie below its code."""
+        return (self.mask & -self.mask).bit_length() - 1 if self.mask else 0
+
+    def code(self, raw: int) -> int:
+        """Return the code that a raw value holds."""
+        return (raw & self.mask) >> self.shift if self.mask else raw
 
     @property
     def end(self) -> int:

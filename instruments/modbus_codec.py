@@ -51,5 +51,6 @@ def encode_value(part: ModbusPart, register: Register, value: float | str) -> li
 
 def code_of(register: Register, value: float | str) -> int | None:
     """Return our code of a raw code by the register's `decode` map; None where the map does not know it."""
-    key = value if isinstance(value, str) else str(round(value / register.scale)) if math.isfinite(value) else ""
-    return register.decode.get(key)
+    if isinstance(value, str):
+        return register.decode.get(value)
+    return register.decode.get(str(register.code(round(value / register.scale)))) if math.isfinite(value) else None
