@@ -26,8 +26,9 @@ NULL_YEAR = 1601  # the null DateTime of OPC UA Part 6, 5.2.2.5
 class SubstationReading:
     """Hold what the substation says, one row a node of the plan: named and shaped as the node fields of INPUT.
 
-    Volts (M, 3) V line to neutral, amps (M, 3) A and watts (M,) W towards the customers, `order_*` the DSO's import
-    limit (W, +inf none) with its validity in UTC epoch seconds (NaN open). Qualities: 0 good, 1 uncertain, 2 bad.
+    Volts (M, 3) V line to neutral, amps (M, 3) A and watts (M,) W towards the customers, frequency (1,) Hz, `order_*`
+    the DSO's limits of import and export (W, +inf none) with their validity in UTC epoch seconds (NaN open).
+    Qualities: 0 good, 1 uncertain, 2 bad.
     The image has one age for amps and watts: the older of the two, and the worse quality.
     """
 
@@ -41,7 +42,11 @@ class SubstationReading:
     node_a_stamp_utc_ns: np.ndarray
     node_w: np.ndarray
     node_temp_c: np.ndarray
+    frequency_hz: np.ndarray
+    frequency_quality: np.ndarray
+    frequency_change_ns: np.ndarray
     order_w: np.ndarray
+    order_export_w: np.ndarray
     order_from_s: np.ndarray
     order_to_s: np.ndarray
     order_quality: np.ndarray
@@ -58,11 +63,11 @@ class SubstationReading:
         def full(value: float, *shape: int) -> np.ndarray:
             return np.full(shape or (m,), value)
 
-        def zeros() -> np.ndarray:
-            return np.zeros(m, dtype=np.int64)
+        def zeros(rows: int = m) -> np.ndarray:
+            return np.zeros(rows, dtype=np.int64)
 
-        def bad() -> np.ndarray:
-            return np.full(m, BAD, dtype=np.uint8)
+        def bad(rows: int = m) -> np.ndarray:
+            return np.full(rows, BAD, dtype=np.uint8)
 
         return cls(
             node_v=full(math.nan, m, PHASES),
@@ -75,7 +80,11 @@ class SubstationReading:
             node_a_stamp_utc_ns=zeros(),
             node_w=full(math.nan),
             node_temp_c=full(math.nan),
+            frequency_hz=full(math.nan, 1),
+            frequency_quality=bad(1),
+            frequency_change_ns=zeros(1),
             order_w=full(math.inf),
+            order_export_w=full(math.inf),
             order_from_s=full(math.nan),
             order_to_s=full(math.nan),
             order_quality=bad(),
@@ -147,6 +156,8 @@ class StationModel:
             self._amps(group)
         elif name == "temperature":
             self._temperature()
+        elif name == "frequency":
+            self._frequency(slot)
         elif name == "heartbeat":
             self._beat(group, slot)
         else:
@@ -159,6 +170,7 @@ class StationModel:
         self.reading.node_v_quality[:] = BAD
         self.reading.node_a_quality[:] = BAD
         self.reading.order_quality[:] = BAD
+        self.reading.frequency_quality[:] = BAD
         self.reading.node_temp_c[:] = math.nan
         self.reading.link = False
 
@@ -193,13 +205,20 @@ class StationModel:
             rows = self.points[TRANSFORMER]
             self.reading.node_temp_c[rows] = float(slot.value) if slot.quality == GOOD else math.nan
 
+    def _frequency(self, slot: Slot) -> None:
+        value = _array(slot, (1,))
+        self.reading.frequency_hz[:] = math.nan if value is None else value
+        self.reading.frequency_quality[:] = slot.quality
+        self.reading.frequency_change_ns[:] = slot.change_ns
+
     def _beat(self, group: str, slot: Slot) -> None:
         if slot.quality == GOOD:
             self.reading.order_beat_ns[self.points[group]] = slot.change_ns
 
     def _order(self, group: str, now_ns: int) -> None:
-        """Adopt an order once its three parts are there under one stamp; a limit that is no limit is Bad."""
-        parts = [self.slots.setdefault((name, group), Slot()) for name in ("order_w", "order_from", "order_to")]
+        """Adopt an order once its four parts are there under one stamp; a limit that is no limit is Bad."""
+        names = ("order_w", "order_export_w", "order_from", "order_to")
+        parts = [self.slots.setdefault((name, group), Slot()) for name in names]
         rows, reading = self.points[group], self.reading
         quality = max(part.quality for part in parts)
         if quality == BAD:
@@ -209,14 +228,15 @@ class StationModel:
             self._torn_ns.setdefault(group, now_ns)
             return
         self._torn_ns.pop(group, None)
-        limit_w = _array(parts[0], (len(rows),))
-        dates = [part.value for part in parts[1:]]
-        if limit_w is None or any(not isinstance(d, list) or len(d) != len(rows) for d in dates):
+        limit_w, export_w = (_array(part, (len(rows),)) for part in parts[:2])
+        dates = [part.value for part in parts[2:]]
+        if limit_w is None or export_w is None or any(not isinstance(d, list) or len(d) != len(rows) for d in dates):
             reading.order_quality[rows] = BAD
             return
-        valid = limit_w >= 0.0  # false on NaN
+        valid = (limit_w >= 0.0) & (export_w >= 0.0)  # false on NaN
         kept = rows[valid]
         reading.order_w[kept] = limit_w[valid]
+        reading.order_export_w[kept] = export_w[valid]
         reading.order_from_s[kept] = np.array([seconds_of(d) for d in dates[0]])[valid]
         reading.order_to_s[kept] = np.array([seconds_of(d) for d in dates[1]])[valid]
         reading.order_quality[rows] = np.where(valid, quality, BAD)

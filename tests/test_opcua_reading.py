@@ -28,9 +28,10 @@ class Feed:
         self.station.take(name, "head", value, status, stamp, now_ns, NOON_NS + round(at_s * S))
 
     def order(self, limit_w: float, at_s: float, stamp_s: float | None = None) -> None:
-        """Give the three parts of an order without an end."""
+        """Give the four parts of an order without an end."""
         self.give("order_from", [NULL], at_s, stamp_s)
         self.give("order_to", [NULL], at_s, stamp_s)
+        self.give("order_export_w", [math.inf], at_s, stamp_s)
         self.give("order_w", [limit_w], at_s, stamp_s)
 
 

@@ -121,6 +121,11 @@ def test_values_reach_the_rows_of_their_nodes(station):
             await twin.set_temperature(61.5)
             await until(lambda: bool(np.isfinite(reading.node_temp_c[0])))
             assert reading.node_temp_c[0] == 61.5
+            assert reading.frequency_quality[0] == 2  # nothing known of it yet
+            await twin.set_frequency(49.87)
+            await until(lambda: bool(reading.frequency_quality[0] == 0))
+            assert reading.frequency_hz[0] == 49.87
+            assert reading.frequency_change_ns[0] > 0
             assert reading.node_v[0].tolist() == [230.0, 230.1, 230.2]
             assert reading.node_v[4].tolist() == [231.0, 231.1, 231.2]  # second point of poc is node 4
             assert reading.node_a[3].tolist() == [12.0, 12.1, 12.2]
@@ -249,8 +254,9 @@ def test_an_order_arrives_whole_with_its_window_and_heartbeat(station):
             seen_ns = int(reading.order_beat_ns[1])
             await twin.beat()
             await until(lambda: reading.order_beat_ns[1] > seen_ns)
-            await twin.set_order("head", 0, math.inf)
+            await twin.set_order("head", 0, math.inf, export_w=5_000.0)
             await until(lambda: reading.order_w[1] == math.inf)
+            assert reading.order_export_w[[1, 3]].tolist() == [5_000.0, math.inf]
 
     station.run(scene)
 

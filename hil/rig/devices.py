@@ -155,6 +155,7 @@ class Devices:
             for name, rows in (("transformer", slice(0, 1)), ("head", slice(1, 2)), ("poc", slice(2, None))):
                 await twin.publish(name, volts[rows], amps[rows], watts[rows], stamp_ns)
             await twin.set_temperature(self.world.temperature_c, stamp_ns)
+            await twin.set_frequency(self.world.frequency_hz, stamp_ns)
 
     def outputs(self) -> dict[str, bool]:
         """Say which energising twin still has its output on."""

@@ -25,7 +25,7 @@ ua: Any = asyncua.ua  # its names are not exported to type checkers
 
 MODEL = "substation-iec61850"
 USER = "controller"
-QUANTITIES = {"PhV": "volts", "A": "amps", "TotW": "watts", "HPTmp": "temperature"}
+QUANTITIES = {"PhV": "volts", "A": "amps", "TotW": "watts", "HPTmp": "temperature", "Hz": "frequency"}
 TRANSFORMER = "transformer"
 
 # IEC 61850-7-3 quality bits as libiec61850 numbers them
@@ -106,6 +106,7 @@ class SubstationTwin:
         self._bad: set[str] = set()
         self._future_ns: dict[str, int] = {}
         self._limit_w = {group: np.full(n, math.inf) for group, n in groups.items()}
+        self._export_w = {group: np.full(n, math.inf) for group, n in groups.items()}
         self._from = {group: [NULL_DATE] * n for group, n in groups.items()}
         self._to = {group: [NULL_DATE] * n for group, n in groups.items()}
         self.beats = 0
@@ -195,21 +196,36 @@ class SubstationTwin:
         status = status_of(INVALID | FAILURE if TRANSFORMER in self._bad else 0)
         await self._write("temperature", "", float(temp_c), status, stamp_utc_ns or self._utc_ns())
 
+    async def set_frequency(self, frequency_hz: float, stamp_utc_ns: int | None = None) -> None:
+        """Publish the frequency of the grid, Hz."""
+        if (TRANSFORMER, "frequency") in self._frozen:
+            return
+        status = status_of(INVALID | FAILURE if TRANSFORMER in self._bad else 0)
+        await self._write("frequency", "", float(frequency_hz), status, stamp_utc_ns or self._utc_ns())
+
     async def set_order(
-        self, group: str, index: int, limit_w: float, from_utc_s: float = math.nan, to_utc_s: float = math.nan
+        self,
+        group: str,
+        index: int,
+        limit_w: float,
+        from_utc_s: float = math.nan,
+        to_utc_s: float = math.nan,
+        export_w: float = math.inf,
     ) -> None:
-        """Order an import limit for one point; +inf withdraws it, NaN times mean at once and until withdrawn."""
+        """Order limits of import and export for one point; +inf none, NaN times at once and until withdrawn."""
         self._limit_w[group][index] = limit_w
+        self._export_w[group][index] = export_w
         self._from[group][index] = date_of(round(from_utc_s * 1e6) * 1000) if math.isfinite(from_utc_s) else NULL_DATE
         self._to[group][index] = date_of(round(to_utc_s * 1e6) * 1000) if math.isfinite(to_utc_s) else NULL_DATE
         await self._publish_order(group)
 
     async def _publish_order(self, group: str) -> None:
-        """Write one group's order: three variables under one time stamp that no other order has."""
+        """Write one group's order: four variables under one time stamp that no other order has."""
         stamp_ns = max(self._utc_ns(), self._last_order_ns + 1_000)
         self._last_order_ns = stamp_ns
         await self._write("order_from", group, list(self._from[group]), 0, stamp_ns)
         await self._write("order_to", group, list(self._to[group]), 0, stamp_ns)
+        await self._write("order_export_w", group, self._export_w[group].tolist(), 0, stamp_ns)
         await self._write("order_w", group, self._limit_w[group].tolist(), 0, stamp_ns)
 
     async def _publish_orders(self) -> None:
@@ -230,7 +246,7 @@ class SubstationTwin:
         return int(await self._server.get_node(self._nodes["acknowledge", group]).read_value())
 
     def freeze(self, group: str, quantity: str, frozen: bool = True) -> None:
-        """Let value and stamp of a quantity (PhV, A, TotW, HPTmp) stand still, or move again."""
+        """Let value and stamp of a quantity (PhV, A, TotW, HPTmp, Hz) stand still, or move again."""
         if group not in self.groups or quantity not in QUANTITIES:
             allowed = f"{', '.join(self.groups)} and {', '.join(QUANTITIES)}"
             raise ValueError(f"freeze {group}.{quantity}: allowed are {allowed}")

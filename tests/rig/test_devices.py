@@ -28,6 +28,9 @@ class ToldSubstation:
     async def set_temperature(self, temp_c, stamp_ns):
         self.temp_c = temp_c
 
+    async def set_frequency(self, frequency_hz, stamp_ns):
+        self.frequency_hz = frequency_hz
+
     async def set_order(self, group, index, limit_w, from_s, to_s):
         self.orders.append((group, limit_w, to_s))
 
