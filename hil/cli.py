@@ -62,6 +62,14 @@ def parser() -> argparse.ArgumentParser:
     emulate.add_argument("--for", dest="for_s", type=duration_s, metavar="60s", help="stop after this time")
     emulate.add_argument("--out", metavar="DIR", help="keep the events (which output went on and off) and logs there")
 
+    control = commands.add_parser("control", help="field stage: control a site of real devices until Ctrl-C")
+    control.add_argument("site", help="a site file; `voltbench schema --site` prints its schema")
+    control.add_argument("--shadow", action="store_true", help="decide and journal, write nothing to any device")
+    control.add_argument("--for", dest="for_s", type=duration_s, metavar="8h", help="stop after this time")
+    control.add_argument("--out", metavar="DIR", help="the run folder itself; default runs/<time>-<site>")
+    control.add_argument("--desk", action="store_true", help="seat the operator in this terminal")
+    control.add_argument("--json", action="store_true", help="print the summary as JSON on stdout")
+
     desk = commands.add_parser("desk", help="attach the operator's desk to a running controller")
     desk.add_argument("run", nargs="?", help="run folder; default the newest that runs")
     desk.add_argument("--read-only", action="store_true")
@@ -84,7 +92,8 @@ def parser() -> argparse.ArgumentParser:
     models = commands.add_parser("catalog", help="the device models, their source and how well they are verified")
     models.add_argument("model", nargs="?")
 
-    commands.add_parser("schema", help="print the JSON Schema of a rig file")
+    schema = commands.add_parser("schema", help="print the JSON Schema of a rig file")
+    schema.add_argument("--site", action="store_true", help="of a site file instead")
     return top
 
 

@@ -3,6 +3,8 @@
 A port owns its connection, its pacing and its back-off; it decides nothing. Obligations: nothing is sent, polls and
 keep-alives included, while `may_talk` says no; an order that cannot be sent exactly is refused, never clipped;
 a reading is dated by its oldest part; what goes wrong is a `PortFault` and no other exception.
+A port that is made with `read_only=True` (a controller in shadow) writes nothing at all: it reads the fail-safe and
+compares it, and takes every order as NaN.
 """
 
 from collections.abc import Callable

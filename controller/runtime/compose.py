@@ -118,6 +118,12 @@ class OutputTap:
         return allowed
 
     @property
+    def reason(self) -> np.ndarray:
+        """Return the newest reason codes, (N,)."""
+        reason: np.ndarray = self._output.reason
+        return reason
+
+    @property
     def decided_ns(self) -> int:
         """Return the monotonic time of the scan that decided them, ns."""
         return int(self._output.now_ns[0])

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from controller.runtime.journal import JournalError
 from controller.runtime.ledger_format import LedgerError
 from controller.runtime.replay import ReplayResult
 from controller.runtime.store import StoreError
@@ -30,7 +31,7 @@ def dispatch(arguments: argparse.Namespace) -> int:
     except (ProfileError, CatalogError, LedgerError, StoreError) as error:
         print(f"voltbench: {error}", file=sys.stderr)
         return USAGE
-    except (PortFault, NetworkError) as error:
+    except (PortFault, NetworkError, JournalError) as error:
         print(f"voltbench: {error}", file=sys.stderr)
         return DEVICE
     except KeyboardInterrupt:
@@ -56,6 +57,13 @@ def emulate(arguments: argparse.Namespace) -> int:
     from hil.runs.emulating import emulate_rig
 
     return emulate_rig(load_rig(arguments.rig), as_json=arguments.json, for_s=arguments.for_s, out=arguments.out)
+
+
+def control(arguments: argparse.Namespace) -> int:
+    """Control a site of real devices."""
+    from hil.runs import field
+
+    return field.control(arguments)
 
 
 def desk(arguments: argparse.Namespace) -> int:
@@ -163,11 +171,12 @@ def catalog(arguments: argparse.Namespace) -> int:
     return OK
 
 
-def schema(_: argparse.Namespace) -> int:
-    """Print the JSON Schema of a rig file."""
+def schema(arguments: argparse.Namespace) -> int:
+    """Print the JSON Schema of a rig file, or of a site file."""
     from hil.rig.schema import Rig
+    from hil.rig.site_schema import SiteFile
 
-    print(json.dumps(Rig.model_json_schema(), indent=1))
+    print(json.dumps((SiteFile if arguments.site else Rig).model_json_schema(), indent=1))
     return OK
 
 
@@ -175,6 +184,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run,
     "check": check,
     "emulate": emulate,
+    "control": control,
     "desk": desk,
     "replay": replay,
     "report": report,

@@ -57,18 +57,25 @@ def find_run_dir(given: str | None) -> Path:
     return found[-1].parent
 
 
-def write_manifest(run_dir: Path, loaded: LoadedRig, assembly: "Assembly", facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Write manifest.json: file hashes, versions, seed, machine, and the facts of this run."""
-    manifest = {
-        "rig": assembly.rig.rig.name,
-        "rig_file": loaded.path.name,
-        "sha256": {loaded.path.name: hashlib.sha256(loaded.path.read_bytes()).hexdigest()},
+def software() -> dict[str, Any]:
+    """Return the versions, the machine and the time that a manifest names."""
+    return {
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "voltbench": version("voltbench"),
         "python": sys.version.split()[0],
         "packages": {name: version(name) for name in PACKAGES},
         "law": law_hash(),
         "machine": {"platform": platform.platform(), "cpus": os.cpu_count()},
+    }
+
+
+def write_manifest(run_dir: Path, loaded: LoadedRig, assembly: "Assembly", facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Write manifest.json: file hashes, versions, seed, machine, and the facts of this run."""
+    manifest = {
+        "rig": assembly.rig.rig.name,
+        "rig_file": loaded.path.name,
+        "sha256": {loaded.path.name: hashlib.sha256(loaded.path.read_bytes()).hexdigest()},
+        **software(),
         "seed": assembly.rig.rig.seed,
         "feeder_agreement_pu": assembly.network.agreement_pu,
         **facts,

@@ -1,0 +1,181 @@
+"""Control a site in the field: the controller's processes and nothing emulated, until somebody ends them."""
+
+import argparse
+import hashlib
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from rich.console import Console
+
+from controller.law import image
+from controller.runtime import stores
+from controller.runtime.events import NAME as EVENTS
+from controller.runtime.events import Events
+from controller.runtime.figures import write_timing
+from controller.runtime.journal import NAME as JOURNAL
+from controller.runtime.journal import Journal
+from controller.runtime.processes import STOP_BENCH, controller_processes
+from controller.runtime.shadow import ShadowJournal
+from controller.runtime.site import Site
+from controller.runtime.supervisor import Outcome, ProcessSpec, Supervisor
+from hil.rig.site_file import LoadedSite, load_site
+from hil.rig.store_dir import PLAN, SITE, make_store_dir
+from hil.runs.exits import INTERRUPTED, OK
+from hil.runs.folder import add_identities, make_run_dir, software
+from hil.runs.summary import finite
+
+LINE_S = 10.0
+
+
+def control(arguments: argparse.Namespace) -> int:
+    """Control the site that the arguments name until SIGINT or SIGTERM (or `--for`) and return the exit code."""
+    say = Console(stderr=True, highlight=False)
+    loaded = load_site(arguments.site)
+    run_dir = make_run_dir(arguments.out, loaded.file.site.name)
+    write_site_manifest(run_dir, loaded, shadow=arguments.shadow)
+    store_dir = make_store_dir()
+    events = Events(run_dir / EVENTS, "supervisor")
+    try:
+        site = write_field_site(loaded, store_dir, run_dir, shadow=arguments.shadow)
+        with Supervisor(run_dir, events) as supervisor:
+            outcome = _supervised(supervisor, site, arguments, say)
+        timing = write_timing(site)
+    finally:
+        events.close()
+        shutil.rmtree(store_dir, ignore_errors=True)
+    add_identities(run_dir)
+    if outcome.exit_code not in (OK, INTERRUPTED):
+        say.print(f"voltbench: {outcome.who_died or 'control'}: {outcome.text}", markup=False)
+    summary = {"run": str(run_dir), "exit": outcome.exit_code, "shadow": arguments.shadow, "timing": timing}
+    if arguments.json:
+        print(json.dumps(finite(summary)))
+    else:
+        print(run_dir)
+    if outcome.exit_code == INTERRUPTED:
+        say.print("interrupted: nothing is written any more, the chargers fall to their fail-safes by themselves")
+    return outcome.exit_code
+
+
+def write_field_site(loaded: LoadedSite, store_dir: Path, run_dir: Path, *, shadow: bool) -> Site:
+    """Write site file and plan, make every shared image, and return the site."""
+    head, now = loaded.file.site, datetime.now(UTC)
+    offset = now.astimezone(ZoneInfo(head.timezone)).utcoffset()
+    site = Site(
+        name=head.name,
+        stage="field",
+        period_s=head.scan_period_s,
+        utc_minus_mono_ns=time.time_ns() - time.monotonic_ns(),
+        utc_offset_s=offset.total_seconds() if offset is not None else 0.0,
+        timezone=head.timezone,
+        store_dir=str(store_dir),
+        run_dir=str(run_dir),
+        seed=head.seed,
+        dims=(*loaded.dims,),
+        charger_names=[part.name for part in loaded.file.charger],
+        node_names=[node.name for node in loaded.file.node],
+        chargers=loaded.charger_ports(),
+        substation=loaded.substation_port(),
+        shadow=shadow,
+    )
+    stores.prepare(site)
+    loaded.plan_bytes.tofile(site.store(PLAN))
+    for folder in (store_dir, run_dir):
+        (folder / SITE).write_text(site.model_dump_json(indent=1))
+    shutil.copy(site.store(PLAN), run_dir / PLAN)
+    return site
+
+
+def write_site_manifest(run_dir: Path, loaded: LoadedSite, *, shadow: bool) -> None:
+    """Write manifest.json and a copy of the site file: what this run was."""
+    text = loaded.path.read_bytes()
+    facts = {
+        "site": loaded.file.site.name,
+        "site_file": loaded.path.name,
+        "sha256": {loaded.path.name: hashlib.sha256(text).hexdigest()},
+        "stage": "field",
+        "shadow": shadow,
+        "seed": loaded.file.site.seed,
+        **software(),
+    }
+    (run_dir / "manifest.json").write_text(json.dumps(facts, indent=1) + "\n")
+    (run_dir / loaded.path.name).write_bytes(text)
+
+
+def _supervised(supervisor: Supervisor, site: Site, arguments: argparse.Namespace, say: Console) -> Outcome:
+    """Start the controller, watch it, and stop it in order."""
+    supervisor.beat_on(site.store(stores.BEAT))
+    what = "reading and deciding, writing nothing" if site.shadow else "controlling"
+    say.print(f"{site.name}: {len(site.chargers)} chargers, {what}; Ctrl-C ends it")
+    failed = supervisor.start(controller_processes(site.store(SITE), site))
+    if failed is not None:
+        supervisor.stop()
+        return supervisor.outcome or failed
+    if arguments.desk:
+        argv = _desk_argv(site)
+        supervisor.start([ProcessSpec("desk", argv, stop_order=STOP_BENCH, critical=False, new_session=False)])
+    say.print("every device has answered, the scan runs")
+    until_s = float("inf") if arguments.for_s is None else time.monotonic() + arguments.for_s
+    tick = [_Line(site, say).show] if not arguments.desk else []
+
+    def done() -> bool:
+        return time.monotonic() >= until_s
+
+    if not site.shadow:
+        outcome = supervisor.watch(done, lambda: _each(tick))
+    else:
+        with closing(Journal(Path(site.run_dir) / JOURNAL)) as journal:
+            shadow = ShadowJournal(site, journal)
+            tick.append(lambda: shadow.look(time.monotonic_ns()))
+            outcome = supervisor.watch(done, lambda: _each(tick))
+            shadow.close()
+            say.print(
+                f"shadow: {shadow.decided} decisions; {shadow.sent} writes and {shadow.repeats} repeats of them"
+                " would have been sent, none was"
+            )
+    supervisor.stop()
+    return supervisor.outcome or outcome
+
+
+def _each(acts: list[Callable[[], None]]) -> None:
+    for act in acts:
+        act()
+
+
+def _desk_argv(site: Site) -> list[str]:
+    return [sys.executable, "-m", "controller.desk", str(site.store(SITE))]
+
+
+class _Line:
+    """Print a line now and then: chargers on the line, amps allowed and drawn, the root's load."""
+
+    __slots__ = ("_in_bytes", "_inp", "_latched", "_next_s", "_out", "_out_bytes", "_output", "_say", "_start_s")
+
+    def __init__(self, site: Site, say: Console) -> None:
+        dims = site.image_dims()
+        self._in_bytes, self._inp = image.allocate("input", dims)
+        self._out_bytes, self._out = image.allocate("output", dims)
+        self._latched, self._output = stores.attach(site, "latched.img"), stores.attach(site, "output.img")
+        self._say = say
+        self._start_s, self._next_s = time.monotonic(), 0.0
+
+    def show(self) -> None:
+        """Print the line where it is due."""
+        now_s = time.monotonic()
+        if now_s < self._next_s or not self._latched.read(self._in_bytes) or not self._output.read(self._out_bytes):
+            return
+        self._next_s = now_s + LINE_S
+        inp, out = self._inp, self._out
+        drawn_a = np.nansum(np.nanmax(np.nan_to_num(inp.charger_a), axis=1))
+        self._say.print(
+            f"{now_s - self._start_s:8.0f} s  {int((inp.charger_link == 1).sum())}/{len(inp.charger_link)} linked"
+            f"  allowed {float(np.sum(out.allowed_a)):6.1f} A  drawn {float(drawn_a):6.1f} A"
+            f"  root {float(inp.node_w[0]) / 1e3:6.1f} kW"
+        )
