@@ -138,7 +138,7 @@ def test_car_resumes_after_a_pause():
 
 
 def test_a_car_that_falls_asleep_needs_a_new_plug_in():
-    d = charging(ev_resumes=False)
+    d = charging(ev_sleep_after_s=0.0)
     d.allow(0.0)
     d.run(10.0)
     d.allow(12.0)
@@ -203,6 +203,8 @@ def test_a_load_that_ignores_the_pilot_trips_the_charger():
     assert d.fleet.duty(0) == 0.0
     d.fleet.external_cp[0] = 0
     d.fleet.external_a[0] = (0.0, 0.0, 0.0)
+    d.run(0.2)
+    assert d.view.get("mode3_state") == "F"  # for 0.3 s at least
     d.run(0.2)
     assert d.view.get("mode3_state") == "A"
 

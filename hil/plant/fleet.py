@@ -14,8 +14,10 @@ from hil.plant import ev as car
 from hil.plant import evse as charger
 from hil.plant.ev import EvSpec
 from hil.plant.evse import EvseSpec
+from hil.plant.faults import clear_fault, set_fault
 from hil.plant.kernel import kernel
-from hil.plant.pilot import Pilot, amps_of_duty, duty_of_amps
+from hil.plant.meter import show
+from hil.plant.pilot import DIGITAL_DUTY, Pilot, amps_of_duty, duty_of_amps
 from hil.plant.table import spec_table, state_table
 from hil.plant.view import EvseView
 from hil.plant.watchdog import ANY_TRAFFIC
@@ -23,6 +25,7 @@ from hil.plant.watchdog import ANY_TRAFFIC
 __all__ = ["EvSpec", "EvseSpec", "EvseView", "Fleet", "Pilot", "amps_of_duty", "duty_of_amps"]
 
 PHASES = 3
+CARRIED = ("drawn_a", "shown_v", "shown_a", "external_a")  # arrays of a snapshot beside the states
 WH_PER_WS = 1.0 / 3600.0
 
 
@@ -30,6 +33,12 @@ WH_PER_WS = 1.0 / 3600.0
 def account(p: Any, s: Any, watts: float, dt_s: float) -> None:
     """Add one step's energy to meter, session and battery of one charger."""
     energy_wh = watts * dt_s * WH_PER_WS
+    if energy_wh < 0.0:
+        s.export_wh -= energy_wh
+        if s.plugged:  # what it gave has to come back
+            s.need_wh -= energy_wh / (p.ev_efficiency * p.ev_discharge_efficiency)
+            s.soc = max(s.soc + energy_wh / (p.ev_discharge_efficiency * p.ev_battery_wh), 0.0)
+        return
     s.energy_wh += energy_wh
     if s.connected:
         s.session_wh += energy_wh
@@ -40,12 +49,16 @@ def account(p: Any, s: Any, watts: float, dt_s: float) -> None:
 
 @kernel
 def step_all(
-    specs: Any, states: Any, now_s: float, dt_s: float, volt_v: Any, external_a: Any, drawn_a: Any, seen_v: Any
-) -> None:
-    """Advance every charger and car by one step; `drawn_a` and `seen_v` (N, 3) are written."""
+    specs: Any, states: Any, now_s: float, dt_s: float, volt_v: Any, external_a: Any, drawn_a: Any, shown_v: Any,
+    shown_a: Any,
+) -> None:  # fmt: skip
+    """Advance every charger and car by one step; `drawn_a`, and `shown_v` and `shown_a` of the registers, are written.
+
+    All are (N, 3).
+    """
     for i in range(len(states)):
         p, s = specs[i], states[i]
-        used = min(p.phases, p.ev_phases)
+        used = min(p.phases, p.ev_phases, s.phases_in_use)
         low_v, high_v = math.inf, 0.0
         for k in range(p.phases):
             volt = volt_v[i, k]
@@ -53,29 +66,30 @@ def step_all(
             if k < used and not volt >= low_v:  # a NaN goes through and counts as no supply
                 low_v = volt
         alive = charger.control(p, s, now_s, high_v)
-        target_a = car.ask(p, s, now_s, low_v)
+        target_a = car.ask(p, s, now_s, low_v, used)
         if alive:
             charger.switch(p, s, now_s, dt_s)
-        car.draw(p, s, target_a, dt_s)
+        car.draw(p, s, target_a, now_s, dt_s)
         watts, top_a = 0.0, 0.0
         for k in range(3):
             volt, amps = volt_v[i, k], external_a[i, k]
-            seen_v[i, k] = volt
             if math.isnan(amps):
                 amps = s.amp_a if k < used else 0.0
             drawn_a[i, k] = amps
-            top_a = max(top_a, amps)
+            top_a = max(top_a, abs(amps))
             if volt > 0.0:
                 watts += volt * amps
         charger.supervise(p, s, now_s, top_a)
         account(p, s, watts, dt_s)
+        show(s, volt_v[i], drawn_a[i], shown_v[i], shown_a[i])
 
 
 class Fleet:
     """Hold N chargers with one car each and step them.
 
-    Public arrays are live views: drawn_a (N, 3) A; pwm_a, setpoint_a, applied_a (N,) A; state (N,) Pilot; contactor,
-    power_on, failsafe_active (N,) bool; failsafe_remaining_s (N,) s, +inf never; soc (N,) 0..1; session_wh,
+    Public arrays are live views: drawn_a (N, 3) A, negative where a car gives back; shown_v, shown_a (N, 3) and the
+    shown_* (N,) what the registers say; phases_in_use (N,); pwm_a, setpoint_a, applied_a (N,) A; state (N,) Pilot;
+    contactor, power_on, failsafe_active (N,) bool; failsafe_remaining_s (N,) s, +inf never; soc (N,) 0..1; session_wh,
     energy_wh (N,) Wh; session_no, error_code (N,). A device under test is told through external_a (N, 3), measured
     amps or NaN for the car model, and external_cp (N,), the pilot state that an adapter asserts (0 A, 1 B, 2 C) or
     -1; writing error_code injects a fault (0 clears it).
@@ -100,14 +114,22 @@ class Fleet:
         "failsafe_remaining_s",
         "n",
         "now_s",
+        "phases_in_use",
         "power_on",
         "pwm_a",
         "session_no",
         "session_wh",
         "setpoint_a",
+        "shown_a",
+        "shown_applied_a",
+        "shown_phases",
+        "shown_session_no",
+        "shown_session_wh",
+        "shown_soc",
+        "shown_state",
+        "shown_v",
         "soc",
         "state",
-        "volt_v",
     )
 
     def __init__(self, evse: Sequence[EvseSpec], ev: Sequence[EvSpec]) -> None:
@@ -123,7 +145,8 @@ class Fleet:
         self._specs, self._states = spec_table(self.evse, self.ev), state_table(self.n)
         self._fed_by_traffic: np.ndarray = self._specs["watchdog"] == ANY_TRAFFIC
         self.drawn_a = np.zeros((self.n, PHASES))
-        self.volt_v = np.full((self.n, PHASES), np.nan)
+        self.shown_v = np.full((self.n, PHASES), np.nan)
+        self.shown_a = np.zeros((self.n, PHASES))
         self.external_a = np.full((self.n, PHASES), np.nan)
         states = self._states
         self._armed_at_s: np.ndarray = states["armed_at_s"]
@@ -140,10 +163,18 @@ class Fleet:
         self.session_no: np.ndarray = states["session_no"]
         self.failsafe_active: np.ndarray = states["failsafe_active"]
         self.failsafe_remaining_s: np.ndarray = states["failsafe_remaining_s"]
+        self.phases_in_use: np.ndarray = states["phases_in_use"]
+        self.shown_state: np.ndarray = states["shown_state"]
+        self.shown_applied_a: np.ndarray = states["shown_applied_a"]
+        self.shown_phases: np.ndarray = states["shown_phases"]
+        self.shown_session_no: np.ndarray = states["shown_session_no"]
+        self.shown_session_wh: np.ndarray = states["shown_session_wh"]
+        self.shown_soc: np.ndarray = states["shown_soc"]
         self.power_on: np.ndarray = states["power_on"]
         self.error_code: np.ndarray = states["error_code"]
         for spec, state in zip(self._specs, states, strict=True):
             charger.boot(spec, state, math.nan)
+            state["shown_applied_a"], state["shown_phases"] = state["applied_a"], state["phases_in_use"]
 
     def plug_in(self, i: int, now_s: float, soc: float, need_wh: float) -> None:
         """Plug a car with state of charge `soc` (0..1) into charger i; it takes `need_wh` at most (+inf: until full).
@@ -159,7 +190,7 @@ class Fleet:
         s.plugged = True
         s.soc = soc
         s.need_wh = need_wh
-        s.sleeping = False
+        s.sleeping = s.drew = False
         s.retry_at_s = -math.inf
 
     def unplug(self, i: int, now_s: float) -> None:
@@ -170,7 +201,7 @@ class Fleet:
             s.pwm_at_s = now_s
         s.plugged = s.connected = s.held = s.s2 = False
         s.amp_a = s.seen_a = 0.0
-        s.notice_at_s = math.nan
+        s.notice_at_s = s.wake_at_s = math.nan
 
     def step(self, now_s: float, dt_s: float, volt_v: np.ndarray) -> np.ndarray:
         """Advance all by `dt_s` to `now_s` under `volt_v` (N, 3) at the terminals; return amps drawn (N, 3).
@@ -183,7 +214,8 @@ class Fleet:
                 f"fleet step: volts {volt_v.shape}, now {now_s!r} s, step {dt_s!r} s: "
                 f"allowed volts ({self.n}, {PHASES}), finite times, step 0 or more"
             )
-        step_all(self._specs, self._states, now_s, dt_s, volt_v, self.external_a, self.drawn_a, self.volt_v)
+        step_all(self._specs, self._states, now_s, dt_s, volt_v, self.external_a, self.drawn_a, self.shown_v,
+                 self.shown_a)  # fmt: skip
         self.now_s = now_s
         return self.drawn_a
 
@@ -197,25 +229,35 @@ class Fleet:
 
     def view(self, i: int) -> EvseView:
         """Return what the registers of charger i are made of."""
-        return EvseView(self.evse[i], self.ev[i], self._states[i], self.drawn_a[i], self.volt_v[i], i)
+        return EvseView(self.evse[i], self.ev[i], self._states[i], self.shown_a[i], self.shown_v[i], i)
+
+    def fail(self, i: int, kind: str, value: float = math.nan) -> None:
+        """Let a fault of `faults.FAULTS` begin at charger i. ValueError for an unknown one."""
+        set_fault(self._states[i], kind, value)
+
+    def mend(self, i: int, kind: str) -> None:
+        """End a fault of charger i."""
+        clear_fault(self._states[i], kind)
 
     def duty(self, i: int) -> float:
         """Return the duty cycle (share 0..1) on the control pilot of charger i: 1 steady +, 0 no supply or fault."""
         s = self._states[i]
         if s.state in (Pilot.E, Pilot.F):
             return 0.0
+        if s.pwm_a < 0.0 or (s.pwm_a > 0.0 and charger.digital(self._specs[i])):
+            return DIGITAL_DUTY
         return duty_of_amps(float(s.pwm_a))
 
     def snapshot(self) -> dict[str, np.ndarray]:
         """Return copies of everything that changes, by name."""
         copies = {name: np.array(self._states[name]) for name in self._states.dtype.names}
-        copies |= {name: getattr(self, name).copy() for name in ("drawn_a", "volt_v", "external_a")}
+        copies |= {name: getattr(self, name).copy() for name in CARRIED}
         copies["now_s"] = np.array(self.now_s)
         return copies
 
     def restore(self, snapshot: dict[str, np.ndarray], shift_s: float = 0.0) -> None:
         """Put a snapshot back, all its moments moved by `shift_s` seconds. ValueError for one of another fleet."""
-        known = {*self._states.dtype.names, "drawn_a", "volt_v", "external_a", "now_s"}
+        known = {*self._states.dtype.names, *CARRIED, "now_s"}
         if known != set(snapshot):
             raise ValueError(
                 f"snapshot: names differ by {sorted(known ^ set(snapshot))}: allowed one of Fleet.snapshot"
@@ -224,6 +266,6 @@ class Fleet:
             raise ValueError(f"snapshot: {len(snapshot['soc'])} chargers: allowed {self.n}, those of this fleet")
         for name in self._states.dtype.names:
             self._states[name] = snapshot[name] + shift_s if name.endswith("_at_s") else snapshot[name]
-        for name in ("drawn_a", "volt_v", "external_a"):
+        for name in CARRIED:
             getattr(self, name)[...] = snapshot[name]
         self.now_s = float(snapshot["now_s"]) + shift_s

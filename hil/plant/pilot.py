@@ -9,6 +9,10 @@ from enum import IntEnum
 MIN_PILOT_A = 6.0  # the table has no smaller current
 KNEE_A, GAP_A = 51.0, 52.5  # 0.6 A per % up to the knee (85 %), 2.5 A per % above; between them the table jumps
 MAX_PILOT_A = 80.0
+DIGITAL_DUTY = 0.05  # announces ISO 15118; the limit is told in its messages
+# coding resistor of a cable's plug, ohm, and what the cable carries, A [V partly, facts C2]
+CABLE_A = {1500: 13.0, 680: 20.0, 220: 32.0, 100: 63.0}
+CABLE_TOLERANCE = 0.1  # [R?]: the bands of the resistors do not touch
 
 
 class Pilot(IntEnum):
@@ -39,6 +43,11 @@ def amps_of_duty(duty: float) -> float:
     if percent <= 96.0:
         return 2.5 * (percent - 64.0)
     return MAX_PILOT_A
+
+
+def amps_of_cable(ohm: float) -> float:
+    """Return the amps that a cable with this proximity-pilot resistor, ohm, carries; 0 where none of them is near."""
+    return next((amps for mark, amps in CABLE_A.items() if abs(ohm - mark) <= CABLE_TOLERANCE * mark), 0.0)
 
 
 def duty_of_amps(amps: float) -> float:

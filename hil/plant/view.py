@@ -85,16 +85,25 @@ class EvseView:
 
     def mode3_state(self) -> str:
         """Write the pilot state as A, B1, B2, C1, C2, E, F: 1 no PWM, 2 PWM."""
-        pilot = Pilot(int(self._state.state))
+        pilot = Pilot(int(self._state.shown_state))
         if pilot in (Pilot.B, Pilot.C, Pilot.D):
-            return pilot.name + ("2" if self._state.pwm_a > 0.0 else "1")
+            return pilot.name + ("2" if self._state.shown_pwm else "1")
         return pilot.name
 
     def _write_setpoint_a(self, value: float) -> None:
-        if not 0.0 <= value <= self._spec.hard_max_a + ROUNDING_A:
-            raise ValueError(f"{self._spec.name}: setpoint_a {value!r} A: allowed 0..{self._spec.hard_max_a:g} A")
+        low, high = -self._spec.discharge_max_a, self._spec.hard_max_a
+        if not low - ROUNDING_A * (low < 0.0) <= value <= high + ROUNDING_A:
+            raise ValueError(f"{self._spec.name}: setpoint_a {value!r} A: allowed {low or 0:g}..{high:g} A")
         if self.powered:
-            self._state.setpoint_a = min(value, self._spec.hard_max_a)
+            self._state.setpoint_a = max(min(value, high), low)
+
+    def _write_phases_set(self, value: float) -> None:
+        allowed = {1.0, float(self._spec.phases)} if self._spec.switch_phases else {float(self._spec.phases)}
+        if value not in allowed:
+            text = " or ".join(f"{phases:g}" for phases in sorted(allowed))
+            raise ValueError(f"{self._spec.name}: phases_set {value!r}: allowed {text}")
+        if self.powered:
+            self._state.phases_set = int(value)
 
     def _write_failsafe_a(self, value: float) -> None:
         low, high = self._spec.min_setpoint_a, self._spec.hard_max_a
@@ -117,10 +126,10 @@ class EvseView:
 
 
 READS: dict[str, Callable[[EvseView], float | str]] = {
-    "state": lambda v: float(v._state.state),
+    "state": lambda v: float(v._state.shown_state),
     "mode3_state": EvseView.mode3_state,
-    "cable_connected": lambda v: float(v._state.connected),
-    "charging": lambda v: float(v._state.contactor and v._state.state == Pilot.C),
+    "cable_connected": lambda v: float(v._state.shown_connected),
+    "charging": lambda v: float(v._state.shown_contactor and v._state.shown_state == Pilot.C),
     "current_l1_a": lambda v: v.amps(0),
     "current_l2_a": lambda v: v.amps(1),
     "current_l3_a": lambda v: v.amps(2),
@@ -134,11 +143,11 @@ READS: dict[str, Callable[[EvseView], float | str]] = {
     "dc_voltage_v": lambda v: 0.0 if v.dc is None else v.dc.volt_v,
     "dc_current_a": lambda v: 0.0 if v.dc is None else v.dc.amp_a,
     "dc_power_w": lambda v: 0.0 if v.dc is None else v.dc.power_w,
-    "soc": lambda v: float(v._state.soc),
-    "energy_wh": lambda v: float(v._state.energy_wh),
-    "session_wh": lambda v: float(v._state.session_wh),
-    "session_no": lambda v: float(v._state.session_no),
-    "limit_a": lambda v: float(v._state.applied_a),
+    "soc": lambda v: float(v._state.shown_soc),
+    "energy_wh": lambda v: float(v._state.shown_energy_wh),
+    "session_wh": lambda v: float(v._state.shown_session_wh),
+    "session_no": lambda v: float(v._state.shown_session_no),
+    "limit_a": lambda v: float(v._state.shown_applied_a),
     "hardware_max_a": lambda v: min(v._spec.hard_max_a, v._ev.cable_a) if v._state.connected else v._spec.hard_max_a,
     "setpoint_a": lambda v: float(v._state.setpoint_a),
     "enable": lambda v: float(v._state.enabled),
@@ -152,12 +161,16 @@ READS: dict[str, Callable[[EvseView], float | str]] = {
     "frequency_hz": lambda v: FREQUENCY_HZ,
     "power_factor": lambda v: 1.0,
     "phases": lambda v: float(v._spec.phases),
+    "phases_set": lambda v: float(v._state.phases_set),
+    "phases_in_use": lambda v: float(v._state.shown_phases),
+    "export_wh": lambda v: float(v._state.export_wh),
     "serial": lambda v: v._spec.serial or str(10_000_000 + v._index),
     "firmware": lambda v: v._spec.firmware,
 }
 
 WRITES: dict[str, Callable[[EvseView, float], None]] = {
     "setpoint_a": EvseView._write_setpoint_a,
+    "phases_set": EvseView._write_phases_set,
     "enable": lambda v, value: v._write_flag("enable", "enabled", value),
     "failsafe_a": EvseView._write_failsafe_a,
     "failsafe_s": EvseView._write_failsafe_s,

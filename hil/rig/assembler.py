@@ -16,6 +16,7 @@ from controller.law.names import Fairness, VoltSource
 from controller.runtime.plan import (
     ChargerSpec,
     DroopSpec,
+    ExportSpec,
     NodeSpec,
     ReserveSpec,
     SiteSpec,
@@ -36,6 +37,7 @@ from profiles.vehicle import Vehicle
 
 CONNECTION_NODE = 2  # nodes 0 and 1 are the transformer and the feeder's head
 COARSE_V = 0.5  # a meter that resolves less than this bars droop: 1 V is 8.7 % of a 5 % band
+FLOOR_MARGIN = 0.01  # of charge: the law ends an export before the car does, so that no reserve is promised in vain
 WEEK_S = 7 * 86400.0
 
 
@@ -72,6 +74,7 @@ class Assembly:
     week_s: float  # seconds since Monday 00:00 local at the start
     dut: int  # index of the charger on the bench; -1 none
     dc: dict[int, DcPart]  # the chargers that give direct current, by index
+    export_max_a: list[float]  # (N,) most that charger and car give back together
 
     def plan(self) -> Any:
         """Return views on the PLAN image."""
@@ -114,7 +117,7 @@ def assemble(loaded: LoadedRig, seed: int | None = None, horizon_s: float | None
         customer_of=customer_of,
         charger_names=[charger.name for charger in rig.charger],
         models=models,
-        evse=[_evse(charger, model) for charger, model in zip(rig.charger, models, strict=True)],
+        evse=[_evse(*parts) for parts in zip(rig.charger, models, _restart_s(rig), strict=True)],
         ev=[_ev(*parts) for parts in zip(rig.charger, models, cars, strict=True)],
         nodes=[node.name for node in site.nodes],
         dims=dims,
@@ -125,6 +128,7 @@ def assemble(loaded: LoadedRig, seed: int | None = None, horizon_s: float | None
         utc_offset_s=offset.total_seconds() if offset is not None else 0.0,
         week_s=local.weekday() * 86400.0 + midnight_s,
         dc={i: part for i, part in enumerate(map(dc_part, models, cars)) if part is not None},
+        export_max_a=[_export_max_a(*parts) for parts in zip(rig.charger, cars, strict=True)],
         dut=-1 if rig.bench is None else [c.name for c in rig.charger].index(rig.bench.charger),
     )
 
@@ -139,7 +143,19 @@ def _hard_max_a(charger: ChargerPart, model: catalog.Model) -> float:
     return top if charger.hard_max_a is None else charger.hard_max_a
 
 
-def _evse(charger: ChargerPart, model: catalog.Model) -> EvseSpec:
+def _export_max_a(charger: ChargerPart, car: Vehicle) -> float:
+    return min(charger.discharge_max_a, car.discharge_max_a)
+
+
+def _restart_s(rig: Rig) -> list[float]:
+    """Draw each charger's delay after a black-out, s, from the seed and its name: others do not move it."""
+    return [
+        float(charger.restart_delay_s * np.random.default_rng([rig.rig.seed, *charger.name.encode()]).random())
+        for charger in rig.charger
+    ]
+
+
+def _evse(charger: ChargerPart, model: catalog.Model, restart_delay_s: float) -> EvseSpec:
     part = catalog.charger_of(model)
     return EvseSpec(
         name=charger.name,
@@ -153,6 +169,10 @@ def _evse(charger: ChargerPart, model: catalog.Model) -> EvseSpec:
         meter_v_step_v=part.voltage_step_v,
         meter_a_step_a=part.current_step_a,
         boot_limit_a=charger.failsafe_a,
+        restart_after_blackout=charger.restart_after_blackout,
+        restart_delay_s=restart_delay_s,
+        switch_phases=charger.switch_phases,
+        discharge_max_a=min(charger.discharge_max_a, _hard_max_a(charger, model)),
     )
 
 
@@ -172,12 +192,19 @@ def _ev(charger: ChargerPart, model: catalog.Model, car: Vehicle) -> EvSpec:
         name=f"{charger.name}:{car.name}",
         phases=phases,
         max_a=car.ceiling_a(phases),
+        max_1p_a=car.ceiling_a(1),
         floor_a=_floor_a(charger, car),
+        floor_1p_a=car.floor_1p_a,
         battery_wh=car.battery_wh,
         taper_soc=car.taper_soc,
         dead_time_s=car.dead_time_s,
         fall_a_per_s=car.fall_a_per_s,
         rise_a_per_s=car.rise_a_per_s,
+        efficiency=car.efficiency,
+        discharge_max_a=car.discharge_max_a,
+        discharge_min_a=car.discharge_min_a,
+        discharge_efficiency=car.discharge_efficiency,
+        soc_floor=car.soc_floor,
     )
 
 
@@ -237,6 +264,8 @@ def _site_spec(
                 nominal_drop_pu=float(drop_pu[i]),
                 reserve=ReserveSpec(law.reserve_w, law.reserve_base_a) if law.reserve_w > 0.0 else None,
                 wish_exempt=law.reserve_w > 0.0,
+                switch_phases=charger.switch_phases,
+                export=_export(charger, car),
             )
         )
     return SiteSpec(
@@ -254,6 +283,11 @@ def _site_spec(
         brake_release_s=law.brake_release_s,
         brake_lost_s=float("inf") if law.brake_lost_s is None else law.brake_lost_s,
     )
+
+
+def _export(charger: ChargerPart, car: Vehicle) -> ExportSpec | None:
+    max_a, floor = _export_max_a(charger, car), car.soc_floor + FLOOR_MARGIN
+    return ExportSpec(max_a=max_a, min_a=car.discharge_min_a, soc_floor=floor) if max_a > 0.0 else None
 
 
 def _nominal_drop_pu(rig: Rig, network: Network, customer_of: np.ndarray) -> np.ndarray:

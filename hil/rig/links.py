@@ -34,9 +34,9 @@ def take(
     good: int, taken_a: float, now_ns: int, polled: Any,
     poll_ns: Any, cycle_ns: Any, grid_ns: Any, next_poll_ns: Any, next_read_ns: Any,
     fresh: Any, step_v: Any, step_a: Any, told_a: Any, terminal_v: Any, drawn_a: Any,
-    session_wh: Any, state: Any, applied_a: Any, session_no: Any, charger_v: Any, charger_a: Any,
-    charger_w: Any, charger_wh: Any, charger_state: Any, charger_limit_a: Any, seen_no: Any,
-    quality: Any, link: Any, change_ns: Any,
+    session_wh: Any, state: Any, applied_a: Any, session_no: Any, phases: Any, tells_phases: Any, soc: Any,
+    tells_soc: Any, charger_v: Any, charger_a: Any, charger_w: Any, charger_wh: Any, charger_state: Any,
+    charger_limit_a: Any, seen_no: Any, charger_phases: Any, charger_soc: Any, quality: Any, link: Any, change_ns: Any,
 ) -> bool:  # fmt: skip
     """Take the values of the `polled` chargers whose cycle is complete, at the resolution of their registers.
 
@@ -63,6 +63,8 @@ def take(
             charger_state[i] = state[i]
             charger_limit_a[i] = applied_a[i]
             seen_no[i] = session_no[i]
+            charger_phases[i] = phases[i] if tells_phases[i] else -1
+            charger_soc[i] = soc[i] if tells_soc[i] and state[i] != 0 else math.nan
             quality[i] = good
             link[i] = 1
             fresh[i] = True
@@ -105,6 +107,9 @@ class ChargerLinks:
         self._free_ns = np.zeros(world.n, dtype=np.int64)  # the pacing lets the next write out
         self._repeat_ns = np.full(world.n, NEVER_NS)
         self._asked_a = np.full(world.n, np.nan)
+        self._switches = np.array([spec.switch_phases for spec in assembly.evse])
+        self._two_way = np.array([give_a > 0.0 for give_a in assembly.export_max_a])
+        self._phases_told = np.zeros(world.n, dtype=np.uint8)  # 0 nothing yet in this connection
         self._open = np.ones(world.n, dtype=bool)  # part of the order may still have to be sent
         self.told_a = np.full(world.n, np.nan)
 
@@ -120,10 +125,11 @@ class ChargerLinks:
         over = take(
             GOOD, TAKEN_A, now_ns, polled,
             self._poll_ns, self._cycle_ns, self._grid_ns, self._next_poll_ns, self._next_read_ns,
-            self._fresh, self._step_v, self._step_a, self.told_a, self.world.terminal_v, fleet.drawn_a,
-            fleet.session_wh, fleet.state, fleet.applied_a, fleet.session_no, inp.charger_v, inp.charger_a,
+            self._fresh, self._step_v, self._step_a, self.told_a, fleet.shown_v, fleet.shown_a,
+            fleet.shown_session_wh, fleet.shown_state, fleet.shown_applied_a, fleet.shown_session_no,
+            fleet.shown_phases, self._switches, fleet.shown_soc, self._two_way, inp.charger_v, inp.charger_a,
             inp.charger_w, inp.charger_wh, inp.charger_state, inp.charger_limit_a, inp.session_no,
-            inp.charger_quality, inp.charger_link, inp.charger_change_ns,
+            inp.charger_phases, inp.charger_soc, inp.charger_quality, inp.charger_link, inp.charger_change_ns,
         )  # fmt: skip
         for k, dc in self.world.dc.items():
             if polled[k]:  # it shows watts of its DC side: no mains volts, and amps by the catalog's rule
@@ -142,9 +148,31 @@ class ChargerLinks:
             for i in np.flatnonzero(due):
                 self._order(int(i), float(allowed_a[i]), t_s, now_ns)
 
+    def switch(self, t_s: float, now_ns: int, number_phases: np.ndarray) -> None:
+        """Ask those that can for another number of phases (N,), 0 no request, no faster than the pacing."""
+        due = self._switches & (number_phases > 0) & (number_phases != self._phases_told)
+        for i in np.flatnonzero(due & (now_ns >= self._free_ns) & self.up):
+            self.views[i].set("phases_set", float(number_phases[i]), t_s)
+            self._phases_told[i] = number_phases[i]
+            self._free_ns[i] = now_ns + self._gap_ns[i]
+
+    def _export(self, i: int, want_a: float, t_s: float, now_ns: int) -> None:
+        """Ask charger i for export: no register of the catalog does, so this is the set-point of ISO 15118 or OCPP."""
+        self.views[i].set("enable", 1.0, t_s)
+        self.views[i].set("setpoint_a", want_a, t_s)
+        self._gates[i].forget()
+        self.told_a[i], self._open[i] = want_a, False
+        self._free_ns[i] = now_ns + self._gap_ns[i]
+        if self._again_ns[i] != NEVER_NS:
+            self._repeat_ns[i] = now_ns + self._again_ns[i]
+
     def _order(self, i: int, want_a: float, t_s: float, now_ns: int) -> None:
         """Send the next part of an order to charger i; RuntimeError for one that its client would refuse."""
         gate = self._gates[i]
+        if want_a < 0.0 and self._two_way[i]:
+            self._asked_a[i] = want_a
+            self._export(i, want_a, t_s, now_ns)
+            return
         if why := gate.check(want_a):
             raise RuntimeError(f"{self.names[i]}: the law ordered {why}")
         self._asked_a[i] = want_a
@@ -181,7 +209,7 @@ class ChargerLinks:
         """Connect anew: identify, then the order, then a complete set of readings; nothing told before counts."""
         self.up[i] = self._open[i] = True
         self._gates[i].forget()
-        self.told_a[i] = np.nan
+        self.told_a[i], self._phases_told[i] = np.nan, 0
         self.inp.charger_link[i] = 1
         self.views[i].touch(t_s)
         self._next_poll_ns[i] = now_ns + self._poll_ns[i]
@@ -229,7 +257,9 @@ class Links:
 
     def write(self, t_s: float, out: Any) -> None:
         """Send the chargers what the law allowed."""
-        self.chargers.write(t_s, self.now_ns(t_s), out.allowed_a)
+        now_ns = self.now_ns(t_s)
+        self.chargers.switch(t_s, now_ns, out.number_phases)
+        self.chargers.write(t_s, now_ns, np.where(out.allowed_min_a < 0.0, out.allowed_min_a, out.allowed_a))
 
     def _publish(self, now_ns: int) -> None:
         """Publish the substation's values, but for what is frozen, and its order."""

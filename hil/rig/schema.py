@@ -78,6 +78,23 @@ class ChargerPart(Twin):
     weight: Annotated[float, Field(gt=0)] = 1.0
     priority: int = 0
     may_pause: bool = True
+    switch_phases: bool = Field(
+        default=False, description="with phases = 3: it can go to L1 alone and back, through a pause"
+    )
+    discharge_max_a: Amps = Field(
+        default=0.0, description="A per phase that it lets a V2G car give back, virtual time only; 0 none"
+    )
+    restart_after_blackout: bool = Field(default=True, description="false: a session ends with the supply")
+    restart_delay_s: Annotated[float, Field(ge=0, le=1800)] = Field(
+        default=0.0, description="random delay up to this before it charges again after a black-out"
+    )
+
+    @model_validator(mode="after")
+    def can_switch(self) -> "ChargerPart":
+        """Refuse a switch of phases where there is one phase only."""
+        if self.switch_phases and self.phases == 1:
+            raise ValueError("switch_phases = true: allowed with phases = 3, this charger has 1")
+        return self
 
 
 class InstrumentPart(Twin):

@@ -24,20 +24,29 @@ NOMINAL_HZ = 50.0
 
 
 @kernel
+def signed(volts: complex, amps: complex) -> float:
+    """Return the amps with the sign of their power: + flows from the grid."""
+    return abs(amps) if volts.real * amps.real + volts.imag * amps.imag >= 0.0 else -abs(amps)
+
+
+@kernel
 def meter(v_v: Any, current_a: Any, phase: Any, customer_v: Any, customer_a: Any, bus_v: Any, head_a: Any) -> float:
-    """Write volts and amps of customers, busbar and feeder head from complex node values; return the head's watts."""
+    """Write volts and amps of customers, busbar and feeder head from complex node values; return the head's watts.
+
+    Amps have the sign of their power.
+    """
     customers = len(customer_v)  # with the further phases of those that have three
     head = np.zeros(PHASES, dtype=np.complex128)
     for i in range(len(v_v)):
         head[phase[i]] += current_a[i]
         if i < customers:
             customer_v[i] = abs(v_v[i])
-            customer_a[i] = abs(current_a[i])
+            customer_a[i] = signed(v_v[i], current_a[i])
     watts = 0.0
     for k in range(PHASES):
         volts = v_v[len(v_v) - PHASES + k]
         bus_v[k] = abs(volts)
-        head_a[k] = abs(head[k])
+        head_a[k] = signed(volts, head[k])
         watts += volts.real * head[k].real + volts.imag * head[k].imag
     return watts
 
@@ -56,10 +65,10 @@ class World:
     """Hold the physics of one rig and step it.
 
     Arrays after a step: `customer_v` (C,) volts, `customer_a` (C,) amps of household and car together (of a customer
-    with three phases: on its first), `head_a` (3,) amps, `bus_v` (3,) volts at the low-voltage busbar, `head_w`
-    watts, `drawn_a` (N,) the largest phase amps of a charger, `terminal_v` (N, 3) volts at the chargers' terminals.
-    The bench hands in `bench_terminal_v`, what stands at the device under test, and `bench_feeder_a`, its amps as
-    read back: (3,) or one number for all its phases, NaN while it does not run.
+    with three phases: on its first), `head_a` (3,) amps, `bus_v` (3,) volts at the low-voltage busbar, `head_w` watts,
+    `drawn_a` (N,) the largest phase amps of a charger, `terminal_v` (N, 3) volts at the chargers' terminals; amps and
+    watts are negative where power flows back. The bench hands in `bench_terminal_v`, what stands at the device under
+    test, and `bench_feeder_a`, its amps as read back: (3,) or one number for all its phases, NaN while it does not run.
     """
 
     def __init__(self, assembly: Assembly, t_s: float) -> None:
@@ -125,6 +134,7 @@ class World:
         for charger in self.dc.values():
             charger.after(dt_s)
         np.maximum.reduce(amps, axis=1, out=self.drawn_a)
+        np.copyto(self.drawn_a, amps.min(axis=1), where=self.drawn_a + amps.min(axis=1) < 0.0)
         self._ev_a[self._node] = amps[self._charger, self._terminal]
         if dut >= 0 and np.all(np.isfinite(self.bench_feeder_a)):
             self._ev_a[self._dut_node] = np.broadcast_to(self.bench_feeder_a, PHASES)[on_bench]
@@ -134,7 +144,7 @@ class World:
         self.head_w = meter(
             solution.v_v, self.solver.current_a, self._phase, self._each_v, self._each_a, self.bus_v, self.head_a
         )
-        load_pu = float(self.head_a.max()) / self.assembly.rig.feeder.transformer_a
+        load_pu = float(np.abs(self.head_a).max()) / self.assembly.rig.feeder.transformer_a
         self.temperature_c = self.transformer.step(load_pu, self.assembly.rig.feeder.ambient_c, dt_s)
         self._events_until(t_s)
 
