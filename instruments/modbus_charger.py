@@ -9,29 +9,28 @@ import asyncio
 import math
 from collections.abc import Callable
 
-from instruments.catalog import Model, charger_of, modbus_of
+from instruments.catalog import Model
 from instruments.faults import FaultKind, PortFault
-from instruments.modbus_catalog import Register
-from instruments.modbus_codec import decode_words, encode_value
-from instruments.modbus_identity import check_identity
-from instruments.modbus_link import ModbusLink
-from instruments.modbus_pacing import NS, PollPlan, Write, WriteGate, rewrite_s
-from instruments.modbus_reading import ChargerReading, ReadingBuilder
+from instruments.modbus_pacing import NS, Write
+from instruments.modbus_poller import BACKOFF_FIRST_S, BACKOFF_LAST_S, Buses, jittered
+from instruments.modbus_poller_frames import read_pdu
+from instruments.modbus_poller_master import MasterWatch
+from instruments.modbus_poller_registers import ChargerRegisters
+from instruments.modbus_reading import ChargerReading
 
-__all__ = ["ChargerReading", "ModbusCharger"]
+__all__ = ["BACKOFF_FIRST_S", "BACKOFF_LAST_S", "ChargerReading", "ModbusCharger"]
 
-TICK_S = 0.05  # how soon a new order or a silence is noticed
-BACKOFF_FIRST_S = 0.25
-BACKOFF_LAST_S = 5.0
+TICK_S = 0.1  # how soon a new order or a silence is noticed where nobody calls `wake`
 KEEP_LINK = (FaultKind.REJECTED, FaultKind.BUSY, FaultKind.RANGE, FaultKind.READBACK)
 SAFE_CURRENT_A = 0.05  # a float register may show the site's value a hair above itself
 VALIDITY_S = 2.0
 FAULT_SHOWN_S = 10.0
 DOG_TRIES = 2  # writes of a fail-safe value before its read-back is a fault
 DOG_AGAIN_S = 30.0  # after such a fault
+DOG_EVERY_S = 300.0  # a device behind a gateway may restart unseen: its fail-safe is compared again
 
 
-class ModbusCharger:
+class ModbusCharger(ChargerRegisters):
     """Own the connection to one charger; `reading` is what is known of it.
 
     Parameters
@@ -43,11 +42,10 @@ class ModbusCharger:
     failsafe_a: current that the charger itself must fall to, A
     failsafe_s: time without us after which it must, s
     read_only: never write: fail-safe and set-points are only read and compared
+    buses: connections that devices behind one address share; None: one of its own
     """
 
-    __slots__ = ("_builder", "_clock_ns", "_dog", "_dog_ns", "_dog_tries", "_failsafe_a", "_failsafe_s", "_gate",
-                 "_link", "_modbus", "_model", "_part", "_plan", "_polls", "_read_only", "_shown_ns", "name",
-                 "reading")  # fmt: skip
+    __slots__ = ("_dog", "_dog_ns", "_dog_tries", "_fed_ns", "_master", "_polls", "_shown_ns")
 
     def __init__(
         self,
@@ -59,34 +57,39 @@ class ModbusCharger:
         failsafe_a: float,
         failsafe_s: float,
         read_only: bool = False,
+        buses: Buses | None = None,
     ) -> None:
-        self.name = name
-        self._read_only = read_only
-        self._model = model
-        self._part = charger_of(model)
-        self._modbus = modbus_of(model)
-        self._clock_ns = clock_ns
-        self._failsafe_a = failsafe_a
-        self._failsafe_s = failsafe_s
-        self._link = ModbusLink(name, self._modbus, address, clock_ns, read_only=read_only)
+        super().__init__(
+            name,
+            model,
+            address,
+            clock_ns=clock_ns,
+            failsafe_a=failsafe_a,
+            failsafe_s=failsafe_s,
+            read_only=read_only,
+            buses=buses,
+        )
         polls = self._modbus.polls
-        self._polls = [(names[0], *self._modbus.span(names)) for names in [*polls.core, *polls.rare]]
-        self._plan = PollPlan(len(polls.core), len(polls.rare), self._modbus.read_gap_s)
-        self._gate = WriteGate(self._part, rewrite_s(self._part, failsafe_s))
-        self._builder = ReadingBuilder(self._modbus, self._part.dc)
-        self._shown_ns = 0
+        self._polls = [self._request(names) for names in [*polls.core, *polls.rare]]
+        self._master = MasterWatch(self._part.obey_s)
+        self._shown_ns = self._fed_ns = 0
         self._dog: list[tuple[str, str, float]] = []  # fail-safe values to compare again: read, write, wanted
         self._dog_ns = self._dog_tries = 0
-        self.reading: ChargerReading = self._builder.reading
+
+    def _request(self, names: list[str]) -> tuple[str, int, bytes, int]:
+        """Return the ready request of a poll: channel, unit id, PDU, count."""
+        unit_id, address, count = self._modbus.span(names)
+        return names[0], unit_id, read_pdu(self._modbus.function(names), address, count), count
 
     async def open(self) -> str:
         """Connect, identify and return what answered; a PortFault REFUSED or WRONG_IDENTITY otherwise."""
         await self._link.open()
         try:
             what = await self._identify()
-        except PortFault:
+        except PortFault as fault:
+            fault = await self._other_unit(fault)
             self._link.close()
-            raise
+            raise fault from None
         self.reading.link = True
         return what
 
@@ -110,6 +113,9 @@ class ModbusCharger:
                 raise PortFault(FaultKind.READBACK, self.name, dog.current_get, detail, hint)
         if dog.timeout_get:
             self.reading.failsafe_s = await self._programmed(dog.timeout_get, dog.timeout_set, self._failsafe_s)
+        for get, put, wanted in self._settings():
+            if get not in (dog.current_get, dog.timeout_get):  # what is left: what only can be written, and the arming
+                await self._settle(get, put, wanted)
 
     async def _look_at_failsafe(self) -> None:
         """Read the fail-safe and tell where it is not the site's: a run that only reads has to live with it."""
@@ -140,15 +146,17 @@ class ModbusCharger:
                     wait_s = await self._turn(math.nan if self._read_only else want_a())
                     backoff_s = BACKOFF_FIRST_S
                 except PortFault as fault:
-                    self._note(fault)
+                    self._note(await self._other_unit(fault))
                     if fault.kind is not FaultKind.RANGE:  # a wrong order is no fault of the link: look again soon
-                        wait_s = backoff_s
+                        await asyncio.sleep(jittered(backoff_s))
                         backoff_s = min(2 * backoff_s, BACKOFF_LAST_S)
-            await asyncio.sleep(wait_s)
+                        continue
+            if wait_s > 0.0:
+                await self._sleep(wait_s)
 
     async def close(self) -> None:
         """Drop the connection; the charger's own fail-safe takes over."""
-        self._link.close()
+        self._link.leave()
         self.reading.link = False
 
     async def _turn(self, want_a: float) -> float:
@@ -160,6 +168,9 @@ class ModbusCharger:
                 raise PortFault(FaultKind.RANGE, self.name, self._part.setpoint.register_name, why)
             write = self._gate.next(want_a, now_ns)
         lowers = write is not None and not write.value >= self._gate.sent_a  # NaN: the first order of a connection
+        if not lowers and self._hungry(now_ns):
+            await self._feed()
+            return 0.0
         if self._dog and not lowers and now_ns >= self._dog_ns and self._free(now_ns):
             await self._watch_dog()
             return 0.0
@@ -169,6 +180,8 @@ class ModbusCharger:
         poll = self._plan.next(now_ns)
         if poll is None:
             return min(self._plan.wait_s(now_ns), TICK_S)
+        if not self._dog and now_ns - self._dog_ns > DOG_EVERY_S * NS and not self._read_only:
+            self._dog, self._dog_ns = self._kept(), now_ns
         await self._read_poll(poll)
         return 0.0
 
@@ -176,16 +189,35 @@ class ModbusCharger:
         """Say whether the pacing lets a read and a write out now."""
         return self._plan.wait_s(now_ns) <= 0.0 and self._gate.wait_s(now_ns) <= 0.0
 
+    def _hungry(self, now_ns: int) -> bool:
+        """Say whether the watchdog is to be fed now: a life bit or a token, within the write pacing."""
+        feed_ns = round(self._part.watchdog.feed_s * NS)
+        return 0 < feed_ns <= now_ns - self._fed_ns and not self._read_only and self._gate.wait_s(now_ns) <= 0.0
+
+    async def _feed(self) -> None:
+        """Feed the watchdog once; after a fault the next try is due at once."""
+        await self._put(self._part.watchdog.feed, self._part.watchdog.feed_value)
+        self._fed_ns = self._clock_ns()
+
+    def _kept(self) -> list[tuple[str, str, float]]:
+        """Return the settings that can be compared at any time: those that are read."""
+        return [row for row in self._settings() if row[0]]
+
     async def _order(self, write: Write) -> None:
         """Send one part of the order; its pacing runs from the answer, or from the fault."""
         await self._put(write.register, write.value)
         self._gate.done(write, self._clock_ns())
         self.reading.sent_a = self._gate.sent_a
         self.reading.sent_ns = self._clock_ns()
+        self._master.ordered(self._gate.sent_a, self._clock_ns())
 
     async def _watch_dog(self) -> None:
         """Compare one value of the fail-safe with the site's and write it where it differs, a step a turn."""
         get, put, wanted = self._dog[0]
+        if not get:
+            await self._put(put, wanted)
+            self._dog.pop(0)
+            return
         held = await self._get(get)
         kept = math.isclose(held, wanted, abs_tol=1e-3)
         if kept or (not put and held <= wanted + SAFE_CURRENT_A):
@@ -202,24 +234,43 @@ class ModbusCharger:
     async def _read_poll(self, poll: int) -> None:
         """Read one request's values into the reading and compare what is in force with what was ordered."""
         sent_ns = self._clock_ns()
+        channel, unit_id, pdu, count = self._polls[poll]
         try:
-            words = await self._link.read(*self._polls[poll])
+            payload = await self._link.fetch(channel, unit_id, pdu, count)
         finally:
             self._plan.done(self._clock_ns())
+        if pdu[0] < 3:
+            payload = bytes(byte for k in range(count) for byte in (0, payload[k >> 3] >> (k & 7) & 1))
         reading = self.reading
         reading.round_trip_ns = self._link.round_trip_ns
         limit_a, reading.limit_a = reading.limit_a, math.nan
-        self._builder.take(poll, words, sent_ns)
+        self._builder.take_bytes(poll, payload, sent_ns)
+        now_ns = self._clock_ns()
         if math.isnan(reading.limit_a):
             reading.limit_a = limit_a
-        elif self._gate.observe(reading.limit_a, self._clock_ns()):
-            detail = f"{reading.limit_a:g} A in force, {reading.sent_a:g} A ordered"
-            self._note(PortFault(FaultKind.READBACK, self.name, self._part.setpoint.applied, detail))
+        else:
+            self._compare(now_ns)
+        if self._master.drawn(max(reading.amp_a.tolist(), key=_number_first), now_ns):
+            self._note_master(f"{self._master.over_a:g} A drawn, {reading.sent_a:g} A ordered", "current")
+        reading.overwritten_a = self._master.over_a
         if reading.valid_s > self._failsafe_s + VALIDITY_S:
             detail = f"{reading.valid_s:g} s of validity left; the site says {self._failsafe_s:g} s in all"
             self._note(PortFault(FaultKind.READBACK, self.name, "valid", detail))
         if reading.fault and self._clock_ns() - self._shown_ns > FAULT_SHOWN_S * NS:
             reading.fault = ""
+
+    def _compare(self, now_ns: int) -> None:
+        """Compare the limit in force with the order; send the order again where it is too high."""
+        limit_a, order_a = self.reading.limit_a, self.reading.sent_a
+        told = f"{limit_a:g} A in force, {order_a:g} A ordered"
+        if self._master.limit(limit_a, now_ns):
+            self._note_master(told, self._part.setpoint.applied)
+        if self._gate.observe(limit_a, now_ns):
+            self._note(PortFault(FaultKind.READBACK, self.name, self._part.setpoint.applied, told))
+
+    def _note_master(self, told: str, channel: str) -> None:
+        hint = "find the other master: operator backend, local balancer, or a person at the charger"
+        self._note(PortFault(FaultKind.READBACK, self.name, channel, f"overwritten: {told}", hint))
 
     def _note(self, fault: PortFault) -> None:
         """Count a fault and tell it; one of the link ends the connection and the trust in the reading."""
@@ -238,72 +289,14 @@ class ModbusCharger:
             self._note(PortFault(FaultKind.CLOSED, self.name, "", f"{self._link.address} ended the connection"))
         await self._link.open()
         self._gate.forget()
+        self._master.ordered(math.nan, self._clock_ns())
         self._plan.restart()
         self._builder.restart()
-        dog = self._part.watchdog
-        values = (
-            (dog.current_get, dog.current_set, self._failsafe_a),
-            (dog.timeout_get, dog.timeout_set, self._failsafe_s),
-        )
-        self._dog = [] if self._read_only else [row for row in values if row[0]]
-        self._dog_ns = self._dog_tries = 0
+        self._dog = [] if self._read_only else self._settings()
+        self._dog_ns = self._dog_tries = self._fed_ns = 0
         await self._identify()
         self.reading.link = True
         self.reading.fault = ""
-
-    async def _identify(self) -> str:
-        """Compare the identity register with the record; name both families where they differ."""
-        name = self._modbus.identity.register_name
-        try:
-            value = await self._value(self._modbus.register(name))
-        except PortFault as fault:
-            if fault.kind is not FaultKind.REJECTED:
-                raise
-            detail = f"{self._link.address} has none ({fault.detail}); expected {self._model.model.name}"
-            raise PortFault(FaultKind.WRONG_IDENTITY, self.name, name, detail) from fault
-        return check_identity(self.name, self._model, self._link.address, value)
-
-    async def _programmed(self, get: str, put: str, wanted: float) -> float:
-        """Write a value where it is not the wanted one already; return what the device holds then."""
-        now = await self._get(get)
-        if put and not math.isclose(now, wanted, abs_tol=1e-3):
-            await self._put(put, wanted)
-            now = await self._get(get)
-            if not math.isclose(now, wanted, abs_tol=1e-3):
-                raise PortFault(FaultKind.READBACK, self.name, get, f"{now:g} read back, {wanted:g} written")
-        return now
-
-    async def _value(self, register: Register) -> float | str:
-        """Read one register within the read pacing."""
-        while (wait_s := self._plan.wait_s(self._clock_ns())) > 0.0:
-            await asyncio.sleep(wait_s)
-        try:
-            words = await self._link.read(register.name, register.unit_id, register.address, register.count)
-        finally:
-            self._plan.pace(self._clock_ns())
-        self.reading.round_trip_ns = self._link.round_trip_ns
-        return decode_words(self._modbus, register, words)
-
-    async def _get(self, name: str) -> float:
-        value = await self._value(self._modbus.register(name))
-        if not isinstance(value, float):
-            raise PortFault(FaultKind.PROTOCOL, self.name, name, f"{value!r} is not a number")
-        return value
-
-    async def _put(self, name: str, value: float) -> None:
-        """Write one register within the write pacing."""
-        register = self._modbus.register(name)
-        try:
-            words = encode_value(self._modbus, register, value)
-        except ValueError as error:
-            raise PortFault(FaultKind.RANGE, self.name, name, str(error)) from error
-        while (wait_s := self._gate.wait_s(self._clock_ns())) > 0.0:
-            await asyncio.sleep(wait_s)
-        try:
-            await self._link.write(name, register.unit_id, register.address, words)
-        finally:
-            self._gate.pace(self._clock_ns())
-        self.reading.round_trip_ns = self._link.round_trip_ns
 
     def _check_failsafe(self) -> None:
         """Refuse a fail-safe that the family does not take, before anything is written."""
@@ -314,3 +307,8 @@ class ModbusCharger:
         if self._failsafe_a != 0.0 and not part.min_a <= self._failsafe_a <= part.max_a:
             detail = f"failsafe_a {self._failsafe_a:g} A; allowed: 0 or {part.min_a:g}..{part.max_a:g} A"
             raise PortFault(FaultKind.RANGE, self.name, dog.current_set, detail)
+
+
+def _number_first(value: float) -> float:
+    """Order amps so that one that is not known is the least."""
+    return -math.inf if math.isnan(value) else value

@@ -24,6 +24,22 @@ def decode_words(part: ModbusPart, register: Register, words: Sequence[int]) -> 
     return float(struct.unpack(FORMATS[register.type], raw)[0]) * register.scale
 
 
+def block_struct(part: ModbusPart, registers: Sequence[Register], address: int, count: int) -> struct.Struct | None:
+    """Return what unpacks a whole block of `count` registers from `address` into these values, in address order.
+
+    None where one of them is a text, or lies low word first: such a block is decoded value by value.
+    """
+    layout = ">"
+    at = address
+    for register in sorted(registers, key=lambda r: r.address):
+        low_first = part.order_of(register) != "big" and register.count > 1
+        if register.type == "str" or low_first or register.address < at:
+            return None
+        layout += f"{2 * (register.address - at)}x{FORMATS[register.type][1]}"
+        at = register.end
+    return struct.Struct(f"{layout}{2 * (address + count - at)}x")
+
+
 def encode_value(part: ModbusPart, register: Register, value: float | str) -> list[int]:
     """Return the words of a value given in SI units, or of a text.
 

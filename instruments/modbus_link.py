@@ -1,22 +1,19 @@
-"""Hold one Modbus TCP connection of our own: requests in, words or a `PortFault` out.
+"""Be one device's side of a Modbus TCP connection: requests in, words or a `PortFault` out.
 
-pymodbus does the framing. What it leaves open is closed here: a peer that ends the connection ends the waiting
-request at once (pymodbus waits for its time-out), and after a time-out the connection is given up, because a late
-answer would be taken for the next one.
+The connection itself may be shared (`modbus_poller`). pymodbus is the peer that tests compare with, and the client of
+the blocking bench devices; at 1,000 chargers its client costs a multiple (docs/real-time.md).
 """
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from pymodbus.client import AsyncModbusTcpClient
-from pymodbus.exceptions import ModbusException
 from pymodbus.pdu import ExceptionResponse, ModbusPDU
 
 from instruments.faults import FaultKind, PortFault
 from instruments.modbus_catalog import ModbusPart
+from instruments.modbus_poller import Bus, refusal
+from instruments.modbus_poller_frames import read_pdu, words_of, write_pdu
 
 logging.getLogger("pymodbus").addHandler(logging.NullHandler())  # its errors reach the operator as PortFaults
 
@@ -46,9 +43,7 @@ def split_address(device: str, address: str) -> tuple[str, int]:
 def check_answer(device: str, channel: str, answer: ModbusPDU, count: int | None) -> list[int]:
     """Return the registers of an answer; a PortFault for an exception or a wrong number of them."""
     if isinstance(answer, ExceptionResponse):
-        code = answer.exception_code
-        kind = FaultKind.BUSY if code in (5, 6) else FaultKind.REJECTED
-        raise PortFault(kind, device, channel, f"exception {code} ({EXCEPTIONS.get(code, 'unknown')})")
+        raise exception_fault(device, channel, answer.exception_code)
     registers = list(answer.registers or [])
     if count is not None and len(registers) != count:
         detail = f"{len(registers)} registers in the answer, {count} asked for"
@@ -56,106 +51,151 @@ def check_answer(device: str, channel: str, answer: ModbusPDU, count: int | None
     return registers
 
 
-class ModbusLink:
-    """Hold one connection to one device. One request at a time; use it from one task."""
+def exception_fault(device: str, channel: str, code: int) -> PortFault:
+    """Return the fault of an exception code; a gateway that cannot reach its device is a time-out of the device."""
+    kind = FaultKind.BUSY if code in (5, 6) else FaultKind.TIMEOUT if code in (10, 11) else FaultKind.REJECTED
+    return PortFault(kind, device, channel, f"exception {code} ({EXCEPTIONS.get(code, 'unknown')})")
 
-    __slots__ = ("_client", "_clock_ns", "_device", "_gone", "_part", "_read_only", "address", "host", "port",
+
+class ModbusLink:
+    """Ask one device over a connection that it may share with others. Use it from one task.
+
+    Parameters
+    ----------
+    device: name in the site file, for faults
+    part: how the family speaks
+    address: ``modbus+tcp://host:port``
+    clock_ns: monotonic clock, ns
+    read_only: refuse every write
+    bus: the connection of the address; None: one of its own
+    """
+
+    __slots__ = ("_bus", "_clock_ns", "_device", "_generation", "_member", "_part", "_read_only", "address",
                  "round_trip_ns")  # fmt: skip
 
     def __init__(
-        self, device: str, part: ModbusPart, address: str, clock_ns: Callable[[], int], *, read_only: bool = False
+        self,
+        device: str,
+        part: ModbusPart,
+        address: str,
+        clock_ns: Callable[[], int],
+        *,
+        read_only: bool = False,
+        bus: Bus | None = None,
     ) -> None:
         self.address = address
         self._read_only = read_only
-        self.host, self.port = split_address(device, address)
+        self._bus = bus or Bus(*split_address(device, address))
         self.round_trip_ns = 0
         self._device = device
         self._part = part
         self._clock_ns = clock_ns
-        self._client: AsyncModbusTcpClient | None = None
-        self._gone: asyncio.Future[None] | None = None
+        self._generation = 0
+        self._member = False
 
     @property
     def connected(self) -> bool:
-        """Return whether the connection stands as far as we know."""
-        return self._client is not None and self._client.connected
+        """Return whether the connection on which the device was opened still stands as far as we know."""
+        return self._generation == self._bus.generation and self._generation > 0 and self._bus.up
+
+    @property
+    def shared(self) -> bool:
+        """Return whether other devices use the connection too."""
+        return self._bus.members > 1
 
     async def open(self) -> None:
-        """Connect; a PortFault REFUSED where nothing listens or no connection comes about in time."""
-        self.close()
-        gone = asyncio.get_running_loop().create_future()
-
-        def traced(connected: bool) -> None:
-            if not connected and not gone.done():
-                gone.set_result(None)
-
-        client = AsyncModbusTcpClient(
-            self.host,
-            port=self.port,
-            name=self._device,
-            timeout=self._part.timeout_s,
-            retries=0,
-            reconnect_delay=0,
-            trace_connect=traced,
-        )
-        if not await client.connect():
-            client.close()
-            raise PortFault(FaultKind.REFUSED, self._device, "", f"no connection to {self.address}")
-        self._client, self._gone = client, gone
+        """Connect, or join the connection that stands; a PortFault REFUSED where none comes about in time."""
+        self._join()
+        if why := await self._bus.open(self._part.timeout_s):
+            raise refusal(self._device, self.address, why)
+        self._generation = self._bus.generation
 
     def close(self) -> None:
-        """Drop the connection."""
-        if self._client is not None:
-            self._client.close()
-        self._client = self._gone = None
+        """Leave the connection after a fault of this device: it ends where nobody else uses it."""
+        self._generation = 0
+        if self._bus.members <= 1:
+            self._bus.close()
 
-    async def read(self, channel: str, unit_id: int, address: int, count: int) -> list[int]:
-        """Read registers, `channel` names them in faults; return `count` words (0..65535)."""
-        client = self._need(channel)
-        read = client.read_holding_registers if self._part.read_function == 3 else client.read_input_registers
-        answer = await self._ask(channel, read(address, count=count, device_id=unit_id))
-        return check_answer(self._device, channel, answer, count)
+    def leave(self) -> None:
+        """Leave for good; the last device ends the connection."""
+        self._generation = 0
+        if self._member:
+            self._member = False
+            self._bus.leave()
 
-    async def write(self, channel: str, unit_id: int, address: int, words: list[int]) -> None:
+    async def read(self, channel: str, unit_id: int, address: int, count: int, function: int = 0) -> list[int]:
+        """Read registers, `channel` names them in faults; return `count` words (0..65535), of bits 0 or 1 each.
+
+        `function` 1..4; 0: that of the family.
+        """
+        function = function or self._part.read_function
+        payload = await self.fetch(channel, unit_id, read_pdu(function, address, count), count)
+        if function > 2:
+            return words_of(payload)
+        return [payload[k >> 3] >> (k & 7) & 1 for k in range(count)]
+
+    async def fetch(self, channel: str, unit_id: int, pdu: bytes, count: int) -> bytes:
+        """Send a ready request that reads `count` values and return the answer's bytes."""
+        answer = await self._ask(channel, unit_id, pdu)
+        size = 2 * count if pdu[0] > 2 else (count + 7) // 8
+        if len(answer) != size + 2 or answer[1] != size:
+            detail = f"{len(answer) - 2} bytes in the answer, {size} asked for"
+            raise PortFault(FaultKind.PROTOCOL, self._device, channel, detail)
+        return answer[2:]
+
+    async def write(self, channel: str, unit_id: int, address: int, words: list[int], *, coil: bool = False) -> None:
         """Write all words of one value in one request: function 6 where one word and the family allow it, else 16.
 
-        A link that only reads sends nothing and says so: a PortFault INTERLOCK.
+        A coil is written by function 5. Errors: a link that only reads sends nothing and says so (INTERLOCK); an
+        acknowledgement of something else is PROTOCOL.
         """
         if self._read_only:
             raise PortFault(FaultKind.INTERLOCK, self._device, channel, "this run reads only; nothing was sent")
-        client = self._need(channel)
-        if len(words) == 1 and 6 in self._part.write_functions:
-            answer = await self._ask(channel, client.write_register(address, words[0], device_id=unit_id))
-        elif 16 in self._part.write_functions:
-            answer = await self._ask(channel, client.write_registers(address, words, device_id=unit_id))
-        else:
+        taken = self._part.write_functions
+        function = 5 if coil else 6 if len(words) == 1 and 6 in taken else 16
+        if function == 16 and 16 not in taken:
             detail = f"{len(words)} registers in one write; the family takes function 6 only"
             raise PortFault(FaultKind.RANGE, self._device, channel, detail)
-        check_answer(self._device, channel, answer, None)
+        pdu = write_pdu(function, address, words)
+        answer = await self._ask(channel, unit_id, pdu, urgent=True)
+        if answer != pdu[:5]:
+            detail = f"acknowledged {answer.hex(' ')}, asked {pdu[:5].hex(' ')}"
+            raise PortFault(FaultKind.PROTOCOL, self._device, channel, detail)
 
-    def _need(self, channel: str) -> AsyncModbusTcpClient:
-        if self._client is None or not self._client.connected:
-            self.close()
-            raise PortFault(FaultKind.CLOSED, self._device, channel, f"connection to {self.address} is gone")
-        return self._client
-
-    async def _ask(self, channel: str, request: Awaitable[ModbusPDU]) -> ModbusPDU:
-        """Wait for the answer, the end of the connection or the time-out, whichever comes first."""
-        assert self._gone is not None
-        start_ns = self._clock_ns()
-        task = asyncio.ensure_future(request)
-        waiters: set[asyncio.Future[Any]] = {task, self._gone}
+    async def answers(self, unit_id: int, pdu: bytes, timeout_s: float) -> bool:
+        """Return whether anything answers under a unit id; a gateway's "no target" is no answer."""
         try:
-            await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                self.close()
-                raise PortFault(FaultKind.CLOSED, self._device, channel, f"{self.address} ended the connection")
-            answer = task.result()
-        except ModbusException as error:
-            self.close()
-            detail = f"no answer from {self.address} within {self._part.timeout_s:g} s ({error})"
+            answer = await self._bus.ask(unit_id, pdu, timeout_s)
+        except (TimeoutError, ConnectionError):
+            return False
+        return not (answer[0] & 0x80 and len(answer) > 1 and answer[1] in (10, 11))
+
+    async def reconnect(self) -> bool:
+        """Connect again after a probe that cost the connection; return whether it stands."""
+        return not await self._bus.open(self._part.timeout_s)
+
+    def _join(self) -> None:
+        if not self._member:
+            self._member = True
+            self._bus.join(self._part.frame_gap_s)
+
+    async def _ask(self, channel: str, unit_id: int, pdu: bytes, *, urgent: bool = False) -> bytes:
+        """Wait for the answer, the end of the connection or the time-out, whichever comes first."""
+        if self._generation != self._bus.generation or not self._bus.up:
+            self._generation = 0
+            raise PortFault(FaultKind.CLOSED, self._device, channel, f"connection to {self.address} is gone")
+        start_ns = self._clock_ns()
+        try:
+            answer = await self._bus.ask(unit_id, pdu, self._part.timeout_s, urgent=urgent)
+        except TimeoutError as error:
+            self._generation = 0
+            detail = f"no answer from {self.address} unit {unit_id} within {self._part.timeout_s:g} s"
             raise PortFault(FaultKind.TIMEOUT, self._device, channel, detail) from error
-        finally:
-            task.cancel()
+        except ConnectionError as error:
+            self._generation = 0
+            detail = f"{self.address} ended the connection ({error})"
+            raise PortFault(FaultKind.CLOSED, self._device, channel, detail) from error
         self.round_trip_ns = self._clock_ns() - start_ns
+        if answer[0] & 0x80:
+            raise exception_fault(self._device, channel, answer[1] if len(answer) > 1 else 0)
         return answer

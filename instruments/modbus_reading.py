@@ -1,18 +1,21 @@
 """Put the values of a charger's registers together to one reading that is dated by its oldest part."""
 
 import math
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from instruments.charger_catalog import DcStage
 from instruments.modbus_catalog import ModbusPart, Register
-from instruments.modbus_codec import code_of, decode_words
+from instruments.modbus_codec import block_struct, code_of, decode_words
 from instruments.modbus_pacing import NS
 
 GOOD, UNCERTAIN, BAD = 0, 1, 2
 CP_UNKNOWN, CP_A, CP_B, CP_D = -1, 0, 1, 3
+VOLT, AMP = 1, 2
 NEW_SESSION_WH = 1.0  # a session meter that falls by more than this was reset
 
 
@@ -28,7 +31,8 @@ class ChargerReading:
     `session_wh` Wh of the session; `state` the control-pilot state 0..5 (A..F), -1 unknown; `limit_a` A the limit
     that the charger says it applies; `quality` 0 good, 1 uncertain, 2 bad; `change_ns` monotonic time of the oldest
     part of the newest complete set; `link` whether it answers; `session_no` counts plug-ins; `sent_a`, `sent_ns` the
-    last acknowledged set-point; `failsafe_a`, `failsafe_s` as read back from the device (NaN unknown); `valid_s` what
+    last acknowledged set-point; `overwritten_a` A set by another master or drawn above our order (NaN
+    none); `failsafe_a`, `failsafe_s` as read back from the device (NaN unknown); `valid_s` what
     is left of the set-point's validity (NaN unknown); `error_code` the maker's; `round_trip_ns` of the last request;
     `errors` counts faults, `fault` tells the last one. `change_ns` dates what the family's core polls fetch; what it
     polls rarely (a KEBA's volts, watts and energy) may be older by a whole rare round, some 20 s there.
@@ -54,19 +58,60 @@ class ChargerReading:
     round_trip_ns: int = 0
     errors: int = 0
     fault: str = ""
+    overwritten_a: float = math.nan
+
+
+class Block:
+    """Take one answer apart: all values by one unpacking where the layout allows it, else value by value."""
+
+    __slots__ = ("_address", "_part", "_places", "_registers", "_scales", "_struct")
+
+    def __init__(self, part: ModbusPart, registers: list[Register]) -> None:
+        self._part = part
+        self._registers = sorted(registers, key=lambda r: r.address)
+        self._address = self._registers[0].address
+        count = self._registers[-1].end - self._address
+        self._struct = block_struct(part, self._registers, self._address, count)
+        self._scales = [register.scale for register in self._registers]
+        self._places = [place_of(register) for register in self._registers]
+
+    def values(self, payload: bytes) -> Iterator[tuple[Any, tuple[int, int, Register]]]:
+        """Yield each value (SI units, or its text) with where it goes; ValueError for bytes of another number."""
+        if self._struct is None:
+            words = struct.unpack(f">{len(payload) // 2}H", payload)
+            for register, place in zip(self._registers, self._places, strict=True):
+                start = register.address - self._address
+                yield decode_words(self._part, register, words[start : start + register.count]), place
+            return
+        if len(payload) != self._struct.size:
+            raise ValueError(f"{len(payload)} bytes, expected {self._struct.size}")
+        for raw, scale, place in zip(self._struct.unpack(payload), self._scales, self._places, strict=True):
+            yield raw * scale, place
+
+
+def place_of(register: Register) -> tuple[int, int, Register]:
+    """Return where a register's value goes: volts or amps and the phase's place, or 0 for all else."""
+    quantity = register.quantity
+    if register.name not in ("meter_state", "meter_age"):
+        if quantity.startswith("voltage_l"):
+            return VOLT, int(quantity[9]) - 1, register
+        if quantity.startswith("current_l"):
+            return AMP, int(quantity[9]) - 1, register
+    return 0, 0, register
 
 
 class ReadingBuilder:
     """Fill one `ChargerReading` from answers, request by request."""
 
-    __slots__ = ("_cable", "_core", "_dc", "_has_session", "_meter_age_ns", "_part", "_pilot", "_polls", "_quality",
-                 "_read_ns", "_session_start_wh", "reading")  # fmt: skip
+    __slots__ = ("_blocks", "_cable", "_core", "_dc", "_has_session", "_meter_age_ns", "_part", "_pilot", "_polls",
+                 "_quality", "_read_ns", "_session_start_wh", "reading")  # fmt: skip
 
     def __init__(self, part: ModbusPart, dc: DcStage | None = None) -> None:
         self.reading = ChargerReading()
         self._part = part
         self._dc = dc
         self._polls = [*part.polls.core, *part.polls.rare]
+        self._blocks = [Block(part, [part.register(name) for name in names]) for names in self._polls]
         self._core = len(part.polls.core)
         self._has_session = part.find("session_wh") is not None
         self._read_ns = [0] * self._core  # when each core request was last sent in this connection; 0 never
@@ -83,12 +128,18 @@ class ReadingBuilder:
 
     def take(self, poll: int, words: Sequence[int], sent_ns: int) -> None:
         """Take the answer of one request: `words` registers, `sent_ns` the monotonic time at which it was sent."""
-        names = self._polls[poll]
-        address = self._part.span(names)[1]
+        self.take_bytes(poll, struct.pack(f">{len(words)}H", *words), sent_ns)
+
+    def take_bytes(self, poll: int, payload: bytes, sent_ns: int) -> None:
+        """Take the answer of one request as its bytes, two a register (of bits: two each too)."""
         self._meter_age_ns = 0
-        for register in map(self._part.register, names):
-            start = register.address - address
-            self._value(register, decode_words(self._part, register, words[start : start + register.count]))
+        for value, (plain, place, register) in self._blocks[poll].values(payload):
+            if plain == VOLT:
+                self.reading.volt_v[place] = value if 0.0 < value < math.inf else math.nan  # 0 V: no such phase
+            elif plain == AMP:
+                self.reading.amp_a[place] = value if math.isfinite(value) else math.nan
+            else:
+                self._value(register, value)
         if poll < self._core:
             self._read_ns[poll] = sent_ns - self._meter_age_ns
             self._complete()
@@ -114,11 +165,7 @@ class ReadingBuilder:
 
     def _number(self, quantity: str, value: float) -> None:
         reading = self.reading
-        if quantity.startswith("current_l"):
-            reading.amp_a[int(quantity[9]) - 1] = value
-        elif quantity.startswith("voltage_l"):
-            reading.volt_v[int(quantity[9]) - 1] = value if value > 0.0 else math.nan  # 0 V: no such phase
-        elif quantity == "power_w":
+        if quantity == "power_w":
             reading.power_w = value
         elif quantity == "dc_power_w" and self._dc is not None:
             reading.power_w = value / self._dc.efficiency

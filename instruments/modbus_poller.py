@@ -1,0 +1,201 @@
+"""Share one TCP connection among all devices behind one address: gateways, stations with two sockets, controllers.
+
+One request is out at a time and a write goes before the reads that wait; the bus keeps its silence between requests
+and its back-off between connections. A time-out costs the connection only where nobody else answers on it: the
+transaction ids keep a late answer from being taken for another one.
+"""
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+
+from instruments.faults import FaultKind, PortFault
+from instruments.modbus_poller_frames import Wire
+
+NS = 1_000_000_000
+BACKOFF_FIRST_S = 0.25
+BACKOFF_LAST_S = 5.0
+JITTER = 0.25  # of the back-off, so that a street does not come back in one moment
+SILENT_UNITS = 3  # time-outs in a row, whoever was asked, after which the connection counts as dead
+
+
+class Bus:
+    """Own the connection to one address. Use it from one event loop.
+
+    Attributes: `members` number of devices behind it; `generation` counts connections, so that a device notices a new
+    one; `late` counts answers that came after their time-out.
+    """
+
+    __slots__ = (
+        "_backoff_s",
+        "_busy",
+        "_gap_ns",
+        "_last_ns",
+        "_opening",
+        "_queue",
+        "_refused",
+        "_retry_ns",
+        "_silent",
+        "_wire",
+        "generation",
+        "host",
+        "late",
+        "members",
+        "port",
+    )  # fmt: skip
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host, self.port = host, port
+        self.members = 0
+        self.generation = 0
+        self.late = 0
+        self._wire: Wire | None = None
+        self._opening = asyncio.Lock()
+        self._busy = False
+        self._queue: deque[asyncio.Future[None]] = deque()
+        self._gap_ns = 0
+        self._last_ns = 0
+        self._silent = 0
+        self._backoff_s = 0.0
+        self._retry_ns = 0
+        self._refused = ""
+
+    @property
+    def up(self) -> bool:
+        """Return whether the connection stands as far as we know."""
+        return self._wire is not None and self._wire.up
+
+    def join(self, frame_gap_s: float) -> None:
+        """Count a device in; the longest silence that any of them needs holds for all."""
+        self.members += 1
+        self._gap_ns = max(self._gap_ns, round(frame_gap_s * NS))
+
+    async def open(self, timeout_s: float) -> str:
+        """Connect where there is no connection; return why not, or an empty text. Back-off is kept among members."""
+        async with self._opening:
+            if self.up:
+                return ""
+            if self.members > 1 and time.monotonic_ns() < self._retry_ns:
+                return self._refused
+            self.close()
+            loop = asyncio.get_running_loop()
+            try:
+                async with asyncio.timeout(timeout_s):
+                    _, wire = await loop.create_connection(lambda: Wire(self._ended), self.host, self.port)
+            except (OSError, TimeoutError) as error:
+                self._backoff_s = min(max(2 * self._backoff_s, BACKOFF_FIRST_S), BACKOFF_LAST_S)
+                self._retry_ns = time.monotonic_ns() + round(jittered(self._backoff_s) * NS)
+                self._refused = str(error) or "no connection in time"
+                return self._refused
+            self._wire, self._backoff_s, self._silent = wire, 0.0, 0
+            self.generation += 1
+            return ""
+
+    def close(self) -> None:
+        """Drop the connection for all members."""
+        if self._wire is not None:
+            self.late += self._wire.strays
+            wire, self._wire = self._wire, None
+            wire.close()
+
+    def leave(self) -> None:
+        """Count a device out; the last one drops the connection."""
+        self.members = max(self.members - 1, 0)
+        if self.members == 0:
+            self.close()
+
+    async def ask(self, unit_id: int, pdu: bytes, timeout_s: float, *, urgent: bool = False) -> bytes:
+        """Send one request and return the answer PDU; `urgent` goes before all that wait.
+
+        Errors: TimeoutError (the connection may be gone after it), ConnectionError.
+        """
+        if self._busy or self._queue:
+            await self._turn(urgent)
+        self._busy = True
+        try:
+            if self._gap_ns and (wait_ns := self._last_ns + self._gap_ns - time.monotonic_ns()) > 0:
+                await asyncio.sleep(wait_ns / NS)
+            return await self._exchange(unit_id, pdu, timeout_s)
+        finally:
+            self._busy = False
+            if self._gap_ns:
+                self._last_ns = time.monotonic_ns()
+            self._next()
+
+    async def _exchange(self, unit_id: int, pdu: bytes, timeout_s: float) -> bytes:
+        wire = self._wire
+        if wire is None:
+            raise ConnectionResetError("the connection ended")
+        transaction, future = wire.send(unit_id, pdu)
+        timer = asyncio.get_running_loop().call_later(timeout_s, expire, future)
+        try:
+            answer = await future
+        except TimeoutError:
+            self._silent += 1
+            if self._silent >= min(self.members, SILENT_UNITS):
+                self.close()
+            raise
+        finally:
+            timer.cancel()
+            wire.forget(transaction)
+        self._silent = 0
+        return answer
+
+    async def _turn(self, urgent: bool) -> None:
+        """Wait until nobody else's request is out."""
+        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if urgent:
+            self._queue.appendleft(mine)
+        else:
+            self._queue.append(mine)
+        if not self._busy:
+            self._next()
+        try:
+            await mine
+        except asyncio.CancelledError:
+            if mine.done() and not mine.cancelled():
+                self._next()
+            raise
+
+    def _next(self) -> None:
+        while self._queue:
+            future = self._queue.popleft()
+            if not future.done():
+                self._busy = True
+                future.set_result(None)
+                return
+        self._busy = False
+
+    def _ended(self) -> None:
+        """Hear that the connection ended."""
+
+
+class Buses:
+    """Find the bus of an address: devices that name the same one share it."""
+
+    __slots__ = ("_buses",)
+
+    def __init__(self) -> None:
+        self._buses: dict[tuple[str, int], Bus] = {}
+
+    def at(self, host: str, port: int) -> Bus:
+        """Return the bus of an address, a new one at the first call."""
+        return self._buses.setdefault((host, port), Bus(host, port))
+
+
+def expire(future: "asyncio.Future[bytes]") -> None:
+    """End a wait whose time is over."""
+    if not future.done():
+        future.set_exception(TimeoutError())
+
+
+def jittered(wait_s: float, draw: Callable[[], float] = random.random) -> float:
+    """Return a wait spread by `JITTER` to both sides; `draw` gives 0..1."""
+    return wait_s * (1.0 + JITTER * (2.0 * draw() - 1.0))
+
+
+def refusal(device: str, address: str, why: str) -> PortFault:
+    """Return the fault of a connection that did not come about."""
+    return PortFault(FaultKind.REFUSED, device, "", f"no connection to {address} ({why})")

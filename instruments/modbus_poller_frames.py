@@ -1,0 +1,121 @@
+"""Cut a Modbus TCP byte stream into answers and match each with its request (Messaging on TCP/IP V1.0b, 3.1.3).
+
+An answer counts only under the transaction id of a request that still waits, from the unit that was asked, with its
+function code. A late or foreign one is counted and dropped, so that it is never taken for the next one.
+"""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+
+HEADER = struct.Struct(">HHHB")  # transaction, protocol, length of what follows it, unit id
+MAX_LENGTH = 254  # unit id and a PDU of 253 bytes
+READ = struct.Struct(">BHH")  # function, address, count (or value)
+HEADER_BYTES = HEADER.size
+PACK, UNPACK = HEADER.pack, HEADER.unpack_from
+
+
+def read_pdu(function: int, address: int, count: int) -> bytes:
+    """Return the request that reads `count` registers or bits (function 1..4)."""
+    return READ.pack(function, address, count)
+
+
+def write_pdu(function: int, address: int, words: list[int]) -> bytes:
+    """Return the request that writes a coil (5, words 0 or 1), one register (6) or several (16)."""
+    if function == 16:
+        return struct.pack(f">BHHB{len(words)}H", 16, address, len(words), 2 * len(words), *words)
+    return READ.pack(function, address, (0xFF00 if words[0] else 0) if function == 5 else words[0])
+
+
+def words_of(payload: bytes) -> list[int]:
+    """Return the registers of a read's answer."""
+    return list(struct.unpack(f">{len(payload) // 2}H", payload))
+
+
+class Wire(asyncio.Protocol):
+    """Hold one TCP connection: requests out, each with a future that gets its answer PDU.
+
+    Attributes: `strays` counts answers that nobody waited for; `broken` says why the stream cannot be believed.
+    `lost` is called once when the connection ends.
+    """
+
+    __slots__ = ("_buffer", "_lost", "_pending", "_transaction", "_transport", "broken", "strays")
+
+    def __init__(self, lost: Callable[[], None]) -> None:
+        self._buffer = b""
+        self._lost = lost
+        self._pending: dict[int, tuple[asyncio.Future[bytes], int, int]] = {}
+        self._transaction = 0
+        self._transport: asyncio.Transport | None = None
+        self.broken = ""
+        self.strays = 0
+
+    @property
+    def up(self) -> bool:
+        """Return whether the connection stands as far as we know."""
+        return self._transport is not None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection; small requests leave at once."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End every waiting request at once."""
+        self.close()
+
+    def close(self) -> None:
+        """Drop the connection; waiting requests end with a ConnectionError."""
+        if self._transport is None:
+            return
+        transport, self._transport = self._transport, None
+        transport.abort()
+        pending, self._pending = self._pending, {}
+        for future, _, _ in pending.values():
+            if not future.done():
+                future.set_exception(ConnectionResetError(self.broken or "the connection ended"))
+        self._lost()
+
+    def send(self, unit_id: int, pdu: bytes) -> tuple[int, asyncio.Future[bytes]]:
+        """Send a request; return its transaction id and the future of its answer PDU."""
+        transport = self._transport
+        if transport is None:
+            raise ConnectionResetError("the connection ended")
+        self._transaction = transaction = (self._transaction + 1) & 0xFFFF
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._pending[transaction] = (future, unit_id, pdu[0])
+        transport.write(PACK(transaction, 0, len(pdu) + 1, unit_id) + pdu)
+        return transaction, future
+
+    def forget(self, transaction: int) -> None:
+        """Wait no longer for an answer: what still comes for it is dropped."""
+        self._pending.pop(transaction, None)
+
+    def data_received(self, data: bytes) -> None:
+        """Take whole frames off the stream; a header that cannot be ends the connection."""
+        if self._buffer:
+            data = self._buffer + data
+        at, size = 0, len(data)
+        while size - at >= HEADER_BYTES:
+            transaction, protocol, length, unit_id = UNPACK(data, at)
+            if protocol != 0 or not 2 <= length <= MAX_LENGTH:
+                self.broken = f"no Modbus frame: protocol id {protocol}, length {length}"
+                self.close()
+                return
+            end = at + HEADER_BYTES - 1 + length
+            if end > size:
+                break
+            self._answer(transaction, unit_id, data[at + HEADER_BYTES : end])
+            at = end
+        self._buffer = data[at:]
+
+    def _answer(self, transaction: int, unit_id: int, pdu: bytes) -> None:
+        waiting = self._pending.get(transaction)
+        if waiting is None or waiting[1] != unit_id or waiting[2] != pdu[0] & 0x7F:
+            self.strays += 1
+            return
+        del self._pending[transaction]
+        if not waiting[0].done():
+            waiting[0].set_result(pdu)
