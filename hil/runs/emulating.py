@@ -25,7 +25,7 @@ def emulate_rig(loaded: LoadedRig, *, as_json: bool, for_s: float | None, out: s
     is a new folder that keeps events.jsonl (when which output went on and off) and the logs.
     """
     assembly = assemble(loaded)
-    print("settling the street in virtual time", file=sys.stderr)
+    print("settling the rig in virtual time", file=sys.stderr)
     warm = settle(assembly)
     store_dir = realtime.make_store_dir()
     run_dir = Path(mkdtemp(prefix="voltbench-emulate-")) if out is None else make_run_dir(out, loaded.rig.rig.name)

@@ -96,7 +96,7 @@ def run_live(
     events = Events(run_dir / EVENTS, "supervisor")
     seed: realtime.PlantSeed | None = None
     if realtime.emulates(assembly):
-        say("settling the street in virtual time")
+        say("settling the rig in virtual time")
         warm = settle(assembly)
         seed = realtime.PlantSeed(assembly, warm.world.fleet.snapshot(), warm.t_s, str(store_dir), str(run_dir))
     try:

@@ -138,7 +138,7 @@ def _street_section(info: RigInfo, controlled: Trace, uncontrolled: Trace | None
         f"Volts at {worst} (lowest without control) over the band of all customers with a charger; feeder-head amps "
         "per phase and active power of all customers. Both columns share their scales."
     )
-    return section("The street", figure(svg, caption))
+    return section("The feeder", figure(svg, caption))
 
 
 def _charger_section(info: RigInfo, controlled: Trace, uncontrolled: Trace | None) -> Raw:
