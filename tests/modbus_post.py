@@ -4,6 +4,7 @@ The client here knows the catalog record and nothing of our own client, so that 
 """
 
 import struct
+from typing import Any
 
 import numpy as np
 from modbus_helpers import FakeClock, Raw
@@ -32,7 +33,7 @@ class Refused(Exception):
 class Post:
     """Hold plant and twin of one model; `wire` is set once the socket stands."""
 
-    def __init__(self, model: Model | str, failsafe_a: float = FAILSAFE_A) -> None:
+    def __init__(self, model: Model | str, failsafe_a: float = FAILSAFE_A, **changes: Any) -> None:
         self.model = load_model(model) if isinstance(model, str) else model
         self.part, self.modbus = charger_of(self.model), modbus_of(self.model)
         phases = max(self.part.phases)
@@ -48,6 +49,7 @@ class Post:
             meter_a_step_a=self.part.current_step_a,
             token=int(dog.feed_value) if dog.kind == "token" else 0,
             boot_s=BOOT_S,
+            **changes,
         )
         car = EvSpec("car", phases=phases, max_a=32.0, dead_time_s=0.5, fall_a_per_s=20.0, rise_a_per_s=20.0)
         self.clock = FakeClock(0.0)

@@ -15,6 +15,7 @@ from instruments.modbus_codec import encode_value
 
 AC = [name for name in DRIVEN if load_model(name).charger.dc is None]
 WATCHED = [name for name in AC if load_model(name).charger.watchdog.kind != "none"]
+SWITCHING = [name for name in AC if load_model(name).charger.phase_switch is not None]
 FORGETFUL = [name for name in AC if load_model(name).charger.watchdog.volatile]
 
 
@@ -167,6 +168,30 @@ def test_a_family_that_forgets_falls_to_the_fail_safe_as_delivered(name):
         assert post.view.get("failsafe_active") == 1.0
 
     play(Post(name), story)
+
+
+@pytest.mark.parametrize("name", SWITCHING)
+def test_the_phases_register_switches_through_a_pause_and_tells_what_is_in_use(name):
+    async def story(post: Post) -> None:
+        switch = post.part.phase_switch
+        await post.order(16.0)
+        await hold(post, 16.0, 8.0)
+        if switch.prepare:
+            await post.write(switch.register_name, switch.one)
+            assert post.view.get("phases_set") == 3.0  # not before the source of the switch is named
+            await post.write(switch.prepare, switch.prepare_value)
+        for code, read, amps in (
+            (switch.one, switch.read_one, (16, 0, 0)),
+            (switch.three, switch.read_three, (16,) * 3),
+        ):
+            await post.write(switch.register_name, code)
+            await hold(post, 16.0, 8.0)
+            assert post.fleet.drawn_a.max() == 0.0
+            await hold(post, 16.0, 30.0)
+            assert await post.read(switch.read) == read
+            assert post.fleet.drawn_a[0] == pytest.approx(amps)
+
+    play(Post(name, switch_phases=True, switch_dwell_s=0.0), story)
 
 
 def test_a_heidelberg_whose_fail_safe_is_zero_shows_an_error_until_it_is_spoken_to():
