@@ -35,6 +35,17 @@ def seed_number(text: str) -> int:
     return int(text)
 
 
+def amps(text: str) -> float:
+    """Read a current above zero, A."""
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a current; write amps, e.g. 8") from error
+    if not 0.0 < value <= 1000.0:
+        raise argparse.ArgumentTypeError(f"{text!r} A; allowed: above 0")
+    return value
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     top = argparse.ArgumentParser(
@@ -69,6 +80,14 @@ def parser() -> argparse.ArgumentParser:
     control.add_argument("--out", metavar="DIR", help="the run folder itself; default runs/<time>-<site>")
     control.add_argument("--desk", action="store_true", help="seat the operator in this terminal")
     control.add_argument("--json", action="store_true", help="print the summary as JSON on stdout")
+
+    found = commands.add_parser("commission", help="field stage: step each charger, find what the site file should say")
+    found.add_argument("site", help="a site file; `voltbench schema --site` prints its schema")
+    found.add_argument("--only", action="append", metavar="NAME", help="this charger; may be given again")
+    found.add_argument("--step", dest="step_a", type=amps, default=8.0, metavar="8", help="A over the charger's floor")
+    found.add_argument("--cycles", type=int, choices=range(1, 11), default=2, help="times up and down; default 2")
+    found.add_argument("--yes", action="store_true", help="do not ask before the first write")
+    found.add_argument("--json", action="store_true", help="findings and table as JSON on stdout")
 
     desk = commands.add_parser("desk", help="attach the operator's desk to a running controller")
     desk.add_argument("run", nargs="?", help="run folder; default the newest that runs")

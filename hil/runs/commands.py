@@ -66,6 +66,13 @@ def control(arguments: argparse.Namespace) -> int:
     return field.control(arguments)
 
 
+def commission(arguments: argparse.Namespace) -> int:
+    """Step the chargers of a site and propose what its file should say."""
+    from hil.runs import commissioning
+
+    return commissioning.commission(arguments)
+
+
 def desk(arguments: argparse.Namespace) -> int:
     """Attach the desk to a run that goes on."""
     import subprocess
@@ -185,6 +192,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "check": check,
     "emulate": emulate,
     "control": control,
+    "commission": commission,
     "desk": desk,
     "replay": replay,
     "report": report,

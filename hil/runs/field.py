@@ -31,6 +31,7 @@ from hil.rig.store_dir import PLAN, SITE, make_store_dir
 from hil.runs.exits import INTERRUPTED, OK
 from hil.runs.folder import add_identities, make_run_dir, software
 from hil.runs.summary import finite
+from instruments.catalog import charger_of, load_model
 
 LINE_S = 10.0
 
@@ -64,19 +65,19 @@ def control(arguments: argparse.Namespace) -> int:
     return outcome.exit_code
 
 
-def write_field_site(loaded: LoadedSite, store_dir: Path, run_dir: Path, *, shadow: bool) -> Site:
-    """Write site file and plan, make every shared image, and return the site."""
+def field_site(loaded: LoadedSite, store_dir: str, run_dir: str, *, shadow: bool) -> Site:
+    """Return what the controller's processes need to know of a loaded site."""
     head, now = loaded.file.site, datetime.now(UTC)
     offset = now.astimezone(ZoneInfo(head.timezone)).utcoffset()
-    site = Site(
+    return Site(
         name=head.name,
         stage="field",
         period_s=head.scan_period_s,
         utc_minus_mono_ns=time.time_ns() - time.monotonic_ns(),
         utc_offset_s=offset.total_seconds() if offset is not None else 0.0,
         timezone=head.timezone,
-        store_dir=str(store_dir),
-        run_dir=str(run_dir),
+        store_dir=store_dir,
+        run_dir=run_dir,
         seed=head.seed,
         dims=(*loaded.dims,),
         charger_names=[part.name for part in loaded.file.charger],
@@ -85,6 +86,11 @@ def write_field_site(loaded: LoadedSite, store_dir: Path, run_dir: Path, *, shad
         substation=loaded.substation_port(),
         shadow=shadow,
     )
+
+
+def write_field_site(loaded: LoadedSite, store_dir: Path, run_dir: Path, *, shadow: bool) -> Site:
+    """Write site file and plan, make every shared image, and return the site."""
+    site = field_site(loaded, str(store_dir), str(run_dir), shadow=shadow)
     stores.prepare(site)
     loaded.plan_bytes.tofile(site.store(PLAN))
     for folder in (store_dir, run_dir):
@@ -122,6 +128,9 @@ def _supervised(supervisor: Supervisor, site: Site, arguments: argparse.Namespac
         argv = _desk_argv(site)
         supervisor.start([ProcessSpec("desk", argv, stop_order=STOP_BENCH, critical=False, new_session=False)])
     say.print("every device has answered, the scan runs")
+    fed = [port.name for port in site.chargers if charger_of(load_model(port.model)).watchdog.kind == "any_traffic"]
+    if site.shadow and fed:
+        say.print(f"{', '.join(fed)}: any traffic feeds their fail-safe timers, and so do our reads")
     until_s = float("inf") if arguments.for_s is None else time.monotonic() + arguments.for_s
     tick = [_Line(site, say).show] if not arguments.desk else []
 
