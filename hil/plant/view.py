@@ -17,8 +17,8 @@ ROUNDING_A = 1e-3  # a float32 register may carry the rating a hair above itself
 
 
 def quantise(value: float, step: float) -> float:
-    """Round to the meter's resolution; a step of 0 is exact."""
-    return round(value / step) * step if step > 0.0 else value
+    """Round to the meter's resolution; a step of 0 is exact, NaN stays."""
+    return round(value / step) * step if step > 0.0 and math.isfinite(value) else value
 
 
 class EvseView:

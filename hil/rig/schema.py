@@ -5,11 +5,12 @@ switching it between emulated and real changes one word.
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from controller.law import preset
+from hil.rig.csms_part import CsmsPart
 
 Amps = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Watts = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -285,13 +286,21 @@ class LawPart(Strict):
     )
 
 
+# faults of chargers, which an event lets happen to those that it names
+ChargerFault = Literal[
+    "black_out", "emergency_stop", "rcd_trip", "reboot", "ignore_setpoint", "freeze_registers", "constant_volts",
+    "meter_error", "swap_phases",
+]  # fmt: skip
+CHARGER_FAULTS: tuple[str, ...] = get_args(ChargerFault)
+
+
 class Event(Strict):
     """Let something happen in the scenario."""
 
     at_s: Seconds
-    kind: Literal["order", "cut_link", "freeze", "silence", "frequency"] = Field(
+    kind: Literal["order", "cut_link", "freeze", "silence", "frequency"] | ChargerFault = Field(
         description="DSO order; a charger's link is cut; a substation value stands still; the DSO's heartbeat stops;"
-        " the grid's frequency moves"
+        " the grid's frequency moves; a fault of the chargers named (docs/emulation.md)"
     )
     for_s: Annotated[float, Field(gt=0, description="it ends after this time: order, cut link or frozen value")] = (
         3600.0
@@ -299,7 +308,13 @@ class Event(Strict):
     node: Literal["transformer", "head"] = "head"
     hz: Annotated[float, Field(ge=45, le=65)] | None = Field(default=None, description="of the grid, virtual time only")
     limit_w: Watts | None = None
-    chargers: list[str] = Field(default=[], description="cut_link: the first of these that still charges")
+    chargers: list[str] = Field(
+        default=[], description="cut_link: the first of these that still charges; faults: all of these"
+    )
+    meter: Literal["offset", "scale", "nan", "stuck"] | None = Field(
+        default=None, description="meter_error: what is wrong with the amps of the charger's meter"
+    )
+    value: float | None = Field(default=None, description="meter_error: A of the offset, factor of the scale")
     quantity: Literal["PhV", "A"] = "A"
 
     @model_validator(mode="after")
@@ -309,8 +324,12 @@ class Event(Strict):
             raise ValueError("an order needs limit_w (W; 0 means 0 W)")
         if self.kind == "frequency" and self.hz is None:
             raise ValueError("a frequency needs hz (Hz)")
-        if self.kind == "cut_link" and not self.chargers:
-            raise ValueError("cut_link needs chargers, a list of names")
+        if self.kind in ("cut_link", *CHARGER_FAULTS) and not self.chargers:
+            raise ValueError(f"{self.kind} needs chargers, a list of names")
+        if (self.kind == "meter_error") != (self.meter is not None):
+            raise ValueError('meter = "offset", "scale", "nan" or "stuck" belongs to a meter_error, which needs it')
+        if (self.meter in ("offset", "scale")) != (self.value is not None):
+            raise ValueError("value (A of an offset, factor of a scale) belongs to these two, which need it")
         return self
 
 
@@ -343,7 +362,18 @@ class Rig(Strict):
     law: LawPart
     charger: Annotated[list[ChargerPart], Field(min_length=1)]
     substation: SubstationPart
+    csms: CsmsPart = CsmsPart()
     bench: BenchPart | None = None
     safety: SafetyPart = SafetyPart()
     contract: list[ContractPart] = []
     verdict: VerdictPart
+
+    @model_validator(mode="after")
+    def can_swap(self) -> "Rig":
+        """Refuse swapped phases where there is one phase only."""
+        single = {charger.name for charger in self.charger if charger.phases == 1}
+        for k, event in enumerate(self.scenario.events):
+            found = single.intersection(event.chargers) if event.kind == "swap_phases" else set()
+            if found:
+                raise ValueError(f"scenario.events[{k}]: swap_phases of {', '.join(sorted(found))}: has one phase only")
+        return self

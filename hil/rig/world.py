@@ -16,6 +16,7 @@ from hil.plant.household import HouseholdSeries
 from hil.plant.kernel import kernel
 from hil.plant.transformer import Transformer
 from hil.plant.view import EvseView
+from hil.rig import faults
 from hil.rig.assembler import CONNECTION_NODE, Assembly, SessionEvent
 from hil.rig.dc_charger import DcCharger, Driven
 
@@ -89,11 +90,12 @@ class World:
         self._node_w = np.full(m, np.nan)
         wired = [network.nodes_of(int(customer))[: spec.phases] for customer, spec in zip(
             self.customer_of, assembly.evse, strict=True)]  # fmt: skip
-        self._charger = np.repeat(np.arange(self.n), [len(nodes) for nodes in wired])
+        self.charger = np.repeat(np.arange(self.n), [len(nodes) for nodes in wired])
         self._terminal = np.concatenate([np.arange(len(nodes)) for nodes in wired])
         self._node = np.concatenate([np.array(nodes) for nodes in wired])
-        self._dut_node = self._node[self._charger == assembly.dut]
-        self._connections = (self._charger + CONNECTION_NODE, network.phase[self._node])
+        self.feed = self._node.copy()  # node at each terminal; a fault of the wiring turns them
+        self._dut_node = self._node[self.charger == assembly.dut]
+        self._connections = (self.charger + CONNECTION_NODE, network.phase[self._node])
         self._ev_a = np.zeros(len(network.phase))
         self._load_va = np.zeros(len(network.phase), dtype=complex)
         self._each_v = np.abs(network.v0_v[:-PHASES]).astype(float)  # customers and their further phases
@@ -105,12 +107,13 @@ class World:
         self.temperature_c = assembly.rig.feeder.ambient_c
         self.drawn_a = np.zeros(self.n)
         self.terminal_v = np.full((self.n, PHASES), np.nan)
-        self.terminal_v[self._charger, self._terminal] = self._each_v[self._node]
+        self.terminal_v[self.charger, self._terminal] = self._each_v[self._node]
         self.converged = True
         self.bench_terminal_v: float | np.ndarray = float("nan")
         self.bench_feeder_a: float | np.ndarray = float("nan")
         self.order: ActiveOrder | None = None
         self.link_cut = np.zeros(self.n, dtype=bool)
+        self.dark = np.zeros(self.n, dtype=bool)  # chargers without supply
         self.frozen: set[tuple[str, str]] = set()
         self.beats = True  # the DSO's heartbeat
         self.frequency_hz = NOMINAL_HZ
@@ -124,10 +127,12 @@ class World:
     def step(self, t_s: float, dt_s: float) -> None:
         """Advance the world by `dt_s` to scenario time `t_s` (0 = start of the scenario)."""
         self._sessions_until(t_s)
-        self.terminal_v[self._charger, self._terminal] = self._each_v[self._node]
+        self.terminal_v[self.charger, self._terminal] = self._each_v[self.feed]
         dut, on_bench = self.assembly.dut, slice(0, len(self._dut_node))
         if dut >= 0 and np.all(np.isfinite(self.bench_terminal_v)):
             self.terminal_v[dut, on_bench] = np.broadcast_to(self.bench_terminal_v, PHASES)[on_bench]
+        if self.dark.any():
+            self.terminal_v[self.dark] *= 0.0  # NaN stays: no such terminal
         for i, charger in self.dc.items():
             charger.before(dt_s, self.terminal_v[i])
         amps = self.fleet.step(t_s, dt_s, self.terminal_v)
@@ -135,7 +140,7 @@ class World:
             charger.after(dt_s)
         np.maximum.reduce(amps, axis=1, out=self.drawn_a)
         np.copyto(self.drawn_a, amps.min(axis=1), where=self.drawn_a + amps.min(axis=1) < 0.0)
-        self._ev_a[self._node] = amps[self._charger, self._terminal]
+        self._ev_a[self.feed] = amps[self.charger, self._terminal]
         if dut >= 0 and np.all(np.isfinite(self.bench_feeder_a)):
             self._ev_a[self._dut_node] = np.broadcast_to(self.bench_feeder_a, PHASES)[on_bench]
         self._load_va[: self.customers] = self.households.at(self.assembly.week_s + t_s)
@@ -239,6 +244,8 @@ class World:
                 self._silence(t_s, event.for_s)
             elif event.kind == "frequency" and event.hz is not None:
                 self._frequency(t_s, event.hz, event.for_s)
+            elif event.kind in faults.CHARGER_FAULTS:
+                self._ends.append((t_s + event.for_s, faults.begin(self, event, t_s)))
             else:
                 self._freeze(t_s, event.node, event.quantity, event.for_s)
 

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from hil.rig.assembler import Assembly
-from hil.runs.promises import CutRule, DeadlineBudget, OrderRule, SilenceRule, StaleRule, VerdictPlan, WindowRule
+from hil.rig.schema import CHARGER_FAULTS
+from hil.runs.promises import CutRule, DeadlineBudget, Mark, OrderRule, SilenceRule, StaleRule, VerdictPlan, WindowRule
 from instruments.catalog import charger_of
 
 DAY_S = 86400.0
@@ -51,6 +52,12 @@ def verdict_plan(assembly: Assembly, log: list[dict[str, Any]], for_s: float) ->
         tolerance_a=bounds.tolerance_a,
         tolerance_w=bounds.tolerance_w,
     )
+
+
+def fault_marks(log: list[dict[str, Any]]) -> list[Mark]:
+    """Return a mark for every fault of a charger that took place, where it began."""
+    told = [(entry["t_s"], entry["event"], entry["chargers"]) for entry in log if entry["event"] in CHARGER_FAULTS]
+    return [Mark(t_s, f"{kind.replace('_', ' ')} {', '.join(names[:3])}") for t_s, kind, names in told]
 
 
 def _window(assembly: Assembly, for_s: float) -> WindowRule | None:

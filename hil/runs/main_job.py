@@ -21,7 +21,7 @@ from hil.runs.exits import DEVICE, INTERRUPTED, OK
 from hil.runs.fast import UncontrolledTwin, default_step_s, run_fast, write_log
 from hil.runs.folder import add_identities, make_run_dir, write_manifest
 from hil.runs.indicators import flexpower
-from hil.runs.judging import verdict_plan
+from hil.runs.judging import fault_marks, verdict_plan
 from hil.runs.junit import write_junit
 from hil.runs.metered import INFO, LAYOUT, layout_of, trace_of_ledger
 from hil.runs.promises import Mark, Verdict, VerdictPlan
@@ -123,7 +123,7 @@ def _finish(
     plan = verdict_plan(assembly, log, ran_s)
     verdicts = judge(plan, controlled, uncontrolled, timing)
     code = exit_code(verdicts) if end == OK else end
-    marks = marks_of(plan, assembly.charger_names)
+    marks = sorted([*marks_of(plan, assembly.charger_names), *fault_marks(log)], key=lambda mark: mark.t_s)
     save_samples(run_dir / SAMPLES, [controlled] if uncontrolled is None else [controlled, uncontrolled])
     save_verdicts(run_dir, code, verdicts, marks)
     write_junit(run_dir, assembly.rig.rig.name, verdicts, ran_s, {"seed": assembly.rig.rig.seed})
