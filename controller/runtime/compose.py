@@ -3,7 +3,10 @@
 No wire in here: the ports hand over their readings, so that tests and other transports can do the same.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Protocol
 
 import numpy as np
@@ -52,18 +55,38 @@ class ChargerReading(Protocol):
     session_no: int
 
 
-def put_charger(inp: Any, i: int, reading: ChargerReading) -> None:
-    """Write one charger's reading into row `i` of the INPUT views."""
-    inp.charger_v[i] = reading.volt_v
-    inp.charger_a[i] = reading.amp_a
-    inp.charger_w[i] = reading.power_w
-    inp.charger_wh[i] = reading.session_wh
-    inp.charger_state[i] = reading.state
-    inp.charger_limit_a[i] = reading.limit_a
-    inp.charger_quality[i] = reading.quality
-    inp.charger_change_ns[i] = reading.change_ns
-    inp.charger_link[i] = reading.link
-    inp.session_no[i] = reading.session_no
+SCALARS = {
+    "charger_w": "power_w",
+    "charger_wh": "session_wh",
+    "charger_state": "state",
+    "charger_quality": "quality",
+    "charger_change_ns": "change_ns",
+    "charger_link": "link",
+    "session_no": "session_no",
+}
+GETTERS = [(field, attrgetter(name)) for field, name in SCALARS.items()]
+
+
+def put_chargers(inp: Any, readings: Sequence[ChargerReading]) -> None:
+    """Write all chargers' readings, in the plan's order, into the INPUT views: one assignment a field.
+
+    The limit of a charger that another master overwrites is the larger of what it says and what was seen, so that the
+    law reserves it.
+    """
+    if not readings:
+        return
+    inp.charger_v[:] = [reading.volt_v for reading in readings]
+    inp.charger_a[:] = [reading.amp_a for reading in readings]
+    for field, get in GETTERS:
+        getattr(inp, field)[:] = list(map(get, readings))
+    inp.charger_limit_a[:] = list(map(limit_of, readings))
+
+
+def limit_of(reading: ChargerReading) -> float:
+    """Return the limit in force as the law is to see it, A; NaN unknown."""
+    over_a = getattr(reading, "overwritten_a", math.nan)
+    limit_a = reading.limit_a
+    return over_a if over_a > limit_a or math.isnan(limit_a) else limit_a
 
 
 def put_nodes(inp: Any, reading: Any) -> None:
@@ -110,6 +133,14 @@ class OutputTap:
         if not self._met[i] or not self.may_talk(now_ns):
             return float("nan")
         return float(self._output.allowed_a[i])
+
+    def wants_a(self, now_ns: int) -> np.ndarray:
+        """Return `want_a` of all chargers at once, (N,): a new array."""
+        self.refresh()
+        if not self.may_talk(now_ns):
+            return np.full(len(self._met), np.nan)
+        wanted: np.ndarray = np.where(self._met, self._output.allowed_a, np.nan)
+        return wanted
 
     @property
     def allowed_a(self) -> np.ndarray:

@@ -6,7 +6,6 @@ polling alone would keep it quiet.
 """
 
 import asyncio
-import math
 import signal
 import sys
 import time
@@ -19,22 +18,23 @@ import numpy as np
 from controller.law import image
 from controller.law.names import Quality
 from controller.runtime import stores, wires_status
+from controller.runtime.charger_ports import charger_ports
 from controller.runtime.clock import SiteClock
-from controller.runtime.compose import ObeyClock, OutputTap, put_charger, put_nodes
+from controller.runtime.compose import OutputTap, put_chargers, put_nodes
 from controller.runtime.events import NAME as EVENTS
 from controller.runtime.events import Events
-from controller.runtime.histogram import Histogram
 from controller.runtime.process import die_with_parent, ignore_sigint
 from controller.runtime.site import Site, read_site
 from controller.runtime.store import Store
+from controller.runtime.wires_measure import PortMeter
 from instruments.catalog import load_model
 from instruments.faults import FaultKind, PortFault
-from instruments.modbus_charger import ModbusCharger
 from instruments.opcua_substation import SubstationClient
 
 HEARTBEAT_S = 1.0
 DARK = (FaultKind.REFUSED, FaultKind.TIMEOUT, FaultKind.CLOSED)  # how a device without supply does not answer
 PUBLISH_S = 0.04
+LOOK_S = 0.01  # how soon a port hears of a new order
 STATUS_S = 0.5
 FIRST_READINGS_S = 15.0
 
@@ -68,11 +68,11 @@ class Wires:
         self.status_store = Store.attach(site.store(wires_status.NAME), layout.itemsize)
         self.ports = self.status[0]["ports"]
         self.ports["name"] = [name.encode()[:48] for name in names]
-        self.round_trip = [Histogram(port["round_trip"]) for port in self.ports]
-        self.age = [Histogram(port["age"]) for port in self.ports]
-        self.obey = [ObeyClock(Histogram(port["obey"])) for port in self.ports[: len(chargers)]]
-        self._trips_seen = [0] * len(names)
-        self._links = [True] * len(names)
+        devices = [*chargers, *([substation] if substation is not None else [])]
+        self.meter = PortMeter(self.ports, devices, len(chargers), events)
+        self._readings = [charger.reading for charger in chargers]  # the same objects for the life of the ports
+        self._want_a = np.full(len(chargers), np.nan)
+        self._talk = True
 
     def may_talk(self) -> bool:
         """Say whether any I/O is allowed now."""
@@ -107,7 +107,7 @@ class Wires:
     async def run(self, ended: asyncio.Event) -> None:
         """Poll, write and publish until `ended`; an exception of any task ends all of them."""
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._publish_forever())]
+            tasks = [group.create_task(self._publish_forever()), group.create_task(self._look_forever())]
             for i, charger in enumerate(self.chargers):
                 tasks.append(group.create_task(charger.run(lambda i=i: self.want_a(i), self.may_talk)))
             if self.substation:
@@ -125,10 +125,21 @@ class Wires:
 
     def compose(self) -> None:
         """Write the newest readings into the INPUT image."""
-        for i, charger in enumerate(self.chargers):
-            put_charger(self.input, i, charger.reading)
+        put_chargers(self.input, self._readings)
         if self.substation:
             put_nodes(self.input, self.substation.reading)
+
+    def look(self, now_ns: int) -> None:
+        """Wake the ports whose order changed; all of them where the permission to talk did."""
+        talk = self.tap.may_talk(now_ns)
+        want_a = self.tap.wants_a(now_ns)
+        changed = want_a != self._want_a
+        changed &= ~(np.isnan(want_a) & np.isnan(self._want_a))
+        if talk != self._talk:
+            changed[:] = True
+        self._talk, self._want_a = talk, want_a
+        for i in np.flatnonzero(changed).tolist():
+            self.chargers[i].wake()
 
     def complete(self, now_ns: int) -> bool:
         """Say whether every device has delivered a good reading that is not stale, so that the law starts bumplessly.
@@ -149,35 +160,22 @@ class Wires:
     def measure(self, now_ns: int) -> None:
         """Count round trips, slot ages and obey times, and tell links that fell or came back."""
         self.tap.refresh()
-        for i, charger in enumerate(self.chargers):
-            reading = charger.reading
-            self._port(i, bool(reading.link), charger, reading, reading.change_ns, now_ns)
-            if reading.link:
-                drawn_a = float(np.nanmax(reading.amp_a)) if np.isfinite(reading.amp_a).any() else math.nan
-                self.obey[i].update(float(self.tap.allowed_a[i]), self.tap.decided_ns, drawn_a, reading.change_ns)
+        readings = list(self._readings)
+        changed_ns = [reading.change_ns for reading in readings]
         if self.substation:
-            reading = self.substation.reading
-            changed_ns = int(np.max(reading.node_a_change_ns))
-            self._port(len(self.chargers), bool(reading.link), self.substation, reading, changed_ns, now_ns)
+            readings.append(self.substation.reading)
+            changed_ns.append(int(np.max(self.substation.reading.node_a_change_ns)))
+        self.meter.update(self.tap, readings, np.array(changed_ns, dtype=np.int64), now_ns)
 
     def publish_status(self, now_ns: int) -> None:
         """Write `wires.img`."""
         self.status_store.write(self.status.view(np.uint8), now_ns)
 
-    def _port(self, k: int, link: bool, port: Any, reading: Any, changed_ns: int, now_ns: int) -> None:
-        row = self.ports[k]
-        row["link"] = link
-        row["errors"] = getattr(reading, "errors", 0)
-        row["fault"] = str(getattr(reading, "fault", "") or "").encode()[:240]
-        trip_ns = int(getattr(reading, "round_trip_ns", 0))
-        if trip_ns > 0 and trip_ns != self._trips_seen[k]:
-            self._trips_seen[k] = trip_ns
-            self.round_trip[k].add_ns(trip_ns)
-        if changed_ns > 0:
-            self.age[k].add_ns(now_ns - changed_ns)
-        if link != self._links[k]:
-            self._links[k] = link
-            self.events.write("link_up" if link else "link_lost", device=port.name, fault=row["fault"].decode())
+    async def _look_forever(self) -> None:
+        """Follow the scan's orders and its heartbeat."""
+        while True:
+            self.look(time.monotonic_ns())
+            await asyncio.sleep(LOOK_S)
 
     async def _publish_forever(self) -> None:
         """Publish INPUT at a fixed rate, from the first complete set of readings on (or when that is overdue)."""
@@ -214,21 +212,13 @@ async def _all(steps: Any) -> list[Any]:
     return results
 
 
-def build_ports(site: Site) -> tuple[list[Any], Any | None]:
-    """Return the charger clients and the substation client (or None) that a site file names."""
+def build_ports(site: Site, tell: Callable[..., None] | None = None) -> tuple[list[Any], Any | None]:
+    """Return the charger clients and the substation client (or None) that a site file names.
+
+    `tell` takes events of ports that others dial. Errors: PortFault where an extra is not installed.
+    """
     clock = SiteClock(site.utc_minus_mono_ns)
-    chargers = [
-        ModbusCharger(
-            port.name,
-            load_model(port.model),
-            port.address,
-            clock_ns=time.monotonic_ns,
-            failsafe_a=port.failsafe_a,
-            failsafe_s=port.failsafe_s,
-            read_only=site.shadow,
-        )
-        for port in site.chargers
-    ]
+    chargers = charger_ports(site, tell)
     if site.substation is None:
         return chargers, None
     station = site.substation
@@ -281,8 +271,12 @@ def main(site_json: Path) -> int:
     ignore_sigint()
     die_with_parent()
     site = read_site(site_json)
-    chargers, substation = build_ports(site)
     events = Events(Path(site.run_dir) / EVENTS, "wires")
+    try:
+        chargers, substation = build_ports(site, events.write)
+    except PortFault as fault:
+        print(fault, file=sys.stderr)
+        return 3
     return asyncio.run(serve(Wires(site, chargers, substation, events)))
 
 

@@ -18,6 +18,7 @@ PORT = np.dtype(
         ("round_trip", HISTOGRAM),
         ("age", HISTOGRAM),
         ("obey", HISTOGRAM),
+        ("overwritten_a", "f8"),
     ]
 )
 
@@ -43,10 +44,12 @@ def read_wires(site: Site) -> np.ndarray:
 
 
 def to_dict(status: np.ndarray) -> dict[str, Any]:
-    """Return the ports' figures in the shape of `timing.json`: {name: link, errors, fault, round_trip, age, obey}."""
+    """Return the ports' figures in the shape of `timing.json`: {name: link, errors, fault, round_trip, age, obey,
+    overwritten_a}; `overwritten_a` A that another master set or made it draw above our order, None: nobody."""
     figures = {}
     for port in status["ports"]:
         named: dict[str, Any] = {name: Histogram(port[name]).to_dict() for name in ("round_trip", "age", "obey")}
         named |= {"link": bool(port["link"]), "errors": int(port["errors"]), "fault": port["fault"].decode() or None}
+        named["overwritten_a"] = float(port["overwritten_a"]) if port["overwritten_a"] > 0.0 else None  # false on NaN
         figures[port["name"].decode()] = named
     return figures

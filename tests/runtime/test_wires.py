@@ -9,10 +9,10 @@ import pytest
 
 from controller.law import image
 from controller.law.names import Trust
-from controller.runtime import compose, stores, wires, wires_status
+from controller.runtime import compose, stores, wires, wires_measure, wires_status
 from controller.runtime.compose import ObeyClock, OutputTap
 from controller.runtime.events import Events, read_events
-from controller.runtime.histogram import Histogram
+from controller.runtime.histogram import HISTOGRAM, Histogram
 from controller.runtime.site import SubstationPort
 from controller.runtime.store import Store
 from instruments.faults import FaultKind, PortFault
@@ -27,6 +27,7 @@ class FakeCharger:
         self.name = name
         self.fault = fault
         self.closed = self.programmed = False
+        self.woken = 0
         self.wanted = []
         self.talks = []
         self.reading = SimpleNamespace(
@@ -43,6 +44,8 @@ class FakeCharger:
             errors=0,
             fault="",
             round_trip_ns=0,
+            overwritten_a=math.nan,
+            sent_a=16.0,
         )
 
     async def open(self):
@@ -61,6 +64,9 @@ class FakeCharger:
             self.reading.change_ns += S
             self.reading.round_trip_ns += 300_000
             await asyncio.sleep(0.005)
+
+    def wake(self):
+        self.woken += 1
 
     async def close(self):
         self.closed = True
@@ -105,12 +111,13 @@ def test_nothing_is_written_to_a_charger_that_the_law_has_never_seen(site):
 
 def test_a_reading_lands_in_its_row_with_every_field(site):
     _, inp = image.allocate("input", site.image_dims())
-    compose.put_charger(inp, 1, FakeCharger("cp1").reading)
+    dark = FakeCharger("cp0").reading
+    dark.link = False
+    compose.put_chargers(inp, [dark, FakeCharger("cp1").reading, FakeCharger("cp2").reading])
     assert inp.charger_v[1, 0] == 231.0
     assert np.isnan(inp.charger_a[1, 1:]).all()
     assert (inp.charger_w[1], inp.charger_limit_a[1], inp.charger_state[1], inp.charger_link[1]) == (2772, 16, 2, 1)
     assert inp.charger_link[0] == 0
-    assert inp.charger_quality[0] == 2
 
 
 def test_node_fields_exist_in_the_input_table(site):
@@ -226,6 +233,59 @@ def test_a_link_that_falls_and_returns_is_told_once_each(site, events, tmp_path)
     process.measure(4)
     told = [(event["kind"], event["device"]) for event in read_events(tmp_path / "events.jsonl")]
     assert told == [("link_lost", "cp2"), ("link_up", "cp2")]
+
+
+def test_a_charger_that_another_master_overwrites_is_told_once_and_its_amps_reach_the_law(site, events, tmp_path):
+    chargers = [FakeCharger(f"cp{i}") for i in range(3)]
+    process = wires.Wires(site, chargers, None, events)
+    process.measure(1)
+    chargers[1].reading.overwritten_a = 32.0
+    for now_ns in (2, 3):
+        process.compose()
+        process.measure(now_ns)
+    assert process.input.charger_limit_a.tolist() == [16.0, 32.0, 16.0]
+    process.publish_status(3)
+    assert wires_status.to_dict(wires_status.read_wires(site))["cp1"]["overwritten_a"] == 32.0
+    chargers[1].reading.overwritten_a = math.nan
+    process.compose()
+    process.measure(4)
+    assert process.input.charger_limit_a[1] == 16.0
+    told = list(read_events(tmp_path / "events.jsonl"))
+    assert [(event["kind"], event["device"]) for event in told] == [
+        ("overwritten", "cp1"),
+        ("overwritten_ended", "cp1"),
+    ]
+    assert (told[0]["over_a"], told[0]["ordered_a"]) == (32.0, 16.0)
+
+
+def test_only_ports_whose_order_changed_are_woken_and_all_when_the_heartbeat_stops(site, events):
+    chargers = [FakeCharger(f"cp{i}") for i in range(3)]
+    process = wires.Wires(site, chargers, None, events)
+    process.look(10 * S)
+    assert [charger.woken for charger in chargers] == [0, 0, 0]
+    allow(site, [6.0, 7.0, 8.0], 10 * S)
+    process.look(10 * S)
+    allow(site, [6.0, 16.0, 8.0], 10 * S)
+    process.look(10 * S)
+    assert [charger.woken for charger in chargers] == [1, 2, 1]
+    process.look(13 * S)
+    process.look(14 * S)
+    assert [charger.woken for charger in chargers] == [2, 3, 2]
+
+
+def test_histograms_of_all_ports_count_as_one_does():
+    records = np.zeros(4, dtype=HISTOGRAM)
+    rng = np.random.default_rng(7)
+    singles = [Histogram.empty() for _ in range(4)]
+    for _ in range(200):
+        durations = (10 ** rng.uniform(2.0, 11.0, 4)).astype(np.int64)
+        where = rng.random(4) < 0.7
+        wires_measure.count_ns(records, durations, where)
+        for k in np.flatnonzero(where):
+            singles[k].add_ns(int(durations[k]))
+    for record, single in zip(records, singles, strict=True):
+        assert (record["counts"] == single.counts).all()
+        assert record["max_ns"] == single.record["max_ns"]
 
 
 def test_the_substation_is_a_port_too(site):
