@@ -298,7 +298,7 @@ class Event(Strict):
     """Let something happen in the scenario."""
 
     at_s: Seconds
-    kind: Literal["order", "cut_link", "freeze", "silence", "frequency"] | ChargerFault = Field(
+    kind: Literal["order", "cut_link", "freeze", "silence", "frequency", ChargerFault] = Field(
         description="DSO order; a charger's link is cut; a substation value stands still; the DSO's heartbeat stops;"
         " the grid's frequency moves; a fault of the chargers named (docs/emulation.md)"
     )
