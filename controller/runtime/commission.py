@@ -52,8 +52,9 @@ class Commission:
     ports: charger clients in the plan's order; they must be polled meanwhile, with `want_a(i)` as their order
     nodes: newest node fields of INPUT (a substation's reading); None where nothing measures the nodes
     measured: (N,) index of the node whose meter sees each charger, -1 none
-    steps_a, max_wait_s: resolution of each set-point, A; how long each may take to arrive, s
+    node_names: in the plan's order, for those who read why
     clock_ns, sleep: monotonic clock and how to wait
+    step_a, cycles: A over a charger's floor; how often it goes up and down
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Commission:
         ports: list[ChargerPort],
         nodes: Any | None,
         measured: list[int],
+        node_names: list[str],
         *,
         clock_ns: Callable[[], int],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -69,6 +71,7 @@ class Commission:
         cycles: int = 2,
     ) -> None:
         self._plan, self._ports, self._nodes, self._measured = plan, ports, nodes, measured
+        self._node_names = node_names
         self._clock_ns, self._sleep = clock_ns, sleep
         self._step_a, self._cycles = step_a, cycles
         self._want_a = [math.nan] * len(ports)
@@ -193,7 +196,7 @@ class Commission:
 
     def _watch(self) -> None:
         """Raise CommissionStopped for a link or meter that was lost, a node over its limit, volts too low."""
-        plan, nodes, now_ns = self._plan, self._nodes, self._clock_ns()
+        plan, nodes, names, now_ns = self._plan, self._nodes, self._node_names, self._clock_ns()
         for port in self._ports:
             if not port.reading.link:
                 raise CommissionStopped(f"{port.name}: its link is lost ({port.reading.fault or 'closed'})")
@@ -202,15 +205,15 @@ class Commission:
         for m in np.flatnonzero(plan.node_metered):
             age_s = (now_ns - int(nodes.node_a_change_ns[m])) / NS
             if nodes.node_a_quality[m] == Quality.BAD or age_s > float(plan.node_max_age_s[m]) + LOST_S:
-                raise CommissionStopped(f"node {m}: its meter is lost (age {age_s:.1f} s)")
-            largest_a = float(np.nanmax(np.abs(nodes.node_a[m])))
-            if largest_a > float(plan.node_limit_a[m]):
-                raise CommissionStopped(f"node {m}: {largest_a:.1f} A, its limit is {float(plan.node_limit_a[m]):g} A")
+                raise CommissionStopped(f"{names[m]}: its meter is lost (age {age_s:.1f} s)")
+            over_a = np.abs(nodes.node_a[m]) - plan.node_limit_a[m]
+            if float(np.nanmax(over_a)) > 0.0:
+                raise CommissionStopped(f"{names[m]}: a phase is {float(np.nanmax(over_a)):.1f} A over its limit")
             volts = nodes.node_v[m]
             low_v = float(plan.brake_pu[0]) * 230.0
             if np.isfinite(volts).any() and float(np.nanmin(volts)) < low_v:
                 raise CommissionStopped(
-                    f"node {m}: {float(np.nanmin(volts)):.1f} V, the brake acts under {low_v:.1f} V"
+                    f"{names[m]}: {float(np.nanmin(volts)):.1f} V, the brake acts under {low_v:.1f} V"
                 )
 
     def _room_a(self, i: int, drawn_a: float) -> tuple[float, str]:
@@ -218,16 +221,16 @@ class Commission:
         plan, nodes = self._plan, self._nodes
         room_a, where, m = math.inf, "no node", int(plan.charger_node[i])
         while m >= 0:
-            limit_a, cap_w = float(plan.node_limit_a[m]), self._cap_w(m)
+            limit_a, cap_w = plan.node_limit_a[m], self._cap_w(m)
             if nodes is not None and plan.node_metered[m]:
-                here_a = limit_a - float(np.nanmax(np.abs(nodes.node_a[m])))
+                here_a = float(np.nanmin(limit_a - np.abs(nodes.node_a[m])))
                 here_a = min(here_a, (cap_w - float(nodes.node_w[m])) / (3 * HIGH_V))
             else:  # nobody measures: what is not ours is taken at its design load, the others at what holds them
                 others_a = sum(self.stood_a[k] for k in range(len(self._ports)) if k != i and self._below(k, m))
-                load_a = float(plan.node_design_a[m]) + others_a + drawn_a
-                here_a = min(limit_a - load_a, cap_w / (3 * HIGH_V) - load_a)
+                load_a = float(np.max(plan.node_design_a[m])) + others_a + drawn_a
+                here_a = min(float(limit_a.min()) - load_a, cap_w / (3 * HIGH_V) - load_a)
             if here_a < room_a:
-                room_a, where = here_a, f"node {m}"
+                room_a, where = here_a, self._node_names[m]
             m = int(plan.parent[m])
         return room_a, where
 

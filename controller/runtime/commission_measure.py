@@ -105,7 +105,7 @@ def measure(name: str, samples: Samples, levels: list[Level]) -> Finding:
             return Finding(name, **base, ignores=True, why=why)
         return Finding(name, **base, why="its car takes no more than the lower step: nothing moved")
     answering, sign = _answering(quiet, moved)
-    v_per_a, half = _volts_per_amp(quiet, moved, answering)
+    v_per_a, half = _volts_per_amp(quiet, answering)
     return Finding(
         name,
         **base,
@@ -170,21 +170,25 @@ def _phases(
     return tuple(LETTERS[p] for p in ranked[0])
 
 
-def _volts_per_amp(
-    quiet: list[dict[str, np.ndarray]], moved: list[tuple[int, int]], answering: list[int]
-) -> tuple[float, float]:
-    """Return the fall of the volts per A on the charger's own phases, and its 95 % half width (NaN for one step)."""
-    falls = []
-    for a, b in moved:
-        rise_a = _largest(quiet[b]["amp"]) - _largest(quiet[a]["amp"])
-        volts = (quiet[b]["node_v"] - quiet[a]["node_v"])[answering] if answering else np.full(1, np.nan)
-        if not np.isfinite(volts).all():
-            volts = (quiet[b]["volt"] - quiet[a]["volt"])[:1]
-        falls.append(-float(np.mean(volts)) / rise_a)
-    if len(falls) < 2:
-        return falls[0], math.nan
-    error = float(np.std(falls, ddof=1)) / math.sqrt(len(falls))
-    return float(np.mean(falls)), float(student.ppf(0.975, len(falls) - 1)) * error
+def _volts_per_amp(quiet: list[dict[str, np.ndarray]], answering: list[int]) -> tuple[float, float]:
+    """Return the fall of the volts per A on the charger's own phases and its 95 % half width (NaN under four levels).
+
+    Least squares over the levels with a straight drift beside it: the street's load goes on meanwhile.
+    """
+    volts = np.array([float(np.mean(q["node_v"][answering])) if answering else math.nan for q in quiet])
+    if not np.isfinite(volts).all():
+        volts = np.array([float(q["volt"][0]) for q in quiet])
+    if not np.isfinite(volts).all():
+        return math.nan, math.nan
+    amps = np.array([_largest(q["amp"]) for q in quiet])
+    terms = np.column_stack([np.ones(len(quiet)), np.arange(len(quiet)), -amps])
+    found, *_ = np.linalg.lstsq(terms, volts, rcond=None)
+    free = len(quiet) - terms.shape[1]
+    if free < 1:
+        return float(found[2]), math.nan
+    rest = volts - terms @ found
+    variance = float(rest @ rest) / free * np.linalg.inv(terms.T @ terms)[2, 2]
+    return float(found[2]), float(student.ppf(0.975, free)) * math.sqrt(variance)
 
 
 def _worst_s(

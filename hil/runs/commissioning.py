@@ -72,6 +72,7 @@ class _Session:
             self.ports,
             None if self.station is None else self.station.reading,
             loaded.measured,
+            self.site.node_names,
             clock_ns=time.monotonic_ns,
             step_a=arguments.step_a,
             cycles=arguments.cycles,
