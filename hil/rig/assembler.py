@@ -163,6 +163,7 @@ def _evse(charger: ChargerPart, model: catalog.Model, restart_delay_s: float) ->
         hard_max_a=_hard_max_a(charger, model),
         pwm_gap_s=part.timing.pwm_gap_s,
         watchdog=part.watchdog.kind,
+        token=int(part.watchdog.feed_value),
         failsafe_a=charger.failsafe_a,
         failsafe_s=charger.failsafe_s,
         min_setpoint_a=part.min_a,

@@ -87,14 +87,10 @@ class ChargerLinks:
         self.views = [world.view(i) for i in range(world.n)]
         parts = [catalog.charger_of(model) for model in assembly.models]
         wires = [_Wire(model) for model in assembly.models]
-        self._no_volts = np.array([part.find("voltage_l1_v") is None for part in modbus])
-        self._no_limit = np.array([part.find("limit_a") is None for part in modbus])
-        self._feeds = [  # life bits and tokens: charger, quantity, value, how often
-            (i, part.register(charger.watchdog.feed).quantity, charger.watchdog.feed_value, charger.watchdog.feed_s)
-            for i, (charger, part) in enumerate(zip(parts, modbus, strict=True))
-            if charger.watchdog.feed
-        ]
-        self._feed_ns = dict.fromkeys((feed[0] for feed in self._feeds), now_ns)
+        self._no_volts = np.array(["voltage_l1_v" not in wire.quantity.values() for wire in wires])
+        self._no_limit = np.array(["limit_a" not in wire.quantity.values() for wire in wires])
+        self._feeds = [(i, part.watchdog) for i, part in enumerate(parts) if part.watchdog.feed]
+        self._feed_ns = np.full(world.n, now_ns)
         self._step_v = np.array([part.voltage_step_v or FLOAT_STEP for part in parts])
         self._step_a = np.array([part.current_step_a or FLOAT_STEP for part in parts])
         self._poll_ns = _ns([wire.poll_s for wire in wires])
@@ -110,9 +106,6 @@ class ChargerLinks:
         rewrites_s = [rewrite_s(part, evse.failsafe_s) for part, evse in zip(parts, assembly.evse, strict=True)]
         self._gates = [WriteGate(part, again_s) for part, again_s in zip(parts, rewrites_s, strict=True)]
         self._quantity = [wire.quantity for wire in wires]
-        self._falls = [(i, wire.falls) for i, wire in enumerate(wires) if wire.falls]
-        self._fall_ns = np.full(world.n, NEVER_NS)  # when an order that is not renewed leaves the floor profile
-        self._failsafe = [(evse.failsafe_a, evse.failsafe_s) for evse in assembly.evse]
         self._gap_ns = _ns([part.timing.write_gap_s for part in parts])
         self._again_ns = np.array([round(again_s * NS) if again_s > 0.0 else NEVER_NS for again_s in rewrites_s])
         self._free_ns = np.zeros(world.n, dtype=np.int64)  # the pacing lets the next write out
@@ -182,10 +175,10 @@ class ChargerLinks:
 
     def _feed(self, t_s: float, now_ns: int) -> None:
         """Write the life bits and tokens that are due, as the client does."""
-        for i, quantity, value, every_s in self._feeds:
+        for i, dog in self._feeds:
             if self.up[i] and now_ns >= self._feed_ns[i]:
-                self.views[i].set(quantity, value, t_s)
-                self._feed_ns[i] = now_ns + round(every_s * NS)
+                self.views[i].set(self._quantity[i][dog.feed], dog.feed_value, t_s)
+                self._feed_ns[i] = now_ns + round(dog.feed_s * NS)
 
     def _order(self, i: int, want_a: float, t_s: float, now_ns: int) -> None:
         """Send the next part of an order to charger i; RuntimeError for one that its client would refuse."""
@@ -212,14 +205,8 @@ class ChargerLinks:
     def _follow(self, t_s: float, now_ns: int) -> None:
         """Lose the links that were cut; try the lost ones again with the client's back-off."""
         cut, inp = self.world.link_cut | ~self.world.fleet.power_on, self.inp  # no supply, no answer
-        for i, _ in self._falls:
-            if now_ns >= self._fall_ns[i]:
-                self.views[i].set("setpoint_a", self._failsafe[i][0], t_s)
-                self._fall_ns[i] = NEVER_NS
         for i in np.flatnonzero(cut | ~self.up):
             if self.up[i]:
-                if any(k == i for k, _ in self._falls):
-                    self._fall_ns[i] = now_ns + round(self._failsafe[i][1] * NS)
                 self.up[i] = self._fresh[i] = False
                 inp.charger_link[i] = 0
                 inp.charger_quality[i] = Quality.BAD
@@ -235,7 +222,6 @@ class ChargerLinks:
     def _reopen(self, i: int, t_s: float, now_ns: int) -> None:
         """Connect anew: identify, then the order, then a complete set of readings; nothing told before counts."""
         self.up[i] = self._open[i] = True
-        self._fall_ns[i] = NEVER_NS
         self._gates[i].forget()
         self.told_a[i], self._phases_told[i] = np.nan, 0
         self.inp.charger_link[i] = 1
@@ -318,23 +304,19 @@ class Links:
 
 
 class _Wire:
-    """Hold what the pacing of one charger's protocol comes to: of Modbus its polls, of OCPP its meter values.
+    """Hold what the pacing of one charger's protocol comes to: of Modbus its polls, of OCPP its meter values."""
 
-    `falls`: its own profiles take the order away when it is not renewed; the plant's watchdog knows nothing of that.
-    """
-
-    __slots__ = ("core_s", "falls", "poll_s", "quantity")
+    __slots__ = ("core_s", "poll_s", "quantity")
 
     def __init__(self, model: catalog.Model) -> None:
         if model.ocpp is not None:
             self.poll_s = self.core_s = float(model.ocpp.meter_interval_s)
-            self.quantity = {catalog.charger_of(model).setpoint.register_name: "setpoint_a"}
-            self.falls = model.ocpp.failsafe != "latched"
+            setpoint = catalog.charger_of(model).setpoint.register_name
+            self.quantity = {setpoint: "setpoint_a", "volts": "voltage_l1_v", "limit": "limit_a"}
             return
         part = catalog.modbus_of(model)
         self.poll_s, self.core_s = part.read_gap_s, len(part.polls.core) * part.read_gap_s
         self.quantity = {register.name: register.quantity for register in part.registers}
-        self.falls = False
 
 
 def cycle_s(model: catalog.Model) -> float:
