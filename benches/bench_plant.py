@@ -12,7 +12,7 @@ import pytest
 from hil.plant.fleet import EvseSpec, EvSpec, Fleet
 
 STEPS = 5_000
-BUDGET_US = {16: 80.0}  # leaves a simulated day of 86,400 steps to feeder and law
+BUDGET_US = {16: 80.0, 10_000: 5_000.0}  # a simulated day of 86,400 steps; ten steps a second of a large fleet
 
 
 def busy_fleet(n: int) -> tuple[Fleet, np.ndarray]:
@@ -28,11 +28,11 @@ def busy_fleet(n: int) -> tuple[Fleet, np.ndarray]:
     return fleet, volt_v
 
 
-@pytest.mark.parametrize("n", [1, 16, 100, 1000])
+@pytest.mark.parametrize("n", [1, 16, 100, 1000, 10_000])
 def test_fleet_step(benchmark: Any, n: int) -> None:
     """Step a charging fleet by 0.1 s, one call a round."""
     fleet, volt_v = busy_fleet(n)
-    views = [fleet.view(i) for i in range(n)]
+    everybody = np.ones(n, dtype=bool)
     fleet.step(0.1, 0.1, volt_v)  # compiles
     took_us = np.empty(STEPS)
 
@@ -40,8 +40,7 @@ def test_fleet_step(benchmark: Any, n: int) -> None:
         now_s = fleet.now_s
         for k in range(STEPS):
             if k % 50 == 0:
-                for view in views:
-                    view.touch(fleet.now_s)
+                fleet.touch(everybody, fleet.now_s)
             begin_ns = time.perf_counter_ns()
             fleet.step(now_s + (k + 1) * 0.1, 0.1, volt_v)
             took_us[k] = (time.perf_counter_ns() - begin_ns) * 1e-3
@@ -51,4 +50,5 @@ def test_fleet_step(benchmark: Any, n: int) -> None:
     benchmark.extra_info |= {"n": n, "p50_us": p50, "p99_us": p99, "p999_us": p999, "max_us": took_us.max()}
     if n in BUDGET_US:
         benchmark.extra_info |= {"budget_us": BUDGET_US[n], "misses": int((took_us > BUDGET_US[n]).sum())}
+    print(f"\n{n} chargers: step p50 {p50:.1f}, p99 {p99:.1f}, p99.9 {p999:.1f}, max {took_us.max():.1f} us")
     assert fleet.drawn_a[:, 0].min() > 15.9  # what was timed is a charging fleet
