@@ -12,6 +12,8 @@ from controller.law.stability import (
     require_margin,
     stability_margin,
 )
+from controller.runtime.failsafe_check import check_failsafes
+from controller.runtime.plan_check import PlanError
 from hil.plant.feeder import FeederSolver
 from hil.plant.phil import loop_gain, refusal
 from hil.rig.assembler import Assembly
@@ -36,6 +38,10 @@ class Margins:
 def margins(assembly: Assembly) -> Margins:
     """Compute the margins of a rig; a RigError refuses one under its required margin, with the figure."""
     rig = assembly.rig
+    try:
+        check_failsafes(assembly.site)
+    except PlanError as error:
+        raise RigError([Problem("failsafe_a", "", line) for line in str(error).splitlines()]) from error
     network = assembly.network
     solver = FeederSolver(network.z_ohm, network.v0_v, network.phase)
     rows = assembly.customer_of

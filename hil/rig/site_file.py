@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from controller.law import image
 from controller.law.names import Fairness, VoltSource
+from controller.runtime.failsafe_check import check_failsafes
 from controller.runtime.plan import ChargerSpec, DroopSpec, NodeSpec, PlanError, SiteSpec, WindowSpec, build_plan
 from controller.runtime.site import ChargerPort, SubstationPort
 from hil.rig.references import Problem, near, short
@@ -83,6 +84,7 @@ def load_site(name: str) -> LoadedSite:
     spec = site_spec(file, models, contracts)
     try:
         dims, plan_bytes, _ = build_plan(spec)
+        check_failsafes(spec)
     except PlanError as error:
         raise RigError([Problem(path.name, "", line) for line in str(error).splitlines()]) from error
     return LoadedSite(path, file, models, spec, dims, plan_bytes, _points(file), measured)
@@ -137,15 +139,18 @@ def _charger(file: SiteFile, part: SiteCharger, model: catalog.Model) -> Charger
         fairness=Fairness[law.droop.fairness.upper()],
     )
     first, second, third = (["abc".index(letter) for letter in part.phase_map] + [-1, -1])[:3]
+    hard_max_a = known.max_a if part.hard_max_a is None else part.hard_max_a
     at_node = known.voltage_step_v > COARSE_V and node.meter is not None
     return ChargerSpec(
         name=part.name,
         node=[node.name for node in file.node].index(part.node),
         phase_map=(first, second, third),
-        hard_max_a=known.max_a if part.hard_max_a is None else part.hard_max_a,
+        hard_max_a=hard_max_a,
         obey_s=known.obey_s if part.obey_s is None else part.obey_s,
         max_age_s=known.max_age_s,
-        failsafe_a=part.failsafe_a,
+        failsafe_a=known.watchdog.expiry_a(
+            part.failsafe_a, hard_max_a
+        ),  # one without a fail-safe may go on at all it has
         failsafe_s=part.failsafe_s,
         step_a=known.step_a,
         floor_a=known.min_a if part.floor_a is None else part.floor_a,

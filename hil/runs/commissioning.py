@@ -26,7 +26,7 @@ from hil.runs.field import field_site
 from hil.runs.summary import finite
 
 SPARE = 1.2  # an obey time is proposed with this much to spare over the longest seen
-GOOD, BAD, UNCLEAR = "agrees", "differs", "unclear"
+GOOD, BAD, UNCLEAR, NEW = "agrees", "differs", "unclear", "measured"  # NEW: the site file says nothing of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ class _Session:
         """Print table and proposal and return the exit code."""
         rows = [row for finding in self.findings for row in rows_of(self.loaded, finding)]
         code = OK if rows else INCONCLUSIVE
-        if any(row.verdict not in (GOOD, UNCLEAR) for row in rows):
+        if any(row.verdict not in (GOOD, UNCLEAR, NEW) for row in rows):
             code = FAILED
         elif rows and all(row.verdict == UNCLEAR for row in rows):
             code = INCONCLUSIVE
@@ -185,7 +185,7 @@ def rows_of(loaded: LoadedSite, finding: Finding) -> list[Row]:
     add("CT sign at its node", sign, "+ into the charger", {1: GOOD, -1: "inverted"}.get(finding.sign, UNCLEAR))
     slow = {True: GOOD, False: "slower"}[not finding.obey_s > spec.obey_s]
     add("obey time", _s(finding.obey_s), _s(spec.obey_s), UNCLEAR if math.isnan(finding.obey_s) else slow)
-    add("  at the node's meter", _s(finding.node_obey_s), "", GOOD if finding.node_obey_s > 0 else UNCLEAR)
+    add("  at the node's meter", _s(finding.node_obey_s), "", NEW if finding.node_obey_s > 0 else UNCLEAR)
     add(*_volts_row(finding, part.voltage_v_per_a))
     coarse = finding.volt_step_v > COARSE_V
     add(
@@ -211,7 +211,9 @@ def _volts_row(finding: Finding, configured: float | None) -> tuple[str, str, st
     told = "" if configured is None else f"{configured:.3f} V/A"
     if not half < abs(finding.v_per_a):  # NaN: a single step
         return "volts at its connection", measured, told, UNCLEAR
-    within = configured is None or abs(configured - finding.v_per_a) <= max(half, 0.1 * finding.v_per_a)
+    if configured is None:
+        return "volts at its connection", measured, told, NEW
+    within = abs(configured - finding.v_per_a) <= max(half, 0.1 * finding.v_per_a)
     return "volts at its connection", measured, told, GOOD if within else BAD
 
 
@@ -246,6 +248,6 @@ def _table(rows: list[Row]) -> Table:
     for title in ("charger", "quantity", "measured", "site file", "verdict"):
         table.add_column(title, overflow="fold")
     for row in rows:
-        style = {GOOD: "green", UNCLEAR: "yellow"}.get(row.verdict, "bold red")
+        style = {GOOD: "green", NEW: "green", UNCLEAR: "yellow"}.get(row.verdict, "bold red")
         table.add_row(row.charger, row.quantity, row.measured, row.configured, f"[{style}]{row.verdict}[/]")
     return table

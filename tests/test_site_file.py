@@ -1,0 +1,147 @@
+"""The site file: what is wrong is told at once by file and key, what is right becomes the plan that the law sees."""
+
+import copy
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from commandline import ENVIRONMENT, ROOT, VOLTBENCH, toml_text
+from field_site import field_rig, site_of
+
+from hil.rig.rigfile import RigError
+from hil.rig.site_file import load_site
+
+PHASES = {"cp01": ["b"], "cp02": ["c", "a", "b"], "cp08": ["a"]}
+
+
+@pytest.fixture
+def good(street):
+    rig = field_rig(street)
+    names = [part["name"] for part in rig["charger"]]
+    devices = {name: {"address": f"modbus+tcp://127.0.0.1:{502 + k}"} for k, name in enumerate(names)}
+    return site_of(rig, devices | {"substation": {"address": "opc.tcp://127.0.0.1:4840"}}, PHASES)
+
+
+@pytest.fixture
+def load(tmp_path):
+    def act(site):
+        path = tmp_path / "corner.toml"
+        path.write_text(toml_text(site))
+        return load_site(str(path))
+
+    return act
+
+
+def test_a_site_file_becomes_the_plan_it_says(good, load):
+    good["charger"][0] |= {"obey_s": 21.0, "hard_max_a": 20.0}
+    loaded = load(good)
+    _, plan = loaded.dims, loaded.spec
+    assert loaded.points == {"transformer": [0], "head": [1], "poc": [2, 3, 4]}
+    assert loaded.measured == [2, 3, 4]
+    assert [charger.phase_map for charger in plan.chargers] == [(1, -1, -1), (2, 0, 1), (0, -1, -1)]
+    assert (plan.chargers[0].obey_s, plan.chargers[0].hard_max_a) == (21.0, 20.0)
+    assert [node.limit_a for node in plan.nodes] == [1110.0, 315.0, 40.0, 40.0, 40.0]
+    assert np.fromiter((node.parent for node in plan.nodes), dtype=int).tolist() == [-1, 0, 1, 1, 1]
+
+
+def change(site, table, key, value):
+    rows = site[table] if isinstance(site[table], list) else [site[table]]
+    rows[0][key] = value
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "value", "told"),
+    [
+        ("charger", "nodde", "x", "corner.toml:charger[0].nodde = \"x\": unknown key; did you mean node?"),
+        ("charger", "node", "poc_cp1", "corner.toml:charger[0].node = \"poc_cp1\": no node of this name; did you mean"),
+        ("charger", "model", "keba-p3", "corner.toml:charger[0].model"),
+        ("charger", "address", "10.0.0.1:502", "charger[0].address = \"10.0.0.1:502\": allowed: modbus+tcp://host:port"),
+        ("charger", "phase_map", ["a", "a"], "charger[0].phase_map = [\"a\", \"a\"]: a, b and c once each"),
+        ("charger", "failsafe_a", 3.0, "charger[0].failsafe_a = 3 A: 0, or 6 to 32 A"),
+        ("charger", "hard_max_a", 63.0, "charger[0].hard_max_a = 63 A: keba-p30 takes at most 32 A"),
+        ("charger", "name", "cp02", "charger[1].name = \"cp02\": stands twice"),
+        ("node", "parent", "moon", "node[0].parent = \"moon\": no node before this one"),
+        ("node", "meter", "head", "node[1].meter = \"head\": measures node transformer already"),
+        ("node", "limit_a", "1110 A", "node[0].limit_a = \"1110 A\": a number in A is needed"),
+        ("site", "timezone", "Mars", "site.timezone = \"Mars\": no IANA time zone"),
+        ("substation", "address", "x", "substation.address = \"x\": allowed: opc.tcp://host:port"),
+    ],
+)  # fmt: skip
+def test_each_error_names_its_key_its_value_and_what_is_allowed(good, load, table, key, value, told):
+    change(good, table, key, value)
+    with pytest.raises(RigError) as caught:
+        load(good)
+    assert any(told in str(problem) for problem in caught.value.problems), caught.value
+
+
+def test_all_errors_are_told_at_once(good, load):
+    change(good, "charger", "node", "nowhere")
+    change(good, "site", "timezone", "Mars")
+    with pytest.raises(RigError) as caught:
+        load(good)
+    assert len(caught.value.problems) == 2
+
+
+def test_a_group_that_is_not_named_whole_is_refused(good, load):
+    good["node"][3]["meter"] = "poc[5]"
+    with pytest.raises(RigError, match=r"no node has poc\[1\], poc\[3\], poc\[4\]"):
+        load(good)
+
+
+def test_volts_in_whole_steps_bar_the_droop_where_no_meter_stands(good, load):
+    meters = good["node"]
+    for node in meters[2:]:
+        del node["meter"]
+    with pytest.raises(RigError, match="keba-p30 reads volts in steps of 1 V, too coarse for a droop"):
+        load(good)
+
+
+def test_failsafes_that_exceed_a_node_together_are_refused_with_the_sum(good, load):
+    for part in good["charger"]:
+        part["failsafe_a"] = 16.0
+    load(good)
+    good["node"][1]["limit_a"] = 31.0
+    with pytest.raises(
+        RigError, match=r"node head: fail-safes of cp01, cp02, cp08 together = 32 A on phase a; allowed"
+    ):
+        load(good)
+    good["node"][1] |= {"limit_a": 315.0, "limit_w": 18000.0}
+    with pytest.raises(RigError, match=r"together = 18400 W; allowed is 18000 W"):
+        load(good)
+
+
+def test_a_charger_without_a_failsafe_counts_with_all_it_may_take(good, load):
+    good["charger"] = [good["charger"][0] | {"model": "evtec-dc", "phase_map": ["a", "b", "c"], "hard_max_a": 40.0}]
+    good["node"][2]["limit_a"] = 39.0
+    good["charger"][0]["failsafe_a"] = 0.0
+    with pytest.raises(
+        RigError, match=r"node poc_cp01: fail-safes of cp01 together = 40 A on phase a; allowed is 39 A"
+    ):
+        load(good)
+
+
+def test_equalised_droop_needs_the_drop_of_every_charger(good, load):
+    good["law"]["droop"] = copy.deepcopy(good["law"]["droop"]) | {"fairness": "equalised"}
+    with pytest.raises(RigError) as caught:
+        load(good)
+    assert len(caught.value.problems) == 3
+    for part in good["charger"]:
+        part["nominal_drop_pu"] = 0.01
+    assert load(good).spec.chargers[0].nominal_drop_pu == 0.01
+
+
+def test_the_schema_of_the_site_file_is_printed():
+    ended = subprocess.run(
+        [*VOLTBENCH, "schema", "--site"], env=ENVIRONMENT, capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert set(json.loads(ended.stdout)["properties"]) == {"site", "law", "node", "charger", "substation", "contract"}
+
+
+def test_the_field_needs_no_plant_and_no_twin():
+    names = "hil.cli, hil.runs.commands, hil.runs.field, hil.runs.commissioning, hil.rig.site_file"
+    code = f"import {names}, sys; print([m for m in sys.modules if m.startswith(('hil.plant', 'hil.twins'))])"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
+    assert ended.stdout.strip() == "[]", ended.stdout + ended.stderr
