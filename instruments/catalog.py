@@ -104,6 +104,11 @@ class Model(Strict):
             raise ValueError(f"role {self.model.role} has no block [scpi.roles.{self.model.role}]")
         if self.model.role == "charger" and (self.charger is None) != known_only:
             raise ValueError("role charger needs a part [charger], or model.undriven to say why it has none")
+        if self.charger is not None and self.ocpp is not None:
+            if (self.ocpp.failsafe == "latched") != (self.charger.watchdog.kind == "none"):
+                raise ValueError("ocpp.failsafe = latched goes with charger.watchdog.kind = none, and only with it")
+            if self.charger.timing.write_gap_s < self.ocpp.call_timeout_s:
+                raise ValueError("charger.timing.write_gap_s must cover ocpp.call_timeout_s: an order may wait so long")
         if self.charger is not None and self.modbus is not None:
             self.charger.check(self.modbus)
         return self

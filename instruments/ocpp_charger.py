@@ -72,12 +72,13 @@ class OcppCharger:
     failsafe_a: current to which the point must fall by itself, A
     failsafe_s: time without us after which it must, s
     phases: of its connection, 1 or 3
+    read_only: ask and listen, set nothing: neither profiles nor meter values
     """
 
     __slots__ = ("_builder", "_clock_ns", "_close", "_doubt_ns", "_failsafe_a", "_failsafe_s", "_floor_ns", "_gap_ns",
-                 "_inbox", "_limits", "_meter_ns", "_over_ns", "_part", "_phases", "_rpc", "_sent", "_sent_ns",
-                 "_server", "_setup", "_shown_ns", "_silent", "_unit", "_up", "_utc_ns", "_verify_ns", "_wake",
-                 "_watt_phases", "_writes_ns", "identity", "model", "name")  # fmt: skip
+                 "_inbox", "_limits", "_meter_ns", "_over_ns", "_part", "_phases", "_read_only", "_rpc", "_sent",
+                 "_sent_ns", "_server", "_setup", "_shown_ns", "_silent", "_unit", "_up", "_utc_ns", "_verify_ns",
+                 "_wake", "_watt_phases", "_writes_ns", "identity", "model", "name")  # fmt: skip
 
     def __init__(
         self,
@@ -91,7 +92,9 @@ class OcppCharger:
         failsafe_a: float,
         failsafe_s: float,
         phases: int = 3,
+        read_only: bool = False,
     ) -> None:
+        self._read_only = read_only
         self.name, self.identity = name, identity
         self.model, self._part, self._server = model, ocpp_of(model), server
         self._clock_ns, self._utc_ns = clock_ns, utc_ns
@@ -127,8 +130,8 @@ class OcppCharger:
         self._rpc = rpc_of(self._inbox.handle)
         self._close = close
         self._sent = None
-        self._setup = [self._no_foreign, self._sample, self._ask_now]
-        self._floor_ns = 0
+        self._setup = [self._ask_now] if self._read_only else [self._no_foreign, self._sample, self._ask_now]
+        self._floor_ns = NEVER_NS if self._read_only else 0
         self.reading.failsafe_a = self.reading.failsafe_s = math.nan
         self.reading.link = True
         self._up.set()
@@ -175,7 +178,8 @@ class OcppCharger:
         if self._part.failsafe != "latched" and not 3.0 <= self._failsafe_s < 86400.0:
             detail = f"failsafe_s {self._failsafe_s:g} s; allowed: 3..86400 s"
             raise PortFault(FaultKind.RANGE, self.name, "failsafe_s", detail)
-        await self._floor()
+        if not self._read_only:
+            await self._floor()
 
     async def run(self, want_a: Callable[[], float], may_talk: Callable[[], bool]) -> None:
         """Command and read until cancelled; while `may_talk` is False no connection is kept, so that orders run out."""
@@ -255,7 +259,7 @@ class OcppCharger:
 
     def _due(self, order: Order, now_ns: int) -> bool:
         """Say whether an order has to go out now: it changed, or has to be renewed, and the gap is over."""
-        if self._limits is None or now_ns - self._writes_ns < self._gap_ns:
+        if self._read_only or self._limits is None or now_ns - self._writes_ns < self._gap_ns:
             return False
         if self._part.purpose == "TxProfile" and self._builder.transaction is None:
             return False  # would be refused: the floor rules until a transaction runs

@@ -23,9 +23,21 @@ class ChargerPort(Strict):
 
     name: str
     model: str = Field(description="catalog name, e.g. keba-p30")
-    address: str = Field(description="modbus+tcp://host:port")
+    address: str = Field(description="modbus+tcp://host:port, or the URL that an OCPP point dials: ws://host:port/id")
     failsafe_a: float = Field(description="A; applied by the charger itself when it hears nothing")
     failsafe_s: float = Field(description="s; 0 where the model's own cannot be programmed")
+    phases: int = Field(default=3, description="of its connection, 1 or 3: watts are shared over them")
+
+
+class CsmsPort(Strict):
+    """Say where the server of OCPP charge points listens and whom it lets in."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=0, ge=0, le=65535, description="TCP; 0 a free one, for emulated points only")
+    security: int = Field(default=0, ge=0, le=2, description="OCPP security profile; 3 (client certificate) missing")
+    passwords: str = Field(default="", description="file of `identity:scrypt$salt$hash` lines, mode 0600")
+    certificate: str = Field(default="", description="PEM file of the server's certificate; profile 2")
+    key: str = Field(default="", description="PEM file of its key; profile 2")
 
 
 class SubstationPort(Strict):
@@ -125,6 +137,7 @@ class Site(Strict):
     charger_names: list[str]
     node_names: list[str]
     chargers: list[ChargerPort]
+    csms: CsmsPort = CsmsPort()
     substation: SubstationPort | None = None
     bench: BenchPort | None = None
     shadow: bool = Field(default=False, description="decide and read only: no port writes to any device")

@@ -11,9 +11,11 @@ import numpy as np
 from controller.runtime.site import Site
 from hil.rig.assembler import Assembly
 from hil.rig.bench_twins import AcBenchTwins, BenchTwins
+from hil.rig.csms_part import speaks_ocpp
 from hil.rig.dc_bench_twins import DcBenchTwins
 from hil.rig.estop_twin import EstopTwin
 from hil.rig.listening import HOST, PortInUse, listen
+from hil.rig.ocpp_points import OcppPoints
 from hil.rig.real_bench import RealBench
 from hil.rig.rigfile import devices as listed_devices
 from hil.rig.world import ActiveOrder, World
@@ -59,8 +61,9 @@ class Devices:
         self.chargers = {
             i: ModbusChargerTwin(assembly.models[i], world.view(i), clock_s)
             for i, part in enumerate(rig.charger)
-            if part.twin
+            if part.twin and not speaks_ocpp(assembly.models[i])
         }
+        self.points = OcppPoints(assembly, world, clock_s, self._utc_ns)
         groups = {"transformer": 1, "head": 1, "poc": len(rig.charger)}
         self.substation = SubstationTwin(groups, utc_ns=self._utc_ns) if rig.substation.twin else None
         self._clock_s = clock_s
@@ -95,6 +98,7 @@ class Devices:
             unit = _setpoint_unit(self.assembly.models[i])
             port = await listen(part.name, part.port, twin.start(HOST, part.port))
             ports[part.name] = (f"modbus+tcp://{HOST}:{port}", unit)
+        ports |= await self.points.start()
         if self.substation is not None:
             wanted = rig.substation.port
             port = await listen(rig.substation.name, wanted, self.substation.start(wanted))
@@ -113,6 +117,7 @@ class Devices:
         """Close every socket."""
         for twin in self.chargers.values():
             await twin.stop()
+        await self.points.stop()
         if self.bench is not None:
             await self.bench.stop()
         if self.estop is not None:
@@ -136,6 +141,7 @@ class Devices:
             if int(i) in self.chargers:
                 server = self.chargers[int(i)].server
                 await (server.cut() if self._cut[i] else server.restore())
+            await self.points.cut(int(i), cut=bool(self._cut[i]))
         if self.substation is not None:
             await self._substation(self.substation, t_s)
 

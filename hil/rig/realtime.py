@@ -17,6 +17,7 @@ from controller.runtime.processes import STOP_BENCH, STOP_PLANT
 from controller.runtime.site import BatteryPort, BenchPort, ChargerPort, EstopPort, InstrumentPort, Site, SubstationPort
 from controller.runtime.supervisor import ProcessSpec
 from hil.rig.assembler import CONNECTION_NODE, Assembly
+from hil.rig.csms_part import csms_port
 from hil.rig.rigfile import devices
 from hil.rig.schema import BENCH_ROLES, BenchPart, ChargerPart, EstopPart, InstrumentPart, Twin
 from hil.rig.store_dir import PLAN, SITE, TMPFS, make_store_dir
@@ -88,6 +89,7 @@ def write_site(
         charger_names=assembly.charger_names,
         node_names=assembly.nodes,
         chargers=[_charger_port(part, address(part, part.name)) for part in rig.charger],
+        csms=csms_port(rig.csms, [a["address"] for a in addresses.values() if a["address"].startswith("ws")]),
         substation=SubstationPort(
             name=rig.substation.name,
             model=rig.substation.model,
@@ -110,7 +112,12 @@ def write_site(
 
 def _charger_port(part: ChargerPart, address: str) -> ChargerPort:
     return ChargerPort(
-        name=part.name, model=part.model, address=address, failsafe_a=part.failsafe_a, failsafe_s=part.failsafe_s
+        name=part.name,
+        model=part.model,
+        address=address,
+        failsafe_a=part.failsafe_a,
+        failsafe_s=part.failsafe_s,
+        phases=part.phases,
     )
 
 

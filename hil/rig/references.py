@@ -5,6 +5,7 @@ What has the wrong type is left to the schema here.
 """
 
 import difflib
+import importlib.util
 import itertools
 import json
 from collections import Counter
@@ -63,6 +64,7 @@ def check_references(label: str, raw: dict[str, Any]) -> list[Problem]:
         _check_models(devices),
         _check_names(devices),
         _check_places(devices),
+        _check_csms(raw, devices),
         _check_chargers(raw),
         _check_mentions(raw),
         _check_contracts(raw),
@@ -202,14 +204,52 @@ def _check_places(devices: list[Device]) -> Found:
         value = short(real) if real is not None else f"{port:g}" if port else ""
         place = f"127.0.0.1:{port:g}" if port and real is None else None
         if real is not None:
-            place = host_and_port(real, device.role)
+            ocpp = _protocol(device) == "ocpp"
+            place = _dialled(real) if ocpp else host_and_port(real, device.role)
             if place is None:
-                yield key, value, f"no address of a {device.role}; allowed: {ADDRESS_FORMS[device.role]}"
+                form = "ws://host:port/identity, or wss://" if ocpp else ADDRESS_FORMS[device.role]
+                yield key, value, f"no address of a {device.role}; allowed: {form}"
         if place is None:
             continue
         if place in seen:
             yield key, value, f"{seen[place]} is there already; two devices cannot share a port"
         seen.setdefault(place, text_of(device.table, "name") or device.key)
+
+
+def _protocol(device: Device) -> str:
+    """Return the protocol of a device's model; an empty text for an unknown one."""
+    model, _ = find_model(text_of(device.table, "model") or "")
+    return "" if model is None else model.model.protocol
+
+
+def _dialled(address: str) -> str | None:
+    """Return host:port/identity of the URL that an OCPP point dials; None where it is none."""
+    try:
+        split = urlsplit(address)
+        whole = split.scheme in ("ws", "wss") and split.hostname and split.port and split.path.strip("/")
+        return f"{split.hostname}:{split.port}{split.path}" if whole else None
+    except ValueError:  # a port out of range
+        return None
+
+
+def _check_csms(raw: dict[str, Any], devices: list[Device]) -> Found:
+    """Check that OCPP is installed where it is named, and that real points dial the port that the CSMS has."""
+    points = [device for device in devices if _protocol(device) == "ocpp"]
+    missing = [name for name in ("ocpp", "websockets") if importlib.util.find_spec(name) is None]
+    if points and missing:
+        text = f"needs the package{'s' if len(missing) > 1 else ''} {', '.join(missing)}: pip install voltbench[ocpp]"
+        yield f"{points[0].key}.model", short(points[0].table.get("model")), text
+    csms = table_of(raw, "csms")
+    for device in points:
+        real = text_of(device.table, "real")
+        if real is None or _dialled(real) is None:
+            continue
+        split, port = urlsplit(real), number_of(csms, "port") or 0
+        if split.port != port:
+            yield "csms.port", f"{port:g}", f"{device.key} dials port {split.port}; write port = {split.port}"
+        if (split.scheme == "wss") != (csms.get("security", 0) == 2):
+            text = f"security = {csms.get('security', 0)} is {'ws' if split.scheme == 'wss' else 'wss'}://; 2 is TLS"
+            yield f"{device.key}.real", short(real), text
 
 
 def host_and_port(address: str, role: str) -> str | None:

@@ -179,8 +179,7 @@ class Point:
             wanted_a = found.limit_a
         if self.clock_s() < self.rebooting_until_s:
             wanted_a = 0.0
-        if float(self.view.get("setpoint_a")) != wanted_a:
-            self.view.set("setpoint_a", wanted_a, self.clock_s())
+        self.view.set("setpoint_a", wanted_a, self.clock_s())  # always: the fail-safe is the profiles', not the plant's
         stopped = self.transaction is not None and self.transaction.stopped
         enable = float(self.operative and not stopped and self.clock_s() >= self.rebooting_until_s)
         if float(self.view.get("enable")) != enable:
