@@ -6,7 +6,8 @@ protocol tests and documents read the same record.
 
 import functools
 import tomllib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -121,6 +122,12 @@ class Model(Strict):
         return self.model_copy(update={"modbus": modbus_of(self).at(connector, unit_id)})
 
     @property
+    def marks(self) -> str:
+        """Count the blocks of the record by their verification mark, as ``V30 D2 P3``."""
+        found = Counter(_marks(self.model_dump()))
+        return " ".join(f"{mark}{found[mark]}" for mark in VERIFIED if found[mark])
+
+    @property
     def roles(self) -> tuple[str, ...]:
         """Return every role that the family can play, the main one first."""
         others = () if self.scpi is None else tuple(role for role in self.scpi.roles if role != self.model.role)
@@ -231,6 +238,17 @@ def _over(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         old = merged.get(key)
         merged[key] = _over(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
+
+
+def _marks(record: Any) -> Iterator[str]:
+    """Yield the verification mark of every block in a dumped record."""
+    if isinstance(record, dict):
+        if isinstance(record.get("verified"), str):
+            yield record["verified"]
+        record = list(record.values())
+    if isinstance(record, list):
+        for inner in record:
+            yield from _marks(inner)
 
 
 def _name_of(path: Path) -> str:

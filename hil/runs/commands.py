@@ -172,9 +172,14 @@ def catalog(arguments: argparse.Namespace) -> int:
         return OK
     for model in all_models():
         head = model.model
-        note = f" (not driven: {head.undriven})" if head.undriven else ""
-        print(f"{head.name:22} {head.role:20} {head.protocol:7} {head.verified}  {head.vendor} {head.family}{note}")
-    print("verified: V vendor document, D public driver, S second-hand, R recall, P our own parameter", file=sys.stderr)
+        print(f"{head.name:22} {head.role:20} {head.protocol:7} {head.verified}  {head.vendor} {head.family}")
+        print(f"{'':4}{head.source} [{model.marks}]")
+        if head.undriven:
+            print(f"{'':4}not driven: {head.undriven}")
+    print(
+        "verified: V vendor document, D public driver, S second-hand, R recall, P our own parameter; [..] by block",
+        file=sys.stderr,
+    )
     return OK
 
 
