@@ -41,7 +41,10 @@ class Vehicle(BaseModel):
 
     `max_a` holds per phase with all `phases` in use, `max_1p_a` on one phase alone (default the same); the floors are
     the smallest current at which the car charges on one or three phases; from `taper_soc` on it takes less and less.
-    `dead_time_s` and the slopes say how it follows the control pilot; `dc` is its battery, where a DC charger may
+    `dead_time_s` and the slopes say how it follows the control pilot: `below_a` under it, in steps of `step_a`, its
+    first rise within `start_ramp_s`. After a pause of `sleep_after_s` it sleeps, until a new plug-in or, where it
+    `wakes`, the charger's toggle. `cable_ohm` codes what its cable carries (1500, 680, 220, 100: 13, 20, 32, 63 A).
+    `dc` is its battery, where a DC charger may
     charge it. A car that gives power back (V2G) has `discharge_max_a` over 0, A per phase from 0, and stops at
     `soc_floor`; the efficiencies are plug to battery and battery to plug.
     """
@@ -60,6 +63,12 @@ class Vehicle(BaseModel):
     dead_time_s: Annotated[float, Field(ge=0, le=5)]
     fall_a_per_s: Positive
     rise_a_per_s: Positive
+    below_a: Annotated[float, Field(ge=0, le=3)] = 0.0
+    step_a: Annotated[float, Field(ge=0, le=3)] = 0.0
+    start_ramp_s: Annotated[float, Field(ge=0, le=60)] = 0.0
+    sleep_after_s: Positive | None = None
+    wakes: bool = False
+    cable_ohm: Literal[1500, 680, 220, 100] = 100
     discharge_max_a: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     discharge_min_a: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     soc_floor: Share = 0.3

@@ -25,11 +25,13 @@ from controller.runtime.plan import (
 )
 from hil.plant.feeder import FeederSolver
 from hil.plant.fleet import EvseSpec, EvSpec
+from hil.plant.pilot import amps_of_cable
 from hil.rig.dc_charger import DcPart, dc_part
 from hil.rig.network import Network, build_network
 from hil.rig.rigfile import LoadedRig
 from hil.rig.schema import ChargerPart, Rig
 from instruments import catalog
+from profiles.evse import load_behaviours
 from profiles.feeder import Feeder
 from profiles.household import Households, load_households
 from profiles.session import draw_sessions
@@ -157,6 +159,7 @@ def _restart_s(rig: Rig) -> list[float]:
 
 def _evse(charger: ChargerPart, model: catalog.Model, restart_delay_s: float) -> EvseSpec:
     part = catalog.charger_of(model)
+    behaviour: dict[str, Any] = load_behaviours()[charger.behaviour].numbers()
     return EvseSpec(
         name=charger.name,
         phases=charger.phases,
@@ -174,6 +177,7 @@ def _evse(charger: ChargerPart, model: catalog.Model, restart_delay_s: float) ->
         restart_delay_s=restart_delay_s,
         switch_phases=charger.switch_phases,
         discharge_max_a=min(charger.discharge_max_a, _hard_max_a(charger, model)),
+        **behaviour,
     )
 
 
@@ -201,6 +205,12 @@ def _ev(charger: ChargerPart, model: catalog.Model, car: Vehicle) -> EvSpec:
         dead_time_s=car.dead_time_s,
         fall_a_per_s=car.fall_a_per_s,
         rise_a_per_s=car.rise_a_per_s,
+        below_a=car.below_a,
+        step_a=car.step_a,
+        start_ramp_s=car.start_ramp_s,
+        sleep_after_s=float("inf") if car.sleep_after_s is None else car.sleep_after_s,
+        wakes=car.wakes,
+        cable_a=amps_of_cable(car.cable_ohm),
         efficiency=car.efficiency,
         discharge_max_a=car.discharge_max_a,
         discharge_min_a=car.discharge_min_a,

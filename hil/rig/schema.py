@@ -7,10 +7,11 @@ switching it between emulated and real changes one word.
 from datetime import datetime
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from controller.law import preset
 from hil.rig.csms_part import CsmsPart
+from profiles.evse import load_behaviours
 
 Amps = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Watts = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -85,10 +86,19 @@ class ChargerPart(Twin):
     discharge_max_a: Amps = Field(
         default=0.0, description="A per phase that it lets a V2G car give back, virtual time only; 0 none"
     )
+    behaviour: str = Field(default="plain", description="class of profiles/chargers/evse_classes.toml")
     restart_after_blackout: bool = Field(default=True, description="false: a session ends with the supply")
     restart_delay_s: Annotated[float, Field(ge=0, le=1800)] = Field(
         default=0.0, description="random delay up to this before it charges again after a black-out"
     )
+
+    @field_validator("behaviour")
+    @classmethod
+    def known_behaviour(cls, name: str) -> str:
+        """Refuse a class of behaviour that the data does not have."""
+        if name not in (known := load_behaviours()):
+            raise ValueError(f"unknown behaviour; known: {', '.join(sorted(known))}")
+        return name
 
     @model_validator(mode="after")
     def can_switch(self) -> "ChargerPart":
