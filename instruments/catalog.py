@@ -93,7 +93,8 @@ class Model(Strict):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "Model":
-        part = "relay" if self.model.role == "relay" else self.model.protocol
+        relays = self.model.role == "relay" or (self.model.role == "ev_adapter" and self.relay is not None)
+        part = "relay" if relays else self.model.protocol
         known_only = self.model.role == "charger" and bool(self.model.undriven)
         if getattr(self, part) is None and not known_only:
             raise ValueError(f"role {self.model.role} behind {self.model.protocol} needs a part [{part}]")

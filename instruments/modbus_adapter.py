@@ -15,7 +15,7 @@ from instruments.modbus_codec import decode_words, encode_value
 from instruments.modbus_identity import check_identity
 from instruments.modbus_link import check_answer, split_address
 
-STATES = (0, 1, 2)  # A no car, B connected, C asks for energy
+STATES = (0, 1, 2, 3)  # A no car, B connected, C asks for energy, D asks for energy with ventilation
 CABLES_A = (13, 20, 32, 63)
 
 
@@ -27,9 +27,12 @@ class ModbusAdapter:
     name: of the adapter in the site file, for faults
     model: its catalog record
     address: ``modbus+tcp://host:port``
+
+    Attributes: `shown` is the state that was last asserted and read back, `seen` the state on the line at the last
+    reading of the duty cycle, which may be E (no supply) or F (not available) by the charger's doing; -1 for none yet.
     """
 
-    __slots__ = ("_client", "_model", "_part", "address", "host", "name", "port")
+    __slots__ = ("_client", "_model", "_part", "address", "host", "name", "port", "seen", "shown")
 
     def __init__(self, name: str, model: Model, address: str) -> None:
         self.name = name
@@ -38,6 +41,7 @@ class ModbusAdapter:
         self._model = model
         self._part = modbus_of(model)
         self._client: ModbusTcpClient | None = None
+        self.shown = self.seen = -1
 
     def open(self) -> str:
         """Connect, identify and return what answered; a PortFault REFUSED or WRONG_IDENTITY otherwise."""
@@ -64,8 +68,9 @@ class ModbusAdapter:
             raise PortFault(FaultKind.WRONG_IDENTITY, self.name, name, detail) from fault
 
     def read_duty(self) -> float:
-        """Measure the duty cycle of the control pilot, share 0..1; 1 where there is no PWM."""
+        """Measure the duty cycle of the control pilot, share 0..1, and the state seen; 1 where there is no PWM."""
         duty = self._read("duty")
+        self.seen = self.read_state()
         if not isinstance(duty, float) or not 0.0 <= duty <= 1.0:
             raise PortFault(FaultKind.PROTOCOL, self.name, "duty", f"{duty!r}; allowed: a share 0..1")
         return duty
@@ -75,10 +80,11 @@ class ModbusAdapter:
         return round(float(self._read("state_seen")))
 
     def assert_cp(self, state: int) -> None:
-        """Show a control-pilot state to the charger (0 A, 1 B, 2 C) and read it back."""
+        """Show a control-pilot state to the charger (0 A, 1 B, 2 C, 3 D) and read it back."""
         if state not in STATES:
-            raise PortFault(FaultKind.RANGE, self.name, "state_set", f"{state!r}; allowed: 0 (A), 1 (B), 2 (C)")
+            raise PortFault(FaultKind.RANGE, self.name, "state_set", f"{state!r}; allowed: 0 (A), 1 (B), 2 (C), 3 (D)")
         self._write("state_set", float(state))
+        self.shown = state
 
     def set_cable(self, amps: float) -> None:
         """Show the proximity resistor of a cable for so many amps and read it back."""

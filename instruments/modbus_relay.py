@@ -101,6 +101,22 @@ class ModbusRelay:
         bits = self._ask(name, lambda c: c.read_discrete_inputs(address, count=1, device_id=part.unit_id), 1)
         return bits[0]
 
+    def duty(self) -> float:
+        """Measure the duty cycle of the control pilot, share 0..1; only where the record has its register."""
+        part = self.part.duty
+        if part is None:
+            raise PortFault(FaultKind.INTERLOCK, self.name, "duty", "this card measures none", "type it by hand")
+        where, unit = part.register_address, self.part.unit_id
+
+        def read(client: ModbusTcpClient) -> ModbusPDU:
+            ask = client.read_holding_registers if part.read_function == 3 else client.read_input_registers
+            return ask(where, count=1, device_id=unit)
+
+        share = check_answer(self.name, "duty", self._exchange("duty", read), 1)[0] * part.scale
+        if not 0.0 <= share <= 1.0:
+            raise PortFault(FaultKind.PROTOCOL, self.name, "duty", f"{share:g}; allowed: a share 0..1")
+        return share
+
     def make_safe(self, *names: str) -> None:
         """Put these coils, or all, into their safe state with read-back; one that fails does not stop the others.
 
@@ -133,18 +149,7 @@ class ModbusRelay:
 
     def _ask(self, channel: str, request: Callable[[ModbusTcpClient], ModbusPDU], count: int = 0) -> list[bool]:
         """Send one request and return `count` bits of its answer; any doubt about it gives the connection up."""
-        if self._client is None:
-            self.open()
-        assert self._client is not None
-        try:
-            answer = request(self._client)
-        except (ConnectionException, OSError) as error:
-            self.close()
-            raise PortFault(FaultKind.CLOSED, self.name, channel, f"{self.address} ended the connection") from error
-        except ModbusException as error:
-            self.close()
-            detail = f"no answer from {self.address} within {self.part.timeout_s:g} s"
-            raise PortFault(FaultKind.TIMEOUT, self.name, channel, detail) from error
+        answer = self._exchange(channel, request)
         if isinstance(answer, ExceptionResponse) or not count:
             check_answer(self.name, channel, answer, None)
             return []
@@ -153,3 +158,18 @@ class ModbusRelay:
             detail = f"{len(answer.bits)} bits in the answer, {count} asked for"
             raise PortFault(FaultKind.PROTOCOL, self.name, channel, detail)
         return [bool(bit) for bit in answer.bits[:count]]
+
+    def _exchange(self, channel: str, request: Callable[[ModbusTcpClient], ModbusPDU]) -> ModbusPDU:
+        """Send one request and return its answer; a PortFault where none came."""
+        if self._client is None:
+            self.open()
+        assert self._client is not None
+        try:
+            return request(self._client)
+        except (ConnectionException, OSError) as error:
+            self.close()
+            raise PortFault(FaultKind.CLOSED, self.name, channel, f"{self.address} ended the connection") from error
+        except ModbusException as error:
+            self.close()
+            detail = f"no answer from {self.address} within {self.part.timeout_s:g} s"
+            raise PortFault(FaultKind.TIMEOUT, self.name, channel, detail) from error

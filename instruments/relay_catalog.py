@@ -25,6 +25,14 @@ class Coil(Block):
     )
 
 
+class DutyInput(Block):
+    """Describe the register of a DAQ on the same card or gateway that measures the duty cycle of the control pilot."""
+
+    register_address: int = Field(ge=0, le=65535, alias="register")
+    read_function: Literal[3, 4]
+    scale: float = Field(gt=0, description="share 0..1 for one step of the register")
+
+
 class RelayPart(Block):
     """Describe how the card speaks Modbus TCP and what hangs on its coils."""
 
@@ -42,6 +50,7 @@ class RelayPart(Block):
     idle_close_s: Seconds = Field(default=0.0, description="card closes a silent connection; 0 never")
     keeps_state: bool = Field(description="coils stay as they are when the connection ends: a lost link opens nothing")
     coils: list[Coil] = Field(min_length=1)
+    duty: DutyInput | None = Field(default=None, description="none: somebody has to measure the duty cycle by hand")
 
     def coil(self, name: str) -> Coil:
         """Return a coil by name; a KeyError lists those that exist."""
@@ -56,7 +65,7 @@ class RelayPart(Block):
         if unknown:
             raise ValueError(f"unknown coils {', '.join(unknown)}; allowed: {', '.join(c.name for c in self.coils)}")
         coils = [{**coil.model_dump(), "channel": places.get(coil.name, coil.channel)} for coil in self.coils]
-        return RelayPart.model_validate({**self.model_dump(), "coils": coils})
+        return RelayPart.model_validate({**self.model_dump(by_alias=True), "coils": coils})
 
     @model_validator(mode="after")
     def _consistent(self) -> "RelayPart":

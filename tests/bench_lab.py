@@ -27,14 +27,21 @@ TICK_S = 0.1
 class Pilot:
     """Stand for the control-pilot adapter, wired straight to the emulated charger."""
 
+    seen = -1
+
     def __init__(self, twins: AcBenchTwins) -> None:
         self._twins = twins
+        self.shown = -1
 
     def read_duty(self) -> float:
         return self._twins._duty()
 
     def assert_cp(self, state: int) -> None:
         self._twins._assert_cp(state)
+        self.shown = state
+
+    def set_cable(self, amps: float) -> None:
+        """Show no cable."""
 
     def close(self) -> None:
         """Close nothing."""

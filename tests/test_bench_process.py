@@ -85,8 +85,11 @@ class Street:
 class Pilot:
     """Stand for the control-pilot adapter."""
 
+    seen = -1
+
     def __init__(self, street: Street) -> None:
         self.street = street
+        self.shown = -1
 
     def read_duty(self) -> float:
         """Return the street's duty cycle, or fail as it says."""
@@ -98,6 +101,10 @@ class Pilot:
         """Show a state to the charger."""
         self.street.cp = state
         self.street.done.append(f"cp {'ABC'[state]}")
+        self.shown = state
+
+    def set_cable(self, amps: float) -> None:
+        """Show no cable."""
 
     def close(self) -> None:
         """Close nothing."""

@@ -20,6 +20,7 @@ from controller.runtime.events import NAME as EVENTS
 from controller.runtime.events import Events
 from controller.runtime.guarding import wait_for_guard
 from controller.runtime.load_bank import LoadBank
+from controller.runtime.pilots import open_pilot
 from controller.runtime.played_battery import BatterySpec, PlayedBattery
 from controller.runtime.played_car import CarSpec, PlayedCar
 from controller.runtime.process import die_with_parent, ignore_sigint, on_sigterm
@@ -29,10 +30,9 @@ from controller.runtime.stores import Heartbeat
 from instruments.ac_load import AcLoad
 from instruments.ac_source import AcSource
 from instruments.analyzer import Analyzer
-from instruments.catalog import Model, load_model, modbus_of
+from instruments.catalog import load_model
 from instruments.dc_supply import BidirectionalSupply
 from instruments.faults import FaultKind, PortFault
-from instruments.modbus_adapter import ModbusAdapter
 from instruments.scpi_port import ScpiPort
 from instruments.scpi_role import scpi_of
 
@@ -68,10 +68,14 @@ def build(site: Site, tell: Tell, stop_asked: Callable[[], bool]) -> BenchLoop:
             "opened": opened,
         }
 
-    return _dc_bench(port, tell, opened, common) if port.supply is not None else _ac_bench(port, tell, opened, common)
+    if port.supply is not None:
+        return _dc_bench(port, tell, opened, common)
+    return _ac_bench(site, port, tell, opened, common)
 
 
-def _ac_bench(port: BenchPort, tell: Tell, opened: list[Any], common: Callable[[], dict[str, Any]]) -> Bench:
+def _ac_bench(
+    site: Site, port: BenchPort, tell: Tell, opened: list[Any], common: Callable[[], dict[str, Any]]
+) -> Bench:
     if port.source is None or port.load is None or port.adapter is None:
         raise PortFault(
             FaultKind.INTERLOCK, "bench", "", "source, load or adapter is missing", "add it to the site file"
@@ -88,8 +92,8 @@ def _ac_bench(port: BenchPort, tell: Tell, opened: list[Any], common: Callable[[
     loads = [
         AcLoad(_open(part, tell, opened), hard_max_a=part.hard_max_a, phases=phases) for part in (port.load, *further)
     ]
-    adapter = ModbusAdapter(port.adapter.name, _quick(load_model(port.adapter.model)), port.adapter.address)
-    tell("identified", device=adapter.name, identity=adapter.open())
+    adapter, identity = open_pilot(site, port.adapter, TIMEOUT_S)
+    tell("identified", device=adapter.name, identity=identity)
     opened.append(adapter)
     return Bench(
         source=source,
@@ -99,6 +103,7 @@ def _ac_bench(port: BenchPort, tell: Tell, opened: list[Any], common: Callable[[
         phase_map=port.phase_map,
         frequency_hz=port.source.frequency_hz,
         angles_deg=port.source.angles_deg,
+        cable_a=port.adapter.cable_a,
         **common(),
     )
 
@@ -135,13 +140,6 @@ def _carries(port: BenchPort) -> None:
             raise PortFault(
                 FaultKind.INTERLOCK, instrument.name, "hard_max_a", detail, "take a larger one, or less car"
             )
-
-
-def _quick(model: Model) -> Model:
-    """Return the adapter's record with a time-out that stays under the guard's patience."""
-    part = modbus_of(model)
-    timeout_s = min(part.timeout_s, TIMEOUT_S)
-    return model.model_copy(update={"modbus": part.model_copy(update={"timeout_s": timeout_s})})
 
 
 def figures(bench: BenchLoop) -> dict[str, object]:

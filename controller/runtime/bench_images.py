@@ -34,7 +34,7 @@ BENCH_MEAS = np.dtype(
         ("fault", "u1"),  # instruments.faults.FaultKind, 0 none
         ("source_on", "u1"),
         ("load_on", "u1"),
-        ("cp", "i1"),  # control-pilot state that the adapter was told: 0 A, 1 B, 2 C; -1 none yet
+        ("cp", "i1"),  # control-pilot state that the adapter shows: 0 A .. 3 D; -1 none yet
         ("stamp_ns", "i8"),  # monotonic time of this record
         ("set_seq", "i8"),  # BENCH_SET record whose volts stand at the source
         ("set_stamp_ns", "i8"),

@@ -14,7 +14,7 @@ from controller.runtime.bench_base import NS, BenchLoop
 from controller.runtime.bench_images import BenchState
 from controller.runtime.bench_stop import fault_stop, planned_stop
 from controller.runtime.load_bank import LoadBank
-from controller.runtime.played_car import LIVE_V, PlayedCar
+from controller.runtime.played_car import CP_A, LIVE_V, PlayedCar
 from instruments.ac_source import AcSource, SourceReading
 from instruments.faults import FaultKind, PortFault
 
@@ -23,16 +23,31 @@ VOLTS_WITHIN_S = 2.0
 PROBE_V = np.array([4.0, 0.0, -4.0])  # around the mean, while the phase map is proven: 1.7 % of 230 V
 PROBE_WITHIN_V = 2.0  # half of the distance between two of them
 PROBE_WITHIN_S = 3.0
+NOT_AVAILABLE = (4, 5)  # control-pilot states E and F
 
 
 class Adapter(Protocol):
-    """Name what the bench needs of an ev_adapter; its failures are PortFaults."""
+    """Name what the bench needs of an ev_adapter; its failures are PortFaults.
+
+    `shown` is the state that it is known to show, `seen` the state on the line where it looks; -1 unknown.
+    """
+
+    @property
+    def shown(self) -> int:
+        """Return the state that it is known to show, 0 A .. 3 D; -1 none yet."""
+
+    @property
+    def seen(self) -> int:
+        """Return the state on the line, 0 A .. 5 F; -1 where it does not look."""
 
     def read_duty(self) -> float:
-        """Return the measured duty cycle, share 0..1."""
+        """Return the measured duty cycle, share 0..1; NaN where nobody knows it now."""
 
     def assert_cp(self, state: int) -> None:
-        """Show a control-pilot state: 0 A, 1 B, 2 C."""
+        """Show a control-pilot state, 0 A .. 3 D, or have it shown."""
+
+    def set_cable(self, amps: float) -> None:
+        """Show the proximity resistor of a cable for so many amps."""
 
     def close(self) -> None:
         """Close the connection."""
@@ -49,6 +64,8 @@ class Bench(BenchLoop):
     phase_map: tuple[int, ...] = (0, 1, 2)
     frequency_hz: float | None = None  # None: what the source's record sets up
     angles_deg: tuple[float, float] | None = None
+    cable_a: float | None = None  # None: the adapter's proximity resistor stays as it is
+    _seen: int = -1
     _cp: int = -1
     _proven: bool = False
     _probe_ns: int = 0
@@ -70,12 +87,16 @@ class Bench(BenchLoop):
         self.load.prepare()
         if self.analyzer is not None:
             self.analyzer.prepare()
+        if self.cable_a is not None:
+            self.adapter.set_cable(self.cable_a)
         self.measured.set(duty=self.adapter.read_duty())
         self.publish(BenchState.READY)
         self.tell("bench_ready", source=self.source.port.identity, load=self.load.identity)
 
     def start(self) -> None:
-        """Energise in order: volts written, output on, its volts seen, loads on at 0 A; the car plugs in after that."""
+        """Energise in order: no vehicle shown, volts written, output on and seen, loads on at 0 A; then the car."""
+        if not self._no_vehicle():
+            return  # a stop was asked for
         self.publish(BenchState.STARTING)
         volts = self.wanted.volt_v.copy()
         self.play(volts)
@@ -87,6 +108,22 @@ class Bench(BenchLoop):
         self.measured.set(load_on=True)
         self.publish(BenchState.RUNNING)
         self.tell("bench_energised", volt_v=[round(float(volt), 2) for volt in seen.volt_v])
+
+    def _no_vehicle(self) -> bool:
+        """Show state A and wait, nothing energised, until it is confirmed; False where a stop was asked for before."""
+        self.show(CP_A)
+        while self.adapter.shown != CP_A:
+            if self.stop_asked():
+                return False
+            self.wanted.read()
+            silence = self.silent()
+            if silence is not None:
+                raise silence
+            self.adapter.read_duty()  # of an operator: here the answer comes in, or the time runs out
+            self.publish(BenchState.READY)
+            self.pause(self.period_s)
+        self.show(CP_A)
+        return True
 
     @property
     def used(self) -> slice:
@@ -159,6 +196,11 @@ class Bench(BenchLoop):
         before_ns = self.clock_ns()
         duty = self.adapter.read_duty()
         adapter_ns = self.clock_ns() - before_ns
+        if self.adapter.seen != self._seen:
+            self._seen = self.adapter.seen
+            self.tell("bench_cp_seen", state="ABCDEF"[self._seen])
+        if self._seen in NOT_AVAILABLE:
+            duty = float("nan")  # the charger has no supply or a fault: whatever the line shows is no duty cycle
         if self.wanted.plugged:
             self.car.plugged = True
         elif self.car.plugged:
@@ -208,12 +250,13 @@ class Bench(BenchLoop):
             raise self.source.fault(FaultKind.READBACK, "phase_map", text, hint)
 
     def show(self, state: int) -> None:
-        """Write the control-pilot state where it differs from the one shown."""
+        """Have the control-pilot state shown where it differs from the last one, and tell which one is."""
         if state != self._cp:
             self.adapter.assert_cp(state)
             self._cp = state
-            self.measured.set(cp=state)
-            self.tell("bench_cp", state="ABC"[state])
+        if self.adapter.shown != self.measured.record["cp"]:
+            self.measured.set(cp=self.adapter.shown)
+            self.tell("bench_cp", state="ABCD"[self.adapter.shown])
 
     def stop_planned(self) -> None:
         """Take the current to 0, let the contactor open, then source and loads; see `bench_stop`."""

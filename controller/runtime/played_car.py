@@ -64,6 +64,8 @@ class PlayedCar:
 
     def step(self, now_s: float, duty: float, volt_v: float) -> float:
         """Return the amps to draw, A, after the measured duty and the volts at the load; `now_s` is monotonic."""
+        if not math.isfinite(duty):
+            self._target_a = self.amp_a = 0.0  # nobody knows what is allowed: nothing is drawn, without a dead time
         dt_s = max(now_s - self._then_s, 0.0) if math.isfinite(self._then_s) else 0.0
         self._then_s = now_s
         wanted_a = self._wanted(duty) if now_s >= self._retry_s else 0.0

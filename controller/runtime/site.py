@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from controller.law import image
 
+HAND = "hand"  # address of what an operator does
+
 
 class Strict(BaseModel):
     """Refuse unknown keys: a typing error must not switch a protection off."""
@@ -57,13 +59,17 @@ class InstrumentPort(Strict):
     name: str
     model: str
     role: str = Field(description="ac_source, ac_load, bidirectional_supply, analyzer or ev_adapter")
-    address: str = Field(description="a VISA resource, or modbus+tcp://host:port for an ev_adapter")
+    address: str = Field(description="a VISA resource; modbus+tcp://host:port or `hand` for an ev_adapter")
     hard_max_v: float = float("nan")
     hard_max_a: float = float("nan")
     hard_sink_a: float = Field(default=float("nan"), description="A that a bidirectional supply may take in")
     slew_v_per_s: float = float("inf")
     frequency_hz: float | None = Field(default=None, description="of a source; none: what its record sets up")
     angles_deg: tuple[float, float] | None = Field(default=None, description="of b and c behind a; none: 120 and 240")
+    cable_a: float | None = Field(default=None, description="cable whose proximity resistor an ev_adapter shows")
+    places: dict[str, int] = Field(default={}, description="coil -> channel of an ev_adapter made of relays")
+    answer_s: float = Field(default=45.0, description="longest wait for an operator")
+    valid_s: float = Field(default=60.0, description="how long a duty cycle that was typed is believed")
 
 
 class BatteryPort(Strict):

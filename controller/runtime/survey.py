@@ -6,11 +6,11 @@ from typing import Any
 
 from controller.runtime.guard import targets
 from controller.runtime.guard_lines import GuardError, Line
-from controller.runtime.site import EstopPort, InstrumentPort, Site
+from controller.runtime.pilots import BY_HAND, asks_operator, wired_pilot
+from controller.runtime.site import HAND, EstopPort, InstrumentPort, Site
 from controller.runtime.wires import build_ports
 from instruments.catalog import load_model
 from instruments.faults import PortFault
-from instruments.modbus_adapter import ModbusAdapter
 from instruments.modbus_relay import ModbusRelay
 from instruments.scpi_port import ScpiPort
 
@@ -95,12 +95,15 @@ async def _field(site: Site) -> list[Finding]:
 
 def _instrument(port: InstrumentPort, guard: Line | None) -> Finding:
     """Identify one instrument and prove the guard's way to it; nothing is set, so its outputs stay as they are."""
-    model = load_model(port.model)
-    scpi = model.scpi
-    device = ModbusAdapter(port.name, model, port.address) if scpi is None else ScpiPort(port.name, scpi, port.address)
+    if port.address == HAND:
+        return Finding(port.name, port.role, port.model, port.address, BY_HAND)
+    scpi = load_model(port.model).scpi
+    device = wired_pilot(port) if scpi is None else ScpiPort(port.name, scpi, port.address)
     identity = fault = ""
     try:
         identity = device.open()
+        if asks_operator(port) and port.role == "ev_adapter":
+            identity += f"; duty cycle {BY_HAND}"
         if guard is not None:
             guard.prove()
     except (PortFault, GuardError) as error:

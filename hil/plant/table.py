@@ -100,7 +100,7 @@ STATE_FIELDS: tuple[Field, ...] = (
     Field("shown_session_wh", "f8", "Wh", 0, "energy of the session as reported"),
     Field("shown_energy_wh", "f8", "Wh", 0, "energy of the meter as reported"),
     Field("shown_soc", "f8", "1", 0, "state of charge as reported"),
-    Field("external_cp", "i1", "1", -1, "pilot state asserted by an adapter, 0 A, 1 B, 2 C; -1 the car model"),
+    Field("external_cp", "i1", "1", -1, "pilot state asserted by an adapter, 0 A .. 3 D; -1 the car model"),
 )
 
 

@@ -92,7 +92,8 @@ def assemble(loaded: LoadedRig, seed: int | None = None, horizon_s: float | None
     if seed is not None:
         head = loaded.rig.rig.model_copy(update={"seed": seed})
         loaded = replace(loaded, rig=loaded.rig.model_copy(update={"rig": head}))
-    rig = loaded.rig
+    rig = with_cable(loaded.rig)
+    loaded = replace(loaded, rig=rig)
     seed = rig.rig.seed
     horizon_s = rig.scenario.for_s if horizon_s is None else horizon_s
     feeder = loaded.feeder
@@ -140,9 +141,24 @@ def local_text(utc_s: float, offset_s: float) -> str:
     return datetime.fromtimestamp(utc_s + offset_s, UTC).strftime("%H:%M:%S")
 
 
+def with_cable(rig: Rig) -> Rig:
+    """Return the rig with the bench's charger held to its cable: charger, law and played car know the one ceiling."""
+    cable_a = None if rig.bench is None or rig.bench.adapter is None else rig.bench.adapter.cable_a
+    if rig.bench is None or cable_a is None:
+        return rig
+    name = rig.bench.charger
+    chargers = [
+        part.model_copy(update={"hard_max_a": min(part.hard_max_a or float("inf"), float(cable_a))})
+        if part.name == name
+        else part
+        for part in rig.charger
+    ]
+    return rig.model_copy(update={"charger": chargers})
+
+
 def _hard_max_a(charger: ChargerPart, model: catalog.Model) -> float:
     top = catalog.charger_of(model).max_a
-    return top if charger.hard_max_a is None else charger.hard_max_a
+    return top if charger.hard_max_a is None else min(charger.hard_max_a, top)
 
 
 def _export_max_a(charger: ChargerPart, car: Vehicle) -> float:

@@ -44,6 +44,7 @@ def _found(raw: dict[str, Any]) -> Found:
     if not bench:
         return
     yield from _check_wiring(bench)
+    yield from _check_adapter(table_of(bench, "adapter"))
     dut = _dut(raw, bench)
     if dut is None:
         return
@@ -88,7 +89,8 @@ def _dut(raw: dict[str, Any], bench: dict[str, Any]) -> Dut | None:
         part, phases = model.charger, charger.get("phases", 1)
         if phases not in (1, 3):
             return None
-        own_a = number_of(charger, "hard_max_a") or part.max_a
+        cable_a = number_of(table_of(bench, "adapter"), "cable_a") or float("inf")
+        own_a = min(number_of(charger, "hard_max_a") or part.max_a, cable_a)
         amps = min(own_a, car.ceiling_a(min(phases, car.phases)))
         return Dut(f"charger[{k}]", part, car, phases, own_a if part.dc is not None else amps)
     return None
@@ -118,6 +120,28 @@ def _check_wiring(bench: dict[str, Any]) -> Found:
         if 3 not in able:
             text = f"{model.model.name} has {' or '.join(map(str, able))}; add [bench.load_l2] and [bench.load_l3]"
             yield "bench.load", "one load for three phases", text
+
+
+def _check_adapter(part: dict[str, Any]) -> Found:
+    """Check that a device is named where there is one, and that its relays are there for what is asked of them."""
+    by_hand = part.get("by") == "hand"
+    for key in ("model", "twin", "real", "coils"):
+        if by_hand and key in part:
+            yield f"bench.adapter.{key}", short(part[key]), 'an operator is no device: remove it, or by = "hand"'
+    if part and not by_hand and text_of(part, "model") is None:
+        yield "bench.adapter.model", "", 'is missing and required; an operator is by = "hand"'
+    model, cable_a = _model(text_of(part, "model")), number_of(part, "cable_a")
+    if by_hand or model is None or model.relay is None:
+        return
+    coils = [coil.name for coil in model.relay.coils]
+    if cable_a is not None and f"cable_{cable_a:g}a" not in coils:
+        yield "bench.adapter.cable_a", f"{cable_a:g} A", f"{model.model.name} has the coils {', '.join(coils)}"
+    places = part.get("coils", {})
+    if isinstance(places, dict):
+        try:
+            model.relay.moved(places)
+        except ValueError as error:
+            yield "bench.adapter.coils", "", str(error)
 
 
 def _rating(model: Model | None, role: str, mode: str) -> Rating | None:

@@ -12,14 +12,15 @@ from controller.runtime.store import StoreError
 from hil.plant.bench import flow
 from hil.rig.assembler import Assembly
 from hil.rig.listening import HOST, listen
-from hil.rig.schema import BENCH_ROLES, BenchPart
+from hil.rig.schema import BENCH_ROLES, AdapterPart, BenchPart
 from hil.rig.world import World
 from hil.twins.modbus_adapter import ModbusAdapterTwin
+from hil.twins.relay_pilot import RelayPilotTwin
 from hil.twins.scpi_load import AcLoadTwin
 from hil.twins.scpi_server import ScpiServer
 from hil.twins.scpi_source import AcSourceTwin
 from hil.twins.scpi_twins import make_twin, serve
-from instruments.catalog import load_model, modbus_of
+from instruments.catalog import load_model
 from instruments.scpi_role import scpi_of
 
 PHASES = 3
@@ -110,8 +111,7 @@ class AcBenchTwins(BenchTwins):
         )
         self.source: AcSourceTwin = self.twins["source"]
         self.loads: list[AcLoadTwin] = [self.twins[key] for key in LOADS if key in self.twins]
-        self._adapter_part, self._adapter_model = rig.adapter, load_model(rig.adapter.model)
-        self.adapter = ModbusAdapterTwin(self._adapter_model, self._duty, self._assert_cp)
+        self.adapter = self._pilot(rig.adapter)
         self._driven = False
         self._cp = CP_B
 
@@ -123,15 +123,26 @@ class AcBenchTwins(BenchTwins):
     async def start(self) -> dict[str, Address]:
         """Open the sockets of source, loads and adapter."""
         found = await super().start()
-        part = self._adapter_part
+        part = self.rig.adapter
+        if self.adapter is None or part is None:
+            return found
         port = await listen(part.name, part.port, self.adapter.start(HOST, part.port))
-        unit = modbus_of(self._adapter_model).registers[0].unit_id
-        return found | {part.name: (f"modbus+tcp://{HOST}:{port}", unit)}
+        return found | {part.name: (f"modbus+tcp://{HOST}:{port}", self.adapter.unit_id)}
 
     async def stop(self) -> None:
         """Close the sockets."""
         await super().stop()
-        await self.adapter.stop()
+        if self.adapter is not None:
+            await self.adapter.stop()
+
+    def _pilot(self, part: AdapterPart) -> ModbusAdapterTwin | RelayPilotTwin | None:
+        """Return what plays the control pilot; None for an operator, whose confirmed state the bench tells."""
+        if part.by == "hand":
+            return None
+        model = load_model(part.model)
+        if model.relay is None:
+            return ModbusAdapterTwin(model, self._duty, self._assert_cp)
+        return RelayPilotTwin(model, self._duty, self._assert_cp, dict(part.coils))
 
     def _duty(self) -> float:
         return self.world.fleet.duty(self.dut)
@@ -160,6 +171,8 @@ class AcBenchTwins(BenchTwins):
             load.set_measured(float(now.load_v[k]), float(now.amp_a[k]))
         if "analyzer" in self.twins:
             self.twins["analyzer"].set_measured(terminal_v, now.amp_a, terminal_v * now.amp_a, FREQUENCY_HZ)
+        if self.adapter is None and measured is not None:
+            self._cp = max(int(measured["cp"]), 0)
         fleet.external_cp[self.dut] = self._cp
         fleet.external_a[self.dut] = now.amp_a
         world.bench_terminal_v = terminal_v

@@ -14,12 +14,21 @@ import numpy as np
 from controller.runtime import stores
 from controller.runtime.bench_images import SET_NAME
 from controller.runtime.processes import STOP_BENCH, STOP_PLANT
-from controller.runtime.site import BatteryPort, BenchPort, ChargerPort, EstopPort, InstrumentPort, Site, SubstationPort
+from controller.runtime.site import (
+    HAND,
+    BatteryPort,
+    BenchPort,
+    ChargerPort,
+    EstopPort,
+    InstrumentPort,
+    Site,
+    SubstationPort,
+)
 from controller.runtime.supervisor import ProcessSpec
 from hil.rig.assembler import CONNECTION_NODE, Assembly
 from hil.rig.csms_part import csms_port
 from hil.rig.rigfile import devices
-from hil.rig.schema import BENCH_ROLES, BenchPart, ChargerPart, EstopPart, InstrumentPart, Twin
+from hil.rig.schema import BENCH_ROLES, AdapterPart, BenchPart, ChargerPart, EstopPart, InstrumentPart, Twin
 from hil.rig.store_dir import PLAN, SITE, TMPFS, make_store_dir
 
 __all__ = ["PLAN", "SITE", "TMPFS", "make_store_dir"]
@@ -73,6 +82,8 @@ def write_site(
     rig = assembly.rig
 
     def address(part: Twin, name: str) -> str:
+        if isinstance(part, AdapterPart) and part.by == "hand":
+            return HAND
         return part.real if part.real is not None else str(addresses[name]["address"])
 
     site = Site(
@@ -128,12 +139,10 @@ def _bench_port(assembly: Assembly, address: Callable[[Twin, str], str]) -> Benc
 
     def port(part: InstrumentPart, role: str) -> InstrumentPort:
         limits = ("hard_max_v", "hard_max_a", "hard_sink_a", "slew_v_per_s", "frequency_hz", "angles_deg")
+        told = {key: getattr(part, key) for key in (*limits, "cable_a", "answer_s", "valid_s") if hasattr(part, key)}
+        where = address(part, part.name)
         return InstrumentPort(
-            name=part.name,
-            model=part.model,
-            role=role,
-            address=address(part, part.name),
-            **{key: getattr(part, key) for key in limits if hasattr(part, key)},
+            name=part.name, model=part.model, role=role, address=where, places=getattr(part, "coils", {}), **told
         )
 
     dut = assembly.dut

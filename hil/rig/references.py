@@ -125,7 +125,7 @@ def _devices(raw: dict[str, Any]) -> Iterator[Device]:
     yield Device("substation", "substation", table_of(raw, "substation"))
     for key, role in BENCH_ROLES.items():
         part = table_of(table_of(raw, "bench"), key)
-        if part:
+        if part and not (role == "ev_adapter" and part.get("by") == "hand"):
             yield Device(f"bench.{key}", role, part)
     estop = table_of(table_of(raw, "safety"), "estop")
     if estop:

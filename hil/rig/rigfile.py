@@ -148,7 +148,7 @@ def devices(rig: Rig) -> list[tuple[str, str, str, Twin]]:
     ]
     found.append(("substation", rig.substation.name, "substation", rig.substation))
     if rig.bench is not None:
-        found += [(f"bench.{key}", part.name, BENCH_ROLES[key], part) for key, part in rig.bench.parts().items()]
+        found += [(f"bench.{key}", part.name, BENCH_ROLES[key], part) for key, part in rig.bench.devices().items()]
     if rig.safety.estop is not None:
         found.append(("safety.estop", rig.safety.estop.name, "relay", rig.safety.estop))
     return found

@@ -112,6 +112,21 @@ class InstrumentPart(Twin):
     """Name one instrument of the bench that carries no power: the control-pilot adapter."""
 
 
+class AdapterPart(InstrumentPart):
+    """Name what plays the control pilot: a device, or the operator (`by = "hand"`: no model, no twin, no address)."""
+
+    model: str = ""
+    by: Literal["wire", "hand"] = "wire"
+    cable_a: Literal[13, 20, 32, 63] | None = Field(
+        default=None, description="cable whose proximity resistor is shown: nobody may draw more than it carries"
+    )
+    coils: dict[str, Annotated[int, Field(ge=0, le=63)]] = Field(
+        default={}, description="coil -> channel of a card with relays, where the wiring departs from the catalog"
+    )
+    answer_s: Annotated[float, Field(gt=0, le=600, description="longest wait for the operator to confirm")] = 45.0
+    valid_s: Annotated[float, Field(gt=0, le=3600, description="how long a typed duty cycle is believed")] = 60.0
+
+
 class PowerPart(InstrumentPart):
     """Name one instrument that carries power, with the hard limits of what it may do."""
 
@@ -183,7 +198,7 @@ class BenchPart(Strict):
     load: PowerPart | None = None
     load_l2: PowerPart | None = None
     load_l3: PowerPart | None = None
-    adapter: InstrumentPart | None = None
+    adapter: AdapterPart | None = None
     supply: SupplyPart | None = None
     analyzer: InstrumentPart | None = None
     max_loop_gain: Annotated[float, Field(gt=0, lt=1)] = 0.5
@@ -207,6 +222,11 @@ class BenchPart(Strict):
         """Return the instruments by key, in the order of BENCH_ROLES."""
         found = {key: getattr(self, key) for key in BENCH_ROLES}
         return {key: part for key, part in found.items() if part is not None}
+
+    def devices(self) -> dict[str, InstrumentPart]:
+        """Return the instruments that have a socket: all but what an operator does by hand."""
+        by_hand = self.adapter is not None and self.adapter.by == "hand"
+        return {key: part for key, part in self.parts().items() if not (by_hand and key == "adapter")}
 
 
 class SubstationPart(Twin):

@@ -75,7 +75,14 @@ def _table(findings: list[Finding]) -> list[str]:
     """Return aligned rows: device, role, model and how well it is verified, address, what answered."""
     rows = [("device", "role", "model", "", "address", "identity")]
     rows += [
-        (f.name, f.role, f.model, load_model(f.model).model.verified, f.address, f.identity or f.dark or "NO ANSWER")
+        (
+            f.name,
+            f.role,
+            f.model,
+            load_model(f.model).model.verified if f.model else "",
+            f.address,
+            f.identity or f.dark or "NO ANSWER",
+        )
         for f in findings
     ]
     widths = [max(len(row[k]) for row in rows) for k in range(5)]

@@ -34,7 +34,7 @@ def guard_lines(rows: list[dict[str, Any]]) -> list[str]:
 
 def hardware_lines(rig: Rig) -> list[str]:
     """Return what the rig file says of the hardware that protects people; nothing on an emulated bench."""
-    if rig.bench is None or all(part.twin for part in rig.bench.parts().values()):
+    if rig.bench is None or all(part.twin for part in rig.bench.devices().values()):
         return []
     safety = rig.safety
     return [

@@ -18,13 +18,14 @@ from controller.runtime.guarding import require_guards
 from controller.runtime.processes import controller_processes
 from controller.runtime.site import Site
 from controller.runtime.store import Store
-from controller.runtime.supervisor import Outcome, Supervisor
+from controller.runtime.supervisor import Outcome, ProcessSpec, Supervisor
 from hil.rig import realtime
 from hil.rig.assembler import Assembly, local_text
 from hil.rig.truth import truth_dtype
 from hil.runs.bench_trace import BenchRecorder
 from hil.runs.fast import PREROLL_S, settle
 from hil.runs.metered import fill_metered
+from hil.runs.operator import Operator
 from hil.runs.recorder import TraceRecorder
 from hil.runs.trace import CONTROLLED, Trace
 
@@ -137,17 +138,39 @@ def _supervised(
     specs = controller_processes(site.store(realtime.SITE), site)
     if seed is None and assembly.rig.bench is not None:
         specs.append(realtime.volts_spec(site, assembly.rig.bench))
+    with Operator(site, say):
+        return _watched(
+            supervisor, assembly, specs, site, run_dir, for_s, clock_ns, desk, say, bar, metered=seed is None
+        )
+
+
+def _watched(
+    supervisor: Supervisor,
+    assembly: Assembly,
+    specs: list[ProcessSpec],
+    site: Site,
+    run_dir: Path,
+    for_s: float,
+    clock_ns: int,
+    desk: bool,
+    say: Callable[[str], None],
+    bar: Callable[..., None],
+    *,
+    metered: bool,
+) -> LiveRun:
+    """Start the controller, sample until the scenario is over, and stop everything in order."""
     failed = supervisor.start(specs)
     if failed is not None:
         supervisor.stop()
         return LiveRun(supervisor.outcome or failed, None, None, plant_log(run_dir))
+    start_utc_ns = round(assembly.start_utc_s * NS)
     late_s = (time.monotonic_ns() + clock_ns - start_utc_ns) / NS
     if late_s > 0.0:  # the verdicts will say that this was not seen
         say(f"the controller was ready {late_s:.1f} s after the scenario began: this host is too busy, run it again")
     if desk:
         supervisor.start([realtime.desk_spec(site)])
     recorder = TraceRecorder(assembly, CONTROLLED, int((for_s + PREROLL_S) * SAMPLES_PER_S) + 10)
-    sampler = Sampler(assembly, site, recorder, metered=seed is None)
+    sampler = Sampler(assembly, site, recorder, metered=metered)
     bench = BenchRecorder(site, assembly.start_utc_s)
 
     def tick() -> None:

@@ -24,6 +24,7 @@ from hil.runs.indicators import flexpower
 from hil.runs.judging import fault_marks, verdict_plan
 from hil.runs.junit import write_junit
 from hil.runs.metered import INFO, LAYOUT, layout_of, trace_of_ledger
+from hil.runs.operator import require_operator
 from hil.runs.promises import Mark, Verdict, VerdictPlan
 from hil.runs.report import RigInfo, write_report
 from hil.runs.summary import load_verdicts, save_verdicts, summary, summary_json
@@ -45,6 +46,8 @@ def run_rig(arguments: argparse.Namespace) -> int:
     assembly = assemble(loaded, arguments.seed, for_s)
     for line in precheck(assembly):
         say.print(line)
+    if not arguments.fast:
+        require_operator(loaded, desk=arguments.desk)
     run_dir = make_run_dir(arguments.out, rig.rig.name)
     write_manifest(run_dir, loaded, assembly, {"stage": "fast" if arguments.fast else "bench", "for_s": for_s})
     if arguments.fast:
@@ -172,7 +175,7 @@ def _bench_facts(assembly: Assembly) -> dict[str, object]:
     bench, dc = assembly.rig.bench, assembly.dc.get(assembly.dut)
     facts: dict[str, object] = {}
     if bench is not None:
-        facts["bench"] = ", ".join(f"{key} {part.model}" for key, part in bench.parts().items())
+        facts["bench"] = ", ".join(f"{key} {part.model or 'by hand'}" for key, part in bench.parts().items())
     if dc is not None:
         spec = dc.converter
         facts["DC charger"] = (

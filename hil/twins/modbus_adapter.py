@@ -11,9 +11,12 @@ DEFAULT_CABLE_A = 32.0
 
 
 class AdapterView:
-    """Show the adapter as its registers see it. `state` is the control-pilot state that it asserts: 0 A, 1 B, 2 C."""
+    """Show the adapter as its registers see it. `state` is the control-pilot state that it asserts: 0 A .. 3 D.
 
-    __slots__ = ("_get_duty", "_set_cp", "cable_a", "state")
+    `charger_state` is what the charger puts on the line instead: 4 E, 5 F; None for neither.
+    """
+
+    __slots__ = ("_get_duty", "_set_cp", "cable_a", "charger_state", "state")
 
     powered = True
 
@@ -21,15 +24,17 @@ class AdapterView:
         self._get_duty = get_duty
         self._set_cp = set_cp
         self.state = 0
+        self.charger_state: int | None = None
         self.cable_a = DEFAULT_CABLE_A
 
     def get(self, quantity: str) -> float | str:
         """Return a quantity; ValueError for an unknown one."""
         if quantity == "duty":
             return self._get_duty()
+        seen = self.state if self.charger_state is None else self.charger_state
         values = {
-            "pilot_v": PILOT_V[self.state],
-            "state_seen": float(self.state),
+            "pilot_v": PILOT_V[seen],
+            "state_seen": float(seen),
             "state_set": float(self.state),
             "pp_a": self.cable_a,
         }
@@ -38,14 +43,14 @@ class AdapterView:
         return values[quantity]
 
     def set(self, quantity: str, value: float, now_s: float) -> None:
-        """Assert a state (0 A, 1 B, 2 C) or code the cable (A); ValueError for anything else."""
-        if quantity == "state_set" and value in (0.0, 1.0, 2.0):
+        """Assert a state (0 A .. 3 D) or code the cable (A); ValueError for anything else."""
+        if quantity == "state_set" and value in (0.0, 1.0, 2.0, 3.0):
             self.state = int(value)
             self._set_cp(self.state)
         elif quantity == "pp_a" and value in (13.0, 20.0, 32.0, 63.0):
             self.cable_a = value
         else:
-            raise ValueError(f"{quantity} = {value:g}: allowed state_set 0, 1, 2 and pp_a 13, 20, 32, 63 A")
+            raise ValueError(f"{quantity} = {value:g}: allowed state_set 0..3 and pp_a 13, 20, 32, 63 A")
 
     def touch(self, now_s: float) -> None:
         """Do nothing: the adapter has no watchdog."""
@@ -58,7 +63,7 @@ class ModbusAdapterTwin:
     ----------
     model: its catalog record
     get_duty: returns the duty cycle that the charger shows now, share 0..1
-    set_cp: takes the control-pilot state that is asserted, 0 A, 1 B, 2 C
+    set_cp: takes the control-pilot state that is asserted, 0 A .. 3 D
     """
 
     __slots__ = ("server", "unit_id", "view")

@@ -18,18 +18,20 @@ class ModbusRelayTwin:
     model: its catalog record
     on_switch: takes coil name and new contact state, on each change
     places: coil name to channel where the wiring departs from the record
+    get_duty: returns the duty cycle on the control pilot, share 0..1, for a card that measures it
 
     Attributes: `coils` is the state of each channel, `closed` the contact of each named relay. `weld(name)` keeps a
     contact as it is (the coil still switches), `ignore_writes` acknowledges writes and does nothing.
     """
 
-    __slots__ = ("_on_switch", "_welded", "closed", "coils", "ignore_writes", "part", "server", "unit_id")
+    __slots__ = ("_get_duty", "_on_switch", "_welded", "closed", "coils", "ignore_writes", "part", "server", "unit_id")
 
     def __init__(
         self,
         model: Model,
         on_switch: Callable[[str, bool], None] = _ignore,
         places: dict[str, int] | None = None,
+        get_duty: Callable[[], float] | None = None,
     ) -> None:
         self.part = relay_of(model).moved(places or {})
         self.unit_id = self.part.unit_id
@@ -38,6 +40,7 @@ class ModbusRelayTwin:
         self.ignore_writes = False
         self._welded: set[str] = set()
         self._on_switch = on_switch
+        self._get_duty = get_duty
         self.server = ModbusServer(self.handle, max_clients=self.part.max_clients, idle_close_s=self.part.idle_close_s)
 
     def handle(self, unit_id: int, function: int, address: int, count: int, values: list[int] | None) -> list[int]:
@@ -46,6 +49,11 @@ class ModbusRelayTwin:
             raise NoAnswer
         if function == 2 and self.part.inputs:
             return self._inputs(address - self.part.first_input, count)
+        duty = self.part.duty
+        if duty is not None and self._get_duty is not None and function == duty.read_function:
+            if (address, count) != (duty.register_address, 1):
+                raise ModbusException(ExceptionCode.ADDRESS)
+            return [round(self._get_duty() / duty.scale)]
         if function not in (1, 5, 15):
             raise ModbusException(ExceptionCode.FUNCTION)
         first = address - self.part.first_coil

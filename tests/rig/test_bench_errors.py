@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from hil.rig.assembler import assemble
 from hil.rig.rigfile import RigError, load_rig
 
 RIGS = Path(__file__).parents[2] / "profiles" / "rigs"
@@ -136,6 +137,33 @@ def test_a_source_that_cannot_sink_is_refused_with_a_car_that_feeds_back(tmp_pat
     text = (RIGS / "bench_3p.toml").read_text().replace(*car).replace('"chroma-61500"', '"chroma-61800"')
     (tmp_path / "good.toml").write_text(text)
     assert load_rig(str(tmp_path / "good.toml")).vehicles["v2g_3p_16a"].discharge_max_a == 16.0
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "told"),
+    [
+        ('name = "pilot"\ntwin = true', "model", 'is missing and required; an operator is by = "hand"'),
+        ('name = "pilot"\nby = "hand"\ntwin = true', "twin", "an operator is no device"),
+        ('name = "pilot"\nby = "hand"\nmodel = "cp-adapter"', "model", "an operator is no device"),
+        ('name = "pilot"\nmodel = "relay-card"\ntwin = true', "model", "a ev_adapter is needed"),
+        ('name = "pilot"\nmodel = "cp-adapter"\ntwin = true\ncable_a = 16', "cable_a", "13, 20, 32 or 63"),
+        (
+            'name = "pilot"\nmodel = "pilot-relays"\ntwin = true\ncoils = { pilot_b = 1 }',
+            "coils",
+            "carries more than one coil",
+        ),
+    ],
+)
+def test_a_pilot_is_a_device_or_an_operator(tmp_path: Path, table: str, key: str, told: str) -> None:
+    found = refused(tmp_path, "bench_3p", ('name = "pilot"\nmodel = "cp-adapter"\ntwin = true', table))
+    assert told in found[f"bench.adapter.{key}"], found
+
+
+def test_a_cable_holds_law_charger_and_car(tmp_path: Path) -> None:
+    text = (RIGS / "bench_3p.toml").read_text().replace('model = "cp-adapter"', 'model = "cp-adapter"\ncable_a = 13')
+    (tmp_path / "cable.toml").write_text(text)
+    assembly = assemble(load_rig(str(tmp_path / "cable.toml")))
+    assert assembly.evse[0].hard_max_a == assembly.plan().hard_max_a[0] == 13.0
 
 
 @pytest.mark.parametrize(
