@@ -2,7 +2,10 @@
 
 import asyncio
 import math
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -386,3 +389,10 @@ def test_a_fail_safe_current_is_known_only_where_it_is():
 def test_what_cannot_be_commanded_says_why(name):
     model = load_model(name)
     assert model.charger is None and model.model.undriven
+
+
+def test_the_table_in_the_docs_is_what_the_catalog_says():
+    here = Path(__file__).parents[1]
+    printed = subprocess.run([sys.executable, "scripts/charger_table.py"], cwd=here, capture_output=True, text=True)
+    assert printed.returncode == 0, printed.stderr
+    assert printed.stdout in (here / "docs/chargers.md").read_text()

@@ -102,7 +102,10 @@ def test_a_run_folder_that_cannot_be_made_ends_with_2(here, capsys):
 def test_catalog_lists_every_model_with_its_vendor(capsys):
     assert cli.main(["catalog"]) == 0
     out = capsys.readouterr().out
-    assert {line.split()[0] for line in out.splitlines()} == set(model_names())
+    heads = [line for line in out.splitlines() if not line.startswith(" ")]
+    assert {line.split()[0] for line in heads} == set(model_names())
+    assert "KEBA P40, P40 Pro Modbus TCP Programmers Guide V1.02 [V" in out
+    assert "not driven: public sources name register 500" in out
     assert all(vendor in out for vendor in ("KEBA", "Alfen", "Chroma", "ITECH"))
     assert cli.main(["catalog", "keba-p30"]) == 0
     assert json.loads(capsys.readouterr().out)["model"]["name"] == "keba-p30"
