@@ -118,7 +118,8 @@ class Link:
             try:
                 for _ in range(2 if self._faults.duplicate else 1):
                     await socket.send(text)
-                return await asyncio.wait_for(answer, timeout_s)
+                async with asyncio.timeout(timeout_s):  # wait_for of Python 3.11 can swallow a cancellation
+                    return await answer
             except (TimeoutError, WebSocketException, OSError) as error:
                 raise LinkLost(f"{action}: {error!r}") from error
             finally:
