@@ -141,6 +141,9 @@ class ModbusPart(Block):
     idle_close_s: Seconds = Field(default=0.0, description="device closes a silent connection; 0 never")
     timeout_s: float = Field(default=1.0, gt=0, description="longest wait of the client for an answer")
     read_gap_s: Seconds = Field(description="shortest time between two reads")
+    transactions: int = Field(
+        default=1, ge=1, le=16, description="requests that it takes at once; 1 unless it is known to take more"
+    )
     identity: RegisterIdentity
     registers: list[Register] = Field(min_length=1)
     polls: Polls

@@ -174,10 +174,13 @@ class ModbusCharger(ChargerRegisters):
         if self._dog and not lowers and now_ns >= self._dog_ns and self._free(now_ns):
             await self._watch_dog()
             return 0.0
-        if write is not None:
-            await self._order(write)
-            return 0.0
         poll = self._plan.next(now_ns)
+        if write is not None:
+            if poll is not None and self._modbus.transactions > 1:
+                await self._read_poll(poll, write)
+            else:
+                await self._order(write)
+            return 0.0
         if poll is None:
             return min(self._plan.wait_s(now_ns), TICK_S)
         if not self._dog and now_ns - self._dog_ns > DOG_EVERY_S * NS and not self._read_only:
@@ -206,6 +209,9 @@ class ModbusCharger(ChargerRegisters):
     async def _order(self, write: Write) -> None:
         """Send one part of the order; its pacing runs from the answer, or from the fault."""
         await self._put(write.register, write.value)
+        self._ordered(write)
+
+    def _ordered(self, write: Write) -> None:
         self._gate.done(write, self._clock_ns())
         self.reading.sent_a = self._gate.sent_a
         self.reading.sent_ns = self._clock_ns()
@@ -231,14 +237,26 @@ class ModbusCharger(ChargerRegisters):
             detail = f"{held:g} in the device after the link came back; the site says {wanted:g}"
             self._note(PortFault(FaultKind.READBACK, self.name, get, detail))
 
-    async def _read_poll(self, poll: int) -> None:
-        """Read one request's values into the reading and compare what is in force with what was ordered."""
+    async def _read_poll(self, poll: int, write: Write | None = None) -> None:
+        """Read one request's values into the reading and compare what is in force with what was ordered.
+
+        `write` goes before it in the same segment, to a device that takes two requests at once.
+        """
         sent_ns = self._clock_ns()
         channel, unit_id, pdu, count = self._polls[poll]
+        refused = None
         try:
-            payload = await self._link.fetch(channel, unit_id, pdu, count)
+            if write is None:
+                payload = await self._link.fetch(channel, unit_id, pdu, count)
+            else:
+                order = self._order_of(write)
+                payload, refused = await self._link.write_and_fetch(write.register, order, (unit_id, pdu, count))
         finally:
-            self._plan.done(self._clock_ns())
+            self._plan.done(sent_ns if self._modbus.transactions > 1 else self._clock_ns())
+            if write is not None:
+                self._gate.pace(self._clock_ns())
+        if write is not None and refused is None:
+            self._ordered(write)
         if pdu[0] < 3:
             payload = bytes(byte for k in range(count) for byte in (0, payload[k >> 3] >> (k & 7) & 1))
         reading = self.reading
@@ -253,6 +271,8 @@ class ModbusCharger(ChargerRegisters):
         if self._master.drawn(max(reading.amp_a.tolist(), key=_number_first), now_ns):
             self._note_master(f"{self._master.over_a:g} A drawn, {reading.sent_a:g} A ordered", "current")
         reading.overwritten_a = self._master.over_a
+        if refused is not None:
+            raise refused
         if reading.valid_s > self._failsafe_s + VALIDITY_S:
             detail = f"{reading.valid_s:g} s of validity left; the site says {self._failsafe_s:g} s in all"
             self._note(PortFault(FaultKind.READBACK, self.name, "valid", detail))

@@ -12,7 +12,7 @@ from pymodbus.pdu import ExceptionResponse, ModbusPDU
 
 from instruments.faults import FaultKind, PortFault
 from instruments.modbus_catalog import ModbusPart
-from instruments.modbus_poller import Bus, refusal
+from instruments.modbus_poller import Bus, Requests, refusal
 from instruments.modbus_poller_frames import read_pdu, words_of, write_pdu
 
 logging.getLogger("pymodbus").addHandler(logging.NullHandler())  # its errors reach the operator as PortFaults
@@ -136,7 +136,26 @@ class ModbusLink:
 
     async def fetch(self, channel: str, unit_id: int, pdu: bytes, count: int) -> bytes:
         """Send a ready request that reads `count` values and return the answer's bytes."""
-        answer = await self._ask(channel, unit_id, pdu)
+        return self._payload(channel, pdu, count, await self._ask(channel, unit_id, pdu))
+
+    async def write_and_fetch(
+        self, channel: str, order: tuple[int, bytes], read: tuple[int, bytes, int]
+    ) -> tuple[bytes, PortFault | None]:
+        """Send a ready write (unit id, PDU) and a ready read (and its count) in one segment.
+
+        Return the read's bytes and the fault of the write, if any: the read stands for itself. Errors: of the link,
+        and of the read.
+        """
+        self._may_write(channel)
+        wrote, got = await self._ask_all(channel, [order, read[:2]], urgent=True)
+        fault = None
+        try:
+            self._acknowledged(channel, order[1], self._checked(channel, wrote))
+        except PortFault as found:
+            fault = found
+        return self._payload(channel, read[1], read[2], self._checked(channel, got)), fault
+
+    def _payload(self, channel: str, pdu: bytes, count: int, answer: bytes) -> bytes:
         size = 2 * count if pdu[0] > 2 else (count + 7) // 8
         if len(answer) != size + 2 or answer[1] != size:
             detail = f"{len(answer) - 2} bytes in the answer, {size} asked for"
@@ -149,15 +168,24 @@ class ModbusLink:
         A coil is written by function 5. Errors: a link that only reads sends nothing and says so (INTERLOCK); an
         acknowledgement of something else is PROTOCOL.
         """
-        if self._read_only:
-            raise PortFault(FaultKind.INTERLOCK, self._device, channel, "this run reads only; nothing was sent")
+        pdu = self.order(channel, address, words, coil=coil)
+        self._may_write(channel)
+        self._acknowledged(channel, pdu, await self._ask(channel, unit_id, pdu, urgent=True))
+
+    def order(self, channel: str, address: int, words: list[int], *, coil: bool = False) -> bytes:
+        """Return the request that writes all words of one value; a PortFault RANGE where the family has none."""
         taken = self._part.write_functions
         function = 5 if coil else 6 if len(words) == 1 and 6 in taken else 16
         if function == 16 and 16 not in taken:
             detail = f"{len(words)} registers in one write; the family takes function 6 only"
             raise PortFault(FaultKind.RANGE, self._device, channel, detail)
-        pdu = write_pdu(function, address, words)
-        answer = await self._ask(channel, unit_id, pdu, urgent=True)
+        return write_pdu(function, address, words)
+
+    def _may_write(self, channel: str) -> None:
+        if self._read_only:
+            raise PortFault(FaultKind.INTERLOCK, self._device, channel, "this run reads only; nothing was sent")
+
+    def _acknowledged(self, channel: str, pdu: bytes, answer: bytes) -> None:
         if answer != pdu[:5]:
             detail = f"acknowledged {answer.hex(' ')}, asked {pdu[:5].hex(' ')}"
             raise PortFault(FaultKind.PROTOCOL, self._device, channel, detail)
@@ -180,22 +208,28 @@ class ModbusLink:
             self._bus.join(self._part.frame_gap_s)
 
     async def _ask(self, channel: str, unit_id: int, pdu: bytes, *, urgent: bool = False) -> bytes:
+        return self._checked(channel, (await self._ask_all(channel, [(unit_id, pdu)], urgent=urgent))[0])
+
+    def _checked(self, channel: str, answer: bytes) -> bytes:
+        if answer[0] & 0x80:
+            raise exception_fault(self._device, channel, answer[1] if len(answer) > 1 else 0)
+        return answer
+
+    async def _ask_all(self, channel: str, requests: Requests, *, urgent: bool = False) -> list[bytes]:
         """Wait for the answer, the end of the connection or the time-out, whichever comes first."""
         if self._generation != self._bus.generation or not self._bus.up:
             self._generation = 0
             raise PortFault(FaultKind.CLOSED, self._device, channel, f"connection to {self.address} is gone")
         start_ns = self._clock_ns()
         try:
-            answer = await self._bus.ask(unit_id, pdu, self._part.timeout_s, urgent=urgent)
+            answers = await self._bus.ask_all(requests, self._part.timeout_s, urgent=urgent)
         except TimeoutError as error:
             self._generation = 0
-            detail = f"no answer from {self.address} unit {unit_id} within {self._part.timeout_s:g} s"
+            detail = f"no answer from {self.address} unit {requests[0][0]} within {self._part.timeout_s:g} s"
             raise PortFault(FaultKind.TIMEOUT, self._device, channel, detail) from error
         except ConnectionError as error:
             self._generation = 0
             detail = f"{self.address} ended the connection ({error})"
             raise PortFault(FaultKind.CLOSED, self._device, channel, detail) from error
         self.round_trip_ns = self._clock_ns() - start_ns
-        if answer[0] & 0x80:
-            raise exception_fault(self._device, channel, answer[1] if len(answer) > 1 else 0)
-        return answer
+        return answers

@@ -9,7 +9,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from instruments.faults import FaultKind, PortFault
 from instruments.modbus_poller_frames import Wire
@@ -18,7 +18,11 @@ NS = 1_000_000_000
 BACKOFF_FIRST_S = 0.25
 BACKOFF_LAST_S = 5.0
 JITTER = 0.25  # of the back-off, so that a street does not come back in one moment
+EARLY_S = 1e-3  # a timer of the loop may come this much early
 SILENT_UNITS = 3  # time-outs in a row, whoever was asked, after which the connection counts as dead
+
+
+Requests = Sequence[tuple[int, bytes]]  # unit id, PDU
 
 
 class Bus:
@@ -28,23 +32,9 @@ class Bus:
     one; `late` counts answers that came after their time-out.
     """
 
-    __slots__ = (
-        "_backoff_s",
-        "_busy",
-        "_gap_ns",
-        "_last_ns",
-        "_opening",
-        "_queue",
-        "_refused",
-        "_retry_ns",
-        "_silent",
-        "_wire",
-        "generation",
-        "host",
-        "late",
-        "members",
-        "port",
-    )  # fmt: skip
+    __slots__ = ("_backoff_s", "_busy", "_due_s", "_gap_ns", "_last_ns", "_opening", "_queue", "_refused", "_retry_ns",
+                 "_silent", "_timer", "_timer_loop", "_waiting", "_wire", "generation", "host", "late", "members",
+                 "port")  # fmt: skip
 
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
@@ -61,6 +51,10 @@ class Bus:
         self._backoff_s = 0.0
         self._retry_ns = 0
         self._refused = ""
+        self._waiting: list[asyncio.Future[bytes]] = []
+        self._due_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def up(self) -> bool:
@@ -111,37 +105,62 @@ class Bus:
 
         Errors: TimeoutError (the connection may be gone after it), ConnectionError.
         """
+        return (await self.ask_all([(unit_id, pdu)], timeout_s, urgent=urgent))[0]
+
+    async def ask_all(self, requests: Requests, timeout_s: float, *, urgent: bool = False) -> list[bytes]:
+        """Send requests (unit id, PDU) in one segment and return the answer PDUs, in the order of the requests."""
         if self._busy or self._queue:
             await self._turn(urgent)
         self._busy = True
         try:
             if self._gap_ns and (wait_ns := self._last_ns + self._gap_ns - time.monotonic_ns()) > 0:
                 await asyncio.sleep(wait_ns / NS)
-            return await self._exchange(unit_id, pdu, timeout_s)
+            return await self._exchange(requests, timeout_s)
         finally:
             self._busy = False
             if self._gap_ns:
                 self._last_ns = time.monotonic_ns()
             self._next()
 
-    async def _exchange(self, unit_id: int, pdu: bytes, timeout_s: float) -> bytes:
+    async def _exchange(self, requests: Requests, timeout_s: float) -> list[bytes]:
         wire = self._wire
         if wire is None:
             raise ConnectionResetError("the connection ended")
-        transaction, future = wire.send(unit_id, pdu)
-        timer = asyncio.get_running_loop().call_later(timeout_s, expire, future)
+        self._waiting = futures = wire.send(requests)
+        self._watch(timeout_s)
         try:
-            answer = await future
+            answers = [await future for future in futures]
         except TimeoutError:
             self._silent += 1
             if self._silent >= min(self.members, SILENT_UNITS):
                 self.close()
             raise
         finally:
-            timer.cancel()
-            wire.forget(transaction)
+            for future in futures:
+                if future.done() and not future.cancelled():
+                    future.exception()  # the first one's tells enough
+            self._waiting = []
+            wire.forget()
         self._silent = 0
-        return answer
+        return answers
+
+    def _watch(self, timeout_s: float) -> None:
+        """End the wait in time. One timer serves many requests: it looks again where the wait is a younger one."""
+        loop = asyncio.get_running_loop()
+        self._due_s = loop.time() + timeout_s
+        if self._timer is None or self._timer.when() > self._due_s or self._timer_loop is not loop:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer, self._timer_loop = loop.call_at(self._due_s, self._overdue), loop
+
+    def _overdue(self) -> None:
+        self._timer = None
+        if self._waiting and self._timer_loop is not None:
+            if self._timer_loop.time() < self._due_s - EARLY_S:
+                self._timer = self._timer_loop.call_at(self._due_s, self._overdue)
+                return
+            for future in self._waiting:
+                expire(future)
 
     async def _turn(self, urgent: bool) -> None:
         """Wait until nobody else's request is out."""

@@ -7,7 +7,7 @@ function code. A late or foreign one is counted and dropped, so that it is never
 import asyncio
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 HEADER = struct.Struct(">HHHB")  # transaction, protocol, length of what follows it, unit id
 MAX_LENGTH = 254  # unit id and a PDU of 253 bytes
@@ -40,10 +40,11 @@ class Wire(asyncio.Protocol):
     `lost` is called once when the connection ends.
     """
 
-    __slots__ = ("_buffer", "_lost", "_pending", "_transaction", "_transport", "broken", "strays")
+    __slots__ = ("_buffer", "_loop", "_lost", "_pending", "_transaction", "_transport", "broken", "strays")
 
     def __init__(self, lost: Callable[[], None]) -> None:
         self._buffer = b""
+        self._loop = asyncio.get_running_loop()
         self._lost = lost
         self._pending: dict[int, tuple[asyncio.Future[bytes], int, int]] = {}
         self._transaction = 0
@@ -78,20 +79,25 @@ class Wire(asyncio.Protocol):
                 future.set_exception(ConnectionResetError(self.broken or "the connection ended"))
         self._lost()
 
-    def send(self, unit_id: int, pdu: bytes) -> tuple[int, asyncio.Future[bytes]]:
-        """Send a request; return its transaction id and the future of its answer PDU."""
+    def send(self, requests: Sequence[tuple[int, bytes]]) -> "list[asyncio.Future[bytes]]":
+        """Send requests (unit id, PDU) in one segment; return the futures of their answer PDUs."""
         transport = self._transport
         if transport is None:
             raise ConnectionResetError("the connection ended")
-        self._transaction = transaction = (self._transaction + 1) & 0xFFFF
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._pending[transaction] = (future, unit_id, pdu[0])
-        transport.write(PACK(transaction, 0, len(pdu) + 1, unit_id) + pdu)
-        return transaction, future
+        futures: list[asyncio.Future[bytes]] = []
+        frames = b""
+        for unit_id, pdu in requests:
+            self._transaction = transaction = (self._transaction + 1) & 0xFFFF
+            future: asyncio.Future[bytes] = self._loop.create_future()
+            self._pending[transaction] = (future, unit_id, pdu[0])
+            frames += PACK(transaction, 0, len(pdu) + 1, unit_id) + pdu
+            futures.append(future)
+        transport.write(frames)
+        return futures
 
-    def forget(self, transaction: int) -> None:
-        """Wait no longer for an answer: what still comes for it is dropped."""
-        self._pending.pop(transaction, None)
+    def forget(self) -> None:
+        """Wait no longer for any answer: what still comes is dropped."""
+        self._pending.clear()
 
     def data_received(self, data: bytes) -> None:
         """Take whole frames off the stream; a header that cannot be ends the connection."""

@@ -13,7 +13,7 @@ from instruments.modbus_catalog import Register
 from instruments.modbus_codec import decode_words, encode_value
 from instruments.modbus_identity import check_identity
 from instruments.modbus_link import ModbusLink, split_address
-from instruments.modbus_pacing import PollPlan, WriteGate, rewrite_s
+from instruments.modbus_pacing import PollPlan, Write, WriteGate, rewrite_s
 from instruments.modbus_poller import Buses
 from instruments.modbus_poller_frames import read_pdu
 from instruments.modbus_poller_probe import other_unit
@@ -143,13 +143,23 @@ class ChargerRegisters:
             raise PortFault(FaultKind.PROTOCOL, self.name, name, f"{value!r} is not a number")
         return value
 
+    def _order_of(self, write: Write) -> tuple[int, bytes]:
+        """Return the ready request of a write: unit id and PDU."""
+        register = self._modbus.register(write.register)
+        coil = self._modbus.table_of(register) == "coil"
+        words = self._words(register, write.value)
+        return register.unit_id, self._link.order(register.name, register.address, words, coil=coil)
+
+    def _words(self, register: Register, value: float) -> list[int]:
+        try:
+            return encode_value(self._modbus, register, register.to_wire(value))
+        except ValueError as error:
+            raise PortFault(FaultKind.RANGE, self.name, register.name, str(error)) from error
+
     async def _put(self, name: str, value: float) -> None:
         """Write one register within the write pacing."""
         register = self._modbus.register(name)
-        try:
-            words = encode_value(self._modbus, register, register.to_wire(value))
-        except ValueError as error:
-            raise PortFault(FaultKind.RANGE, self.name, name, str(error)) from error
+        words = self._words(register, value)
         while (wait_s := self._gate.wait_s(self._clock_ns())) > 0.0:
             await asyncio.sleep(wait_s)
         try:
