@@ -87,6 +87,16 @@ class RegisterMap:
         self.write(unit_id, address, values, function)
         return []
 
+    def has_unit(self, unit_id: int) -> bool:
+        """Say whether a unit id is one of the device's."""
+        return unit_id in self._units
+
+    def has_address(self, unit_id: int, function: int, address: int) -> bool:
+        """Say whether a request with this function code finds a register of the device at an address."""
+        if function in TABLE_READ:
+            return (unit_id, TABLE_READ[function], address) in self._words
+        return (unit_id, TABLE_WRITTEN.get(function, ""), address) in self._writable
+
     def read(self, unit_id: int, address: int, count: int, function: int) -> list[int]:
         """Return `count` words; reserved ones hold the family's fill; a range without any value is exception 2."""
         table = TABLE_READ[function]
