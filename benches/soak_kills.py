@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from kill_lane import BOUNDS_S, CAUSES, STEP_S, Ended, Lane, drawn
+from kill_lane import BOUNDS_S, CAUSES, KINDS, STEP_S, Ended, Lane, drawn, kind_of
 
 from controller.runtime.replay import replay
 
@@ -35,25 +35,32 @@ def problems_of(ended: Ended) -> list[str]:
     return found
 
 
+def lane_kinds(lanes: int, wanted: set[str]) -> list[str]:
+    """Return the bench of each lane: one for each that is wanted, the further ones for the AC bench where it is."""
+    kinds = [kind for kind in KINDS if kind in wanted]
+    return kinds + [kinds[0]] * (lanes - len(kinds))
+
+
 def soak(count: int, lanes: int, seed: int, folder: Path, causes: tuple[str, ...]) -> int:
     """End `count` runs, print each and a table of all; return 0, or 1 where anything was wrong."""
-    free: queue.Queue[Lane] = queue.Queue()
+    free: dict[str, queue.Queue[Lane]] = {kind: queue.Queue() for kind in KINDS}
+    kinds = lane_kinds(lanes, {kind_of(cause) for cause in causes})
     done: dict[str, list[float]] = defaultdict(list)
     energised, wrong = 0, 0
 
     def end_one(job: tuple[str, float]) -> tuple[tuple[str, float], Ended | None, str]:
-        lane = free.get()
+        lane = free[kind_of(job[0])].get()
         try:
             return job, lane.end_one(*job), ""
         except AssertionError as error:
             return job, None, str(error)
         finally:
-            free.put(lane)
+            free[lane.kind].put(lane)
 
     started_s = time.monotonic()
     with ThreadPoolExecutor(lanes) as pool:
-        for lane in pool.map(Lane, [folder / f"lane{k}" for k in range(lanes)]):
-            free.put(lane)
+        for lane in pool.map(Lane, [folder / f"lane{k}" for k in range(lanes)], kinds):
+            free[lane.kind].put(lane)
         try:
             jobs = [job for job in drawn(seed, count * len(CAUSES)) if job[0] in causes][:count]
             for k, (job, ended, text) in enumerate(pool.map(end_one, jobs), 1):
@@ -63,14 +70,14 @@ def soak(count: int, lanes: int, seed: int, folder: Path, causes: tuple[str, ...
                     done[job[0]].append(ended.off_s)
                     energised += bool(ended.energised)
                 off = "" if ended is None else f"off after {ended.off_s:5.2f} s"
-                print(f"{k:4d}  {job[0]:16}  at {job[1]:4.2f} s  {off}  {'; '.join(found) or 'ok'}", flush=True)
+                print(f"{k:4d}  {job[0]:19}  at {job[1]:4.2f} s  {off}  {'; '.join(found) or 'ok'}", flush=True)
         finally:
-            for _ in range(lanes):
-                free.get().close()
-    print(f"\n{'cause':16}  {'n':>4}  {'worst (s)':>9}  {'stated (s)':>10}")
+            for kind in kinds:
+                free[kind].get().close()
+    print(f"\n{'cause':19}  {'n':>4}  {'worst (s)':>9}  {'stated (s)':>10}")
     for cause in CAUSES:
         if off_s := done.get(cause):
-            print(f"{cause:16}  {len(off_s):4d}  {max(off_s):9.2f}  {BOUNDS_S[cause]:10g}")
+            print(f"{cause:19}  {len(off_s):4d}  {max(off_s):9.2f}  {BOUNDS_S[cause]:10g}")
     total = sum(map(len, done.values()))
     print(f"{total} runs ended in {time.monotonic() - started_s:.0f} s; left energised: {energised}; wrong: {wrong}")
     return 1 if wrong else 0

@@ -29,14 +29,15 @@ class Pilot:
 
     seen = -1
 
-    def __init__(self, twins: AcBenchTwins) -> None:
-        self._twins = twins
+    def __init__(self, twins: AcBenchTwins, said: list[str]) -> None:
+        self._twins, self._said = twins, said
         self.shown = -1
 
     def read_duty(self) -> float:
         return self._twins._duty()
 
     def assert_cp(self, state: int) -> None:
+        self._said.append(f"pilot {'ABCD'[state]}")
         self._twins._assert_cp(state)
         self.shown = state
 
@@ -45,6 +46,16 @@ class Pilot:
 
     def close(self) -> None:
         """Close nothing."""
+
+
+class NotedPort(ScpiPort):
+    """Note every message that sets something, in order, in a list that the lab shares."""
+
+    __slots__ = ("said",)
+
+    def send(self, message: str) -> None:
+        self.said.append(f"{self.name} {message}")
+        super().send(message)
 
 
 class AcLab:
@@ -68,6 +79,7 @@ class AcLab:
         rig = self.twins.rig
         self.addresses = {name: address for name, (address, _) in loop.do(self.twins.start()).items()}
         self.ports: list[ScpiPort] = []
+        self.said: list[str] = []  # what was set at which instrument, and what the pilot was told
         assert rig.source is not None
         analyzer = Analyzer(self.open("analyzer"), phases=rig.phases) if rig.analyzer is not None else None
         keys = [key for key in ("load", "load_l2", "load_l3") if key in self.twins.twins]
@@ -86,7 +98,7 @@ class AcLab:
                 [AcLoad(self.open(key), hard_max_a=parts[key].hard_max_a, pause=self.pause) for key in keys],
                 assembly.ev[self.dut].phases,
             ),
-            adapter=Pilot(self.twins),
+            adapter=Pilot(self.twins, self.said),
             car=PlayedCar(CarSpec(max_a=car_a, dead_time_s=0.2, rise_a_per_s=50.0, fall_a_per_s=50.0)),
             phase_map=tuple("abc".index(letter) for letter in rig.phase_map) if rig.phases == 3 else (0, 1, 2),
             analyzer=analyzer,
@@ -103,7 +115,8 @@ class AcLab:
 
     def open(self, key: str) -> ScpiPort:
         part = self.twins.rig.parts()[key]
-        port = ScpiPort(part.name, self.twins.twins[key].part, self.addresses[part.name], timeout_s=1.0)
+        port = NotedPort(part.name, self.twins.twins[key].part, self.addresses[part.name], timeout_s=1.0)
+        port.said = self.said
         port.open()
         self.ports.append(port)
         return port

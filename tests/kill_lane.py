@@ -24,9 +24,12 @@ from commandline import ENVIRONMENT, ROOT, VOLTBENCH, toml_text
 
 from controller.runtime.events import read_events
 from controller.runtime.site import read_site
+from instruments.scpi_role import WATCHDOG_S
 
 LIMIT_S = 90.0  # ends a broken test; no verdict hangs on it
-SOURCE, LOAD = "grid_source", "car_load"
+SOURCE, LOAD, SUPPLY = "grid_source", "car_load", "battery"
+POWER = (SOURCE, LOAD, SUPPLY)
+LINKS = {"source": SOURCE, "load": LOAD, "supply": SUPPLY}
 STEP_S = 0.1  # a twin's change is seen at its next plant step
 
 # From the cause to the last output off, s: heartbeat or patience, detection, time-outs of the messages, safe-off.
@@ -52,7 +55,25 @@ BOUNDS_S = {
     "dead source": 9.0,  # four time-outs with a new connection each, then the guard's, then the relay
     "dead load": 9.0,
 }
+AC_CAUSES = tuple(BOUNDS_S)
+# the bench with the supply: the same but for what it has not, with the marks "dc" (relay) and "wd" (its own watchdog)
+DC_BOUNDS_S = {f"dc {cause}": s for cause, s in BOUNDS_S.items() if "load" not in cause and "source" not in cause}
+DC_BOUNDS_S |= {"dc cut supply": 3.0, "dc dead supply": 9.0}
+WATCHDOG_BOUNDS_S = {"wd stop bench+guard": WATCHDOG_S + 1.5}  # nobody is left but the supply itself
+BOUNDS_S |= DC_BOUNDS_S | WATCHDOG_BOUNDS_S
 CAUSES = tuple(BOUNDS_S)
+KINDS = ("ac", "dc", "wd")
+
+
+def plain(cause: str) -> str:
+    """Return a cause without the mark of its bench."""
+    return cause if kind_of(cause) == "ac" else cause.partition(" ")[2]
+
+
+def kind_of(cause: str) -> str:
+    """Return which bench a cause belongs to: ac, dc (a relay holds the supply) or wd (its own watchdog does)."""
+    mark = cause.partition(" ")[0]
+    return mark if mark in KINDS else "ac"
 
 
 class Proxy:
@@ -157,32 +178,41 @@ def lives(pid: int) -> bool:
         return False
 
 
-def small_rig() -> dict[str, Any]:
-    """Return the street with nothing but its charger on the bench, and a relay that cuts the source's supply."""
-    rig = tomllib.loads((ROOT / "profiles" / "rigs" / "street.toml").read_text())
+def small_rig(kind: str) -> dict[str, Any]:
+    """Return the street, or the DC bench, with nothing but its charger on the bench.
+
+    A relay cuts the mains of source or supply, but for `wd`: there a supply with a watchdog of its own has none.
+    """
+    name = "street" if kind == "ac" else "bench_dc"
+    rig = tomllib.loads((ROOT / "profiles" / "rigs" / f"{name}.toml").read_text())
     rig["rig"]["name"] = "lane"
     rig["charger"] = [charger for charger in rig["charger"] if charger["name"] == rig["bench"]["charger"]]
     rig["scenario"] |= {"settle_s": 60.0, "events": []}
     rig["contract"] = []
     estop = {"name": "chain", "model": "relay-card", "twin": True}
     hardware = {"emergency_stop": True, "rcd": "type B 30 mA", "n_pe_bond": "at the source"}
-    rig["safety"] = hardware | {"estop": estop}
+    rig["safety"] = hardware if kind == "wd" else hardware | {"estop": estop}
+    if kind == "wd":
+        rig["bench"]["supply"]["model"] = "keysight-rp7900/rp7952a"
     return rig
 
 
 def parts_of(rig: dict[str, Any]) -> list[dict[str, Any]]:
     """Return every device table of a rig."""
-    bench = [rig["bench"][key] for key in ("source", "load", "adapter")]
-    return [*rig["charger"], rig["substation"], *bench, rig["safety"]["estop"]]
+    bench = [rig["bench"][key] for key in ("source", "load", "adapter", "supply") if key in rig["bench"]]
+    relay = [rig["safety"]["estop"]] if "estop" in rig["safety"] else []
+    return [*rig["charger"], rig["substation"], *bench, *relay]
 
 
 class Lane:
     """Serve twins in a process of their own, and run and end one run after the other against them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kind: str = "ac") -> None:
         self.folder = folder
+        self.kind = kind
+        self.energiser = SOURCE if kind == "ac" else SUPPLY
         folder.mkdir(parents=True)
-        rig = small_rig()
+        rig = small_rig(kind)
         (folder / "twins.toml").write_text(toml_text(rig))
         argv = [*VOLTBENCH, "emulate", "twins.toml", "--json", "--out", "twins"]
         self._log = (folder / "emulate.txt").open("w")
@@ -191,7 +221,7 @@ class Lane:
         line = self.process.stdout.readline()
         assert line, (folder / "emulate.txt").read_text()
         devices = json.loads(line)["devices"]
-        self.proxies = {name: Proxy(int(devices[name]["address"].split("::")[2])) for name in (SOURCE, LOAD)}
+        self.proxies = {name: Proxy(int(devices[name]["address"].split("::")[2])) for name in devices if name in POWER}
         for part in parts_of(rig):
             part.pop("twin")
             part["real"] = devices[part["name"]]["address"]
@@ -222,7 +252,7 @@ class Lane:
     def end_one(self, cause: str, after_s: float) -> Ended:
         """Start a run, end it by `cause` so many seconds after its source went on, and return what became of it."""
         self.count += 1
-        folder = self.folder / f"{self.count:03d}-{cause.replace(' ', '-')}"
+        folder = self.folder / f"{self.count:03d}-{cause.replace(' ', '-').replace('+', '-')}"
         folder.mkdir()
         run = Run(self, folder, desk="desk" in cause)
         try:
@@ -275,9 +305,9 @@ class Run:
 
         def on() -> bool:
             assert self.process.poll() is None, self.said.read_text()
-            return SOURCE in self.lane.energised()
+            return self.lane.energiser in self.lane.energised()
 
-        wait_until(on, "the source to be on")
+        wait_until(on, "source or supply to be on")
         if self._terminal >= 0:
             wait_until(lambda: "desk" in self.started(), "the desk")
         self.pids = self.started() | {"supervisor": self.process.pid}
@@ -288,26 +318,27 @@ class Run:
 
     def inflict(self, cause: str) -> int:
         """Do to the run what its cause says; return when, monotonic ns."""
-        what, _, whom = cause.partition(" ")
+        what, _, whom = plain(cause).partition(" ")
         if whom == "desk":
             os.kill(self.pids["desk"], signal.SIGKILL)
             time.sleep(1.0)
-            assert SOURCE in self.lane.energised(), "the run ended with its desk"
+            assert self.lane.energiser in self.lane.energised(), "the run ended with its desk"
             what = "SIGINT"
         started_ns = time.monotonic_ns()
         if what in ("SIGINT", "SIGTERM"):
             os.kill(self.process.pid, getattr(signal, what))
         elif what in ("cut", "dead"):
-            self.lane.proxies[f"{'grid' if whom == 'source' else 'car'}_{whom}"].set(what)
+            self.lane.proxies[LINKS[whom]].set(what)
         else:
-            os.kill(self.pids[whom], signal.SIGKILL if what == "kill" else signal.SIGSTOP)
+            for name in whom.split("+"):
+                os.kill(self.pids[name], signal.SIGKILL if what == "kill" else signal.SIGSTOP)
         return started_ns
 
     def finish(self, cause: str, off_s: float) -> Ended:
         """Let what stands still go on, wait for the end of all, and return it."""
-        whom = cause.partition(" ")[2]
-        if cause.startswith("stop"):
-            os.kill(self.pids[whom], signal.SIGCONT)
+        what, _, whom = plain(cause).partition(" ")
+        for name in whom.split("+") if what == "stop" else []:
+            os.kill(self.pids[name], signal.SIGCONT)
         code = self.process.wait(LIMIT_S)
         if whom == "supervisor":
             wait_until(lambda: not any(map(lives, self.pids.values())), "the orphans' end", 30.0)

@@ -1,6 +1,7 @@
 """Three phases on the bench: rotation, phase map proven before the first amp, cars of one and three phases."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,6 +71,31 @@ def test_all_phases_charge_and_every_output_goes_off(three: Assembly, tmp_path: 
         assert lab.kinds()[-2:] == ["bench_contactor", "bench_off"] and lab.off()
         feeder_a = lab.world.bench_feeder_a
         assert np.shape(feeder_a) == (3,)
+
+
+def test_a_planned_stop_goes_from_the_current_to_the_loads(three: Assembly, tmp_path: Path) -> None:
+    with ac_lab(three, tmp_path) as lab:
+        amps: dict[str, float] = {}
+
+        def note(kind: str, **fields: Any) -> None:
+            lab.told.append({"kind": kind, **fields})
+            amps[kind + str(fields.get("state", ""))] = float(lab.twins.loads[0].set_a)
+            lab.said.append(f"told {kind}")
+
+        lab.bench.tell = note
+        assert lab.run(6.0) == 0
+        assert amps["bench_cpB"] == 0.0  # no current is asked for before the car leaves
+
+        def last(what: str) -> int:
+            return max(k for k, text in enumerate(lab.said) if what in text)
+
+        opened = last("told bench_contactor")
+        off = [
+            next(k for k, text in enumerate(lab.said) if k > opened and text == what)
+            for what in ("grid_source OUTP OFF", "car_l1 INP OFF", "car_l2 INP OFF", "car_l3 INP OFF")
+        ]
+        order = [last("pilot B"), last("pilot A"), opened, *off, last("told bench_off")]
+        assert order == sorted(order)
 
 
 def test_no_amp_flows_before_the_phase_map_is_proven(three: Assembly, tmp_path: Path) -> None:

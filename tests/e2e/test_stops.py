@@ -11,17 +11,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from kill_lane import BOUNDS_S, CAUSES, LOAD, SOURCE, STEP_S, Ended, Lane, drawn
+from kill_lane import BOUNDS_S, CAUSES, LOAD, SOURCE, STEP_S, SUPPLY, WATCHDOG_S, Ended, Lane, drawn, kind_of
 
 from controller.runtime.replay import replay
 from hil.runs.main_job import rewrite_report
 
 pytestmark = pytest.mark.slow
-LANES = 2
+LANES = {"ac": 2, "dc": 1, "wd": 1}
 SEED = 11
 SIGNALS = ("SIGINT", "SIGTERM")
 KILLED = ("kill scan", "kill wires", "kill volts")
-CASES = (*SIGNALS, *KILLED, "kill supervisor", "kill desk", "stop scan", "stop wires", "cut source")
+DC = ("dc SIGTERM", "dc kill supervisor", "dc stop scan", "wd stop bench+guard")
+CASES = (*SIGNALS, *KILLED, "kill supervisor", "kill desk", "stop scan", "stop wires", "cut source", *DC)
 
 
 @pytest.fixture(scope="module")
@@ -30,22 +31,23 @@ def runs(compiled, tmp_path_factory):
     top = tmp_path_factory.mktemp("stops")
     dice = random.Random(SEED)
     moments = {case: dice.uniform(0.0, 3.0) for case in CASES}
-    lanes: queue.Queue[Lane] = queue.Queue()
+    lanes: dict[str, queue.Queue[Lane]] = {kind: queue.Queue() for kind in LANES}
 
     def end_one(case: str) -> Ended:
-        lane = lanes.get()
+        lane = lanes[kind_of(case)].get()
         try:
             return lane.end_one(case, moments[case])
         finally:
-            lanes.put(lane)
+            lanes[lane.kind].put(lane)
 
-    with ThreadPoolExecutor(LANES) as pool:
-        for lane in pool.map(Lane, [top / f"lane{k}" for k in range(LANES)]):
-            lanes.put(lane)
+    kinds = [kind for kind, count in LANES.items() for _ in range(count)]
+    with ThreadPoolExecutor(len(kinds)) as pool:
+        for lane in pool.map(Lane, [top / f"lane{k}" for k in range(len(kinds))], kinds):
+            lanes[lane.kind].put(lane)
         made: dict[str, Future[Ended]] = {case: pool.submit(end_one, case) for case in CASES}
         yield made
-    for _ in range(LANES):
-        lanes.get().close()
+    for kind in kinds:
+        lanes[kind].get().close()
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -54,7 +56,7 @@ def test_every_output_is_off_in_its_stated_time_and_nobody_is_left(runs, case):
     assert ended.energised == []
     assert ended.off_s <= BOUNDS_S[case] + STEP_S
     assert ended.left == []
-    assert ended.store_left == (case == "kill supervisor")  # who is killed cannot tidy up
+    assert ended.store_left == case.endswith("kill supervisor")  # who is killed cannot tidy up
     assert "Traceback" not in ended.said
 
 
@@ -72,6 +74,22 @@ def test_an_interrupted_run_exits_130_after_a_planned_stop(runs, case):
     assert case in ended.last("outcome")["text"]
     assert ended.last("bench_off")["confirmed"] is True
     assert ended.last("bench_contactor")["opened"] is True
+
+
+@pytest.mark.parametrize("case", ["SIGTERM", "dc SIGTERM"])
+def test_a_planned_stop_keeps_its_order_up_to_the_relay(runs, case):
+    ended = runs[case].result()
+    kinds = [event["kind"] for event in sorted(ended.events, key=lambda event: event["mono_ns"])]
+    order = ["stop", "bench_contactor", "bench_off", "safe_off", "estop_open"]
+    assert [kinds.index(kind) for kind in order] == sorted(kinds.index(kind) for kind in order)
+    assert kinds.count("estop_open") == 1
+
+
+def test_a_supply_whose_bench_and_guard_stand_still_is_switched_off_by_its_own_watchdog(runs):
+    ended = runs["wd stop bench+guard"].result()
+    assert ended.off_s >= WATCHDOG_S - 1.0  # nobody else was quicker
+    assert ended.code == 3
+    assert {event["device"] for event in ended.events if event["kind"] == "identified"} >= {SUPPLY}
 
 
 @pytest.mark.parametrize("case", KILLED)

@@ -19,7 +19,7 @@ PLACES = {
 @pytest.fixture
 def real():
     """Return a small rig whose devices are all real."""
-    rig = small_rig()
+    rig = small_rig("ac")
     for part, place in zip(parts_of(rig), PLACES.values(), strict=True):
         del part["twin"]
         part["real"] = place
@@ -50,7 +50,7 @@ def test_an_emergency_stop_that_is_not_there_is_refused(real, write_rig):
 
 
 def test_an_emulated_bench_is_asked_for_nothing(write_rig):
-    rig = small_rig()
+    rig = small_rig("ac")
     del rig["safety"]
     assert load_rig(str(write_rig(rig))).rig.safety.estop is None
 
@@ -70,7 +70,7 @@ def test_a_coil_that_the_card_has_not_is_refused(real, write_rig):
 
 
 def test_a_relay_without_a_bench_is_refused(write_rig):
-    rig = small_rig()
+    rig = small_rig("ac")
     del rig["bench"]
     assert "no [bench]" in told(write_rig(rig))["safety.estop"]
 
