@@ -61,6 +61,9 @@ def change(site, table, key, value):
         ("charger", "phase_map", ["a", "a"], "charger[0].phase_map = [\"a\", \"a\"]: a, b and c once each"),
         ("charger", "failsafe_a", 3.0, "charger[0].failsafe_a = 3 A: 0, or 6 to 32 A"),
         ("charger", "hard_max_a", 63.0, "charger[0].hard_max_a = 63 A: keba-p30 takes at most 32 A"),
+        ("charger", "unit", 3, "charger[0].unit = 3: allowed none, the family fixes it"),
+        ("charger", "connector", 2, "charger[0].connector = 2: allowed 1..1"),
+        ("charger", "model", "eprowallbox", "charger[0].model = \"eprowallbox\": cannot be driven: public"),
         ("charger", "name", "cp02", "charger[1].name = \"cp02\": stands twice"),
         ("node", "parent", "moon", "node[0].parent = \"moon\": no node before this one"),
         ("node", "meter", "head", "node[1].meter = \"head\": measures node transformer already"),
@@ -145,3 +148,11 @@ def test_the_field_needs_no_plant_and_no_twin():
     code = f"import {names}, sys; print([m for m in sys.modules if m.startswith(('hil.plant', 'hil.twins'))])"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
     assert ended.stdout.strip() == "[]", ended.stdout + ended.stderr
+
+
+def test_chargers_behind_one_address_keep_unit_and_connector(good, load):
+    good["charger"][0] |= {"model": "heidelberg-ec", "unit": 7, "hard_max_a": 16.0}
+    good["charger"][1] |= {"model": "phoenix-charx", "connector": 3, "failsafe_a": 32.0, "hard_max_a": 32.0}
+    ports = load(good).charger_ports()
+    assert [(port.unit, port.connector) for port in ports[:2]] == [(7, 1), (None, 3)]
+    assert ports[2].unit is None

@@ -30,7 +30,7 @@ def charger_ports(site: Site, tell: Callable[..., None] | None = None) -> list[A
 def _modbus(site: Site, port: ChargerPort, buses: Buses) -> Any:
     return ModbusCharger(
         port.name,
-        load_model(port.model),
+        load_model(port.model).at(port.connector, port.unit),
         port.address,
         clock_ns=time.monotonic_ns,
         failsafe_a=port.failsafe_a,

@@ -26,6 +26,8 @@ class ChargerPort(Strict):
     name: str
     model: str = Field(description="catalog name, e.g. keba-p30")
     address: str = Field(description="modbus+tcp://host:port, or the URL that an OCPP point dials: ws://host:port/id")
+    unit: int | None = Field(default=None, description="Modbus unit id set on the device; None the model's")
+    connector: int = Field(default=1, description="of a Modbus station with several, from 1")
     failsafe_a: float = Field(description="A; applied by the charger itself when it hears nothing")
     failsafe_s: float = Field(description="s; 0 where the model's own cannot be programmed")
     phases: int = Field(default=3, description="of its connection, 1 or 3: watts are shared over them")

@@ -51,7 +51,7 @@ class LoadedSite:
 
     def charger_ports(self) -> list[ChargerPort]:
         """Return how each charger is reached."""
-        keys = ("name", "model", "address", "failsafe_a", "failsafe_s")
+        keys = ("name", "model", "address", "unit", "connector", "failsafe_a", "failsafe_s")
         return [ChargerPort(**{key: getattr(part, key) for key in keys}) for part in self.file.charger]
 
     def substation_port(self) -> SubstationPort | None:
@@ -270,6 +270,7 @@ def _check_chargers(file: SiteFile) -> Found:
         yield from found
         if any(where.endswith("model") for where, _, _ in found):
             continue
+        yield from _check_place(key, part)
         known = catalog.charger_of(catalog.load_model(part.model))
         yield from ((f"{key}.{where}", value, allowed) for where, value, allowed in _check_limits(part, known))
         if known.voltage_step_v > COARSE_V and part.node in names and file.node[names.index(part.node)].meter is None:
@@ -277,6 +278,18 @@ def _check_chargers(file: SiteFile) -> Found:
             yield f"{key}.node", short(part.node), text + "give the node a meter"
         if file.law.droop.fairness == "equalised" and part.nominal_drop_pu is None:
             yield f"{key}.nominal_drop_pu", "", 'is missing and required with law.droop.fairness = "equalised"'
+
+
+def _check_place(key: str, part: SiteCharger) -> Found:
+    """Check that the family lets a unit id be set, and has this many connectors."""
+    model = catalog.load_model(part.model)
+    if model.modbus is None:
+        return
+    try:
+        model.at(part.connector, part.unit)
+    except ValueError as error:
+        name, _, allowed = str(error).partition(": ")
+        yield f"{key}.{name.split()[0]}", name.split()[1], allowed
 
 
 def _check_limits(part: SiteCharger, known: Any) -> Found:
@@ -296,6 +309,9 @@ def _check_device(key: str, role: str, model: str, address: str) -> Found:
         yield f"{key}.model", short(model), f"no such model; {near(model, names)}`voltbench catalog` lists them"
     elif catalog.load_model(model).model.role != role:
         yield f"{key}.model", short(model), f"is no {role}, it is {catalog.load_model(model).model.role}"
+    elif catalog.load_model(model).model.undriven:
+        text = f"cannot be driven: {catalog.load_model(model).model.undriven}; name another model"
+        yield f"{key}.model", short(model), text
     try:
         parts = urlsplit(address)
         well = parts.scheme == scheme and bool(parts.hostname) and bool(parts.port)

@@ -41,7 +41,9 @@ class SiteCharger(Strict):
 
     name: Name
     model: str
-    address: str = Field(description="modbus+tcp://host:port")
+    address: str = Field(description="modbus+tcp://host:port; devices behind one gateway or station share it")
+    unit: int | None = Field(default=None, description="unit id set on the device; default the model's")
+    connector: int = Field(default=1, description="of a station with several, from 1")
     node: str
     phase_map: Annotated[
         list[GridPhase], Field(min_length=1, max_length=3, description="grid phases of the terminals L1, L2, L3")
