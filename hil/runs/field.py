@@ -27,6 +27,7 @@ from controller.runtime.shadow import ShadowJournal
 from controller.runtime.site import Site
 from controller.runtime.supervisor import Outcome, ProcessSpec, Supervisor
 from hil.rig.site_file import LoadedSite, load_site
+from hil.rig.site_margin import site_margin
 from hil.rig.store_dir import PLAN, SITE, make_store_dir
 from hil.runs.exits import INTERRUPTED, OK
 from hil.runs.folder import add_identities, make_run_dir, software
@@ -40,6 +41,7 @@ def control(arguments: argparse.Namespace) -> int:
     """Control the site that the arguments name until SIGINT or SIGTERM (or `--for`) and return the exit code."""
     say = Console(stderr=True, highlight=False)
     loaded = load_site(arguments.site)
+    say.print(site_margin(loaded), markup=False)
     run_dir = make_run_dir(arguments.out, loaded.file.site.name)
     write_site_manifest(run_dir, loaded, shadow=arguments.shadow)
     store_dir = make_store_dir()

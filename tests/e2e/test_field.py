@@ -15,6 +15,7 @@ import pytest
 from commandline import ENVIRONMENT, VOLTBENCH, toml_text
 from field_site import emulate, field_rig, site_of
 from modbus_proxy import Proxy
+from substation_relay import ReversedTransformer
 
 from controller.runtime.journal import read_entries, verify
 from controller.runtime.ledger import LedgerReader
@@ -180,6 +181,18 @@ def test_the_proposal_is_toml_and_mends_the_file(corner, write_site, tmp_path):
     found = tomllib.loads(ended.stdout)["charger"]
     assert [part["name"] for part in found] == ["cp01"]
     assert found[0]["phase_map"] == true["cp01"]
+
+
+def test_commissioning_finds_a_reversed_current_transformer(corner, write_site, tmp_path):
+    _, devices, _, true = corner
+    with ReversedTransformer(devices["substation"]["address"], len(NAMES), 1) as relay:
+        site = write_site()
+        site.write_text(site.read_text().replace(devices["substation"]["address"], relay.address))
+        ended = voltbench("commission", site, "--yes", "--json", "--only", "cp02", "--cycles", "1", cwd=tmp_path)
+    assert ended.returncode == 1, ended.stderr
+    answer = json.loads(ended.stdout)
+    assert (answer["findings"][0]["sign"], answer["findings"][0]["phases"]) == (-1, true["cp02"])
+    assert [row["quantity"] for row in answer["rows"] if row["verdict"] == "inverted"] == ["CT sign at its node"]
 
 
 def test_nothing_is_stepped_without_a_yes(write_site, tmp_path, corner):
