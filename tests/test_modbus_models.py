@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import struct
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -82,6 +83,48 @@ def test_an_order_reaches_the_plant_and_a_pause_stops_the_car(name):
         assert post.twin.early_writes == 0
 
     play(Post(name), story)
+
+
+F32_16 = [0x4180, 0x0000]
+# set-point of 16 A: unit, function, address, words; and the read of L1 that tells it: function, address, words
+ON_THE_WIRE = {
+    "abb-terra-ac": ((1, 16, 0x4100, [0, 16000]), (3, 0x4010, [0, 16000])),
+    "alfen-ng9xx": ((1, 16, 1210, F32_16), (3, 320, F32_16)),
+    "alpitronic-hyc": ((1, 16, 100, [0, 9439]), None),  # 3 * 207 V * 16 A * 0.95
+    "amperfied-connect": ((1, 6, 261, [160]), (4, 6, [160])),
+    "ampure-next": ((255, 6, 5004, [16]), (3, 1008, [16000])),
+    "evtec-dc": ((2, 16, 600, [0, 9439]), None),
+    "go-e": ((1, 16, 299, [16]), (4, 114, [0, 160])),
+    "heidelberg-ec": ((1, 6, 261, [160]), (4, 6, [160])),
+    "keba-p30": ((255, 6, 5004, [16000]), (3, 1008, [0, 16000])),
+    "keba-p40": ((255, 6, 5004, [16000]), (3, 1008, [0, 16000])),
+    "mennekes-compact": ((1, 16, 0x0302, F32_16), (3, 0x0500, F32_16)),
+    "phoenix-charx": ((255, 6, 1301, [16]), (3, 1238, [0, 16000])),
+    "webasto-unite": ((255, 6, 5004, [16]), (4, 1008, [16000])),
+}
+
+
+@pytest.mark.parametrize("name", DRIVEN)
+def test_sixteen_amps_are_these_words_on_the_wire(name):
+    async def story(post: Post) -> None:
+        (unit_id, function, address, words), told = ON_THE_WIRE[name]
+        post.pass_s(post.part.timing.write_gap_s)
+        await post.ask(written(function, address, words), unit_id)
+        assert post.view.get("setpoint_a") == pytest.approx(16.0, abs=1e-3)
+        await hold(post, 16.0, 10.0)
+        if told is not None:
+            function, address, words = told
+            answer = await post.ask(struct.pack(">BHH", function, address, len(words)), unit_id)
+            assert list(struct.unpack(f">{len(words)}H", answer[2:])) == words
+
+    play(Post(name), story)
+
+
+def written(function: int, address: int, words: list[int]) -> bytes:
+    """Return the request that writes these words."""
+    if function == 6:
+        return struct.pack(">BHH", 6, address, words[0])
+    return struct.pack(f">BHHB{len(words)}H", 16, address, len(words), 2 * len(words), *words)
 
 
 @pytest.mark.parametrize("name", WATCHED)
