@@ -8,7 +8,7 @@ import pytest
 from hil.plant.ev import EvSpec
 from hil.plant.evse import EvseSpec
 from hil.plant.faults import FAULTS
-from hil.rig.schema import CHARGER_FAULTS
+from hil.rig.scenario_keys import CHARGER_FAULTS
 from profiles.effects import PATH, load_effects, sections
 from profiles.errors import ProfileError
 

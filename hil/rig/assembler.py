@@ -25,13 +25,12 @@ from controller.runtime.plan import (
 )
 from hil.plant.feeder import FeederSolver
 from hil.plant.fleet import EvseSpec, EvSpec
-from hil.plant.pilot import amps_of_cable
 from hil.rig.dc_charger import DcPart, dc_part
 from hil.rig.network import Network, build_network
+from hil.rig.plant_parts import ev_of, evse_of, export_max_a, floor_a_of, hard_max_a_of, restart_delays_s
 from hil.rig.rigfile import LoadedRig
 from hil.rig.schema import ChargerPart, Rig
 from instruments import catalog
-from profiles.evse import load_behaviours
 from profiles.feeder import Feeder
 from profiles.household import Households, load_households
 from profiles.session import draw_sessions
@@ -120,8 +119,8 @@ def assemble(loaded: LoadedRig, seed: int | None = None, horizon_s: float | None
         customer_of=customer_of,
         charger_names=[charger.name for charger in rig.charger],
         models=models,
-        evse=[_evse(*parts) for parts in zip(rig.charger, models, _restart_s(rig), strict=True)],
-        ev=[_ev(*parts) for parts in zip(rig.charger, models, cars, strict=True)],
+        evse=[evse_of(*parts) for parts in zip(rig.charger, models, restart_delays_s(rig), strict=True)],
+        ev=[ev_of(*parts) for parts in zip(rig.charger, models, cars, strict=True)],
         nodes=[node.name for node in site.nodes],
         dims=dims,
         plan_bytes=plan_bytes,
@@ -131,7 +130,7 @@ def assemble(loaded: LoadedRig, seed: int | None = None, horizon_s: float | None
         utc_offset_s=offset.total_seconds() if offset is not None else 0.0,
         week_s=local.weekday() * 86400.0 + midnight_s,
         dc={i: part for i, part in enumerate(map(dc_part, models, cars)) if part is not None},
-        export_max_a=[_export_max_a(*parts) for parts in zip(rig.charger, cars, strict=True)],
+        export_max_a=[export_max_a(*parts) for parts in zip(rig.charger, cars, strict=True)],
         dut=-1 if rig.bench is None else [c.name for c in rig.charger].index(rig.bench.charger),
     )
 
@@ -154,90 +153,6 @@ def with_cable(rig: Rig) -> Rig:
         for part in rig.charger
     ]
     return rig.model_copy(update={"charger": chargers})
-
-
-def _hard_max_a(charger: ChargerPart, model: catalog.Model) -> float:
-    top = catalog.charger_of(model).max_a
-    return top if charger.hard_max_a is None else min(charger.hard_max_a, top)
-
-
-def _export_max_a(charger: ChargerPart, car: Vehicle) -> float:
-    return min(charger.discharge_max_a, car.discharge_max_a)
-
-
-def _restart_s(rig: Rig) -> list[float]:
-    """Draw each charger's delay after a black-out, s, from the seed and its name: others do not move it."""
-    return [
-        float(charger.restart_delay_s * np.random.default_rng([rig.rig.seed, *charger.name.encode()]).random())
-        for charger in rig.charger
-    ]
-
-
-def _evse(charger: ChargerPart, model: catalog.Model, restart_delay_s: float) -> EvseSpec:
-    part = catalog.charger_of(model)
-    behaviour: dict[str, Any] = load_behaviours()[charger.behaviour].numbers()
-    return EvseSpec(
-        name=charger.name,
-        phases=charger.phases,
-        hard_max_a=_hard_max_a(charger, model),
-        pwm_gap_s=part.timing.pwm_gap_s,
-        watchdog=part.watchdog.kind,
-        token=int(part.watchdog.feed_value),
-        failsafe_a=charger.failsafe_a,
-        failsafe_s=charger.failsafe_s,
-        min_setpoint_a=part.min_a,
-        meter_v_step_v=part.voltage_step_v,
-        meter_a_step_a=part.current_step_a,
-        boot_limit_a=charger.failsafe_a,
-        restart_after_blackout=charger.restart_after_blackout,
-        restart_delay_s=restart_delay_s,
-        switch_phases=charger.switch_phases,
-        discharge_max_a=min(charger.discharge_max_a, _hard_max_a(charger, model)),
-        **behaviour,
-    )
-
-
-def _ev(charger: ChargerPart, model: catalog.Model, car: Vehicle) -> EvSpec:
-    part = catalog.charger_of(model)
-    if part.dc is not None:  # the converter gives the current; this keeps rating and energy
-        return EvSpec(
-            name=f"{charger.name}:{car.name}",
-            phases=3,
-            max_a=_hard_max_a(charger, model),
-            floor_a=part.min_a,
-            battery_wh=car.battery_wh,
-            efficiency=part.dc.efficiency,
-        )
-    phases = min(charger.phases, car.phases)
-    return EvSpec(
-        name=f"{charger.name}:{car.name}",
-        phases=phases,
-        max_a=car.ceiling_a(phases),
-        max_1p_a=car.ceiling_a(1),
-        floor_a=_floor_a(charger, car),
-        floor_1p_a=car.floor_1p_a,
-        battery_wh=car.battery_wh,
-        taper_soc=car.taper_soc,
-        dead_time_s=car.dead_time_s,
-        fall_a_per_s=car.fall_a_per_s,
-        rise_a_per_s=car.rise_a_per_s,
-        below_a=car.below_a,
-        step_a=car.step_a,
-        start_ramp_s=car.start_ramp_s,
-        sleep_after_s=float("inf") if car.sleep_after_s is None else car.sleep_after_s,
-        wakes=car.wakes,
-        cable_a=amps_of_cable(car.cable_ohm),
-        efficiency=car.efficiency,
-        discharge_max_a=car.discharge_max_a,
-        discharge_min_a=car.discharge_min_a,
-        discharge_efficiency=car.discharge_efficiency,
-        soc_floor=car.soc_floor,
-    )
-
-
-def _floor_a(charger: ChargerPart, car: Vehicle) -> float:
-    """Return the smallest alternating current at which a car charges on the phases that it has here, A."""
-    return car.floor_1p_a if min(charger.phases, car.phases) == 1 else car.floor_3p_a
 
 
 def _phase_map(charger: ChargerPart, first: int) -> tuple[int, int, int]:
@@ -274,13 +189,13 @@ def _site_spec(
                 name=charger.name,
                 node=CONNECTION_NODE + i,
                 phase_map=_phase_map(charger, phase),
-                hard_max_a=_hard_max_a(charger, model),
+                hard_max_a=hard_max_a_of(charger, model),
                 obey_s=part.obey_s,
                 max_age_s=part.max_age_s,
                 failsafe_a=charger.failsafe_a,
                 failsafe_s=charger.failsafe_s,
                 step_a=part.step_a,
-                floor_a=part.min_a if part.dc is not None else max(part.min_a, _floor_a(charger, car)),
+                floor_a=part.min_a if part.dc is not None else max(part.min_a, floor_a_of(charger, car)),
                 weight=charger.weight,
                 priority=charger.priority,
                 no_pause=not charger.may_pause,
@@ -313,7 +228,7 @@ def _site_spec(
 
 
 def _export(charger: ChargerPart, car: Vehicle) -> ExportSpec | None:
-    max_a, floor = _export_max_a(charger, car), car.soc_floor + FLOOR_MARGIN
+    max_a, floor = export_max_a(charger, car), car.soc_floor + FLOOR_MARGIN
     return ExportSpec(max_a=max_a, min_a=car.discharge_min_a, soc_floor=floor) if max_a > 0.0 else None
 
 

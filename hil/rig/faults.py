@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hil.rig.schema import CHARGER_FAULTS, Event
+from hil.rig.scenario_keys import CHARGER_FAULTS, Event
 
 if TYPE_CHECKING:
     from hil.rig.world import World

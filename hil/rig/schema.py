@@ -4,26 +4,15 @@ Every key carries its unit; an unknown key is refused. A device says `twin = tru
 switching it between emulated and real changes one word.
 """
 
-from datetime import datetime
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from controller.law import preset
 from hil.rig.csms_part import CsmsPart
+from hil.rig.key_types import Amps, Pu, Seconds, Share, Strict, Watts
+from hil.rig.scenario_keys import ScenarioPart
 from profiles.evse import load_behaviours
-
-Amps = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Watts = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Pu = Annotated[float, Field(gt=0.5, lt=1.5)]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Strict(BaseModel):
-    """Refuse unknown keys, numbers in quotes and non-finite values: a typing error must stop the run."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Head(Strict):
@@ -192,8 +181,13 @@ class BenchPart(Strict):
     phases: Literal[1, 3] = Field(default=1, description="of source and loads; as many as the charger's connection")
     phase_map: Annotated[
         list[GridPhase],
-        Field(min_length=3, max_length=3, description="outputs of the source that lead to the charger's L1, L2, L3"),
-    ] = ["a", "b", "c"]
+        Field(
+            default=["a", "b", "c"],
+            min_length=3,
+            max_length=3,
+            description="outputs of the source that lead to the charger's L1, L2, L3",
+        ),
+    ]
     source: SourcePart | None = None
     load: PowerPart | None = None
     load_l2: PowerPart | None = None
@@ -316,63 +310,6 @@ class LawPart(Strict):
     )
 
 
-# faults of chargers, which an event lets happen to those that it names
-ChargerFault = Literal[
-    "black_out", "emergency_stop", "rcd_trip", "reboot", "ignore_setpoint", "freeze_registers", "constant_volts",
-    "meter_error", "swap_phases",
-]  # fmt: skip
-CHARGER_FAULTS: tuple[str, ...] = get_args(ChargerFault)
-
-
-class Event(Strict):
-    """Let something happen in the scenario."""
-
-    at_s: Seconds
-    kind: Literal["order", "cut_link", "freeze", "silence", "frequency", ChargerFault] = Field(
-        description="DSO order; a charger's link is cut; a substation value stands still; the DSO's heartbeat stops;"
-        " the grid's frequency moves; a fault of the chargers named (docs/emulation.md)"
-    )
-    for_s: Annotated[float, Field(gt=0, description="it ends after this time: order, cut link or frozen value")] = (
-        3600.0
-    )
-    node: Literal["transformer", "head"] = "head"
-    hz: Annotated[float, Field(ge=45, le=65)] | None = Field(default=None, description="of the grid, virtual time only")
-    limit_w: Watts | None = None
-    chargers: list[str] = Field(
-        default=[], description="cut_link: the first of these that still charges; faults: all of these"
-    )
-    meter: Literal["offset", "scale", "nan", "stuck"] | None = Field(
-        default=None, description="meter_error: what is wrong with the amps of the charger's meter"
-    )
-    value: float | None = Field(default=None, description="meter_error: A of the offset, factor of the scale")
-    quantity: Literal["PhV", "A"] = "A"
-
-    @model_validator(mode="after")
-    def complete(self) -> "Event":
-        """Refuse an event that lacks what its kind needs."""
-        if self.kind == "order" and self.limit_w is None:
-            raise ValueError("an order needs limit_w (W; 0 means 0 W)")
-        if self.kind == "frequency" and self.hz is None:
-            raise ValueError("a frequency needs hz (Hz)")
-        if self.kind in ("cut_link", *CHARGER_FAULTS) and not self.chargers:
-            raise ValueError(f"{self.kind} needs chargers, a list of names")
-        if (self.kind == "meter_error") != (self.meter is not None):
-            raise ValueError('meter = "offset", "scale", "nan" or "stuck" belongs to a meter_error, which needs it')
-        if (self.meter in ("offset", "scale")) != (self.value is not None):
-            raise ValueError("value (A of an offset, factor of a scale) belongs to these two, which need it")
-        return self
-
-
-class ScenarioPart(Strict):
-    """Say when the scenario starts (local time of the site), how long it lasts and what happens in it."""
-
-    start: datetime
-    for_s: Annotated[float, Field(gt=0)] = 60.0
-    settle_s: Annotated[float, Field(ge=0, le=7200)] = 900.0
-    arrival_soc: Share = 0.4
-    events: list[Event] = []
-
-
 class VerdictPart(Strict):
     """Set the bounds that the run is judged by."""
 
@@ -395,7 +332,7 @@ class Rig(Strict):
     csms: CsmsPart = CsmsPart()
     bench: BenchPart | None = None
     safety: SafetyPart = SafetyPart()
-    contract: list[ContractPart] = []
+    contract: list[ContractPart] = Field(default=[])
     verdict: VerdictPart
 
     @model_validator(mode="after")

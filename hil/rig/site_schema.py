@@ -7,7 +7,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from hil.rig.schema import Amps, ContractPart, GridPhase, LawPart, Seconds, Strict, Watts
+from hil.rig.key_types import Amps, Seconds, Strict, Watts
+from hil.rig.schema import ContractPart, GridPhase, LawPart
 
 Name = Annotated[str, Field(min_length=1, max_length=48)]
 

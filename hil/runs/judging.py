@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from hil.rig.assembler import Assembly
-from hil.rig.schema import CHARGER_FAULTS
+from hil.rig.scenario_keys import CHARGER_FAULTS
 from hil.runs.promises import CutRule, DeadlineBudget, Mark, OrderRule, SilenceRule, StaleRule, VerdictPlan, WindowRule
 from instruments.catalog import charger_of
 

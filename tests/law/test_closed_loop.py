@@ -18,7 +18,7 @@ from hil.rig import lockstep
 from hil.rig.assembler import Assembly, assemble
 from hil.rig.lockstep import Lockstep
 from hil.rig.rigfile import load_rig
-from hil.rig.schema import Event
+from hil.rig.scenario_keys import Event
 
 HEAD_A = 150.0
 DROOP = {"points": [[0.92, 0.1875], [0.96, 1.0]], "required_margin_db": 6.0}
