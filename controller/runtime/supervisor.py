@@ -232,8 +232,12 @@ class Supervisor:
 
 
 def _confirmed(child: Child) -> bool:
-    """Say whether a child ended as it should; SIGTERM itself ends one that has not begun its work yet."""
-    return child.process.returncode in (0, -signal.SIGTERM)
+    """Say whether a child ended as it should; SIGTERM itself ends one that has not begun its work yet.
+
+    One that has begun and dies of it was on its way out already, with a fault that its exit code could not tell.
+    """
+    begun = child.beat is not None and child.beat.written_ns() > 0
+    return child.process.returncode == 0 or (child.process.returncode == -signal.SIGTERM and not begun)
 
 
 def tail(log: Path) -> str:

@@ -133,6 +133,21 @@ def test_a_stop_that_did_not_confirm_the_outputs_off_is_a_fault(bench, tmp_path,
     assert bench.ended()[-1] == "plant"
 
 
+@pytest.mark.parametrize(("begun", "exit_code"), [(False, 0), (True, 3)])
+def test_one_that_dies_of_the_signal_has_confirmed_only_where_it_never_began(bench, tmp_path, begun, exit_code):
+    image = Store.create(tmp_path / "bench_meas.img", 64)
+    if begun:
+        image.write(np.zeros(64, dtype=np.uint8), time.monotonic_ns())
+    argv = [sys.executable, "-c", "import time; print('fault', flush=True); time.sleep(60)"]
+    with Supervisor(tmp_path, bench.events) as run:
+        run.start(
+            [ProcessSpec("bench", argv, 0, at_once=True, heartbeat=tmp_path / "bench_meas.img", heartbeat_s=30.0)]
+        )
+        run.watch(lambda: True)
+        run.stop()
+    assert run.outcome.exit_code == exit_code
+
+
 def test_a_stopped_process_is_noticed_by_its_heartbeat_and_killed(bench, tmp_path):
     beat = Store.create(tmp_path / "output.img", 64)
     beat.write(np.zeros(64, dtype=np.uint8), time.monotonic_ns())
