@@ -88,6 +88,10 @@ class Dialect16(Dialect):
         """Return HeartbeatInterval, s."""
         return self.point.number("HeartbeatInterval")
 
+    def ping_s(self) -> float:
+        """Return WebSocketPingInterval, s."""
+        return self.point.number("WebSocketPingInterval")
+
     def set_heartbeat(self, interval_s: int) -> None:
         """Take the interval of the boot's answer."""
         self.point.settings["HeartbeatInterval"] = str(interval_s)

@@ -72,6 +72,10 @@ class Dialect201(Dialect):
         """Return OCPPCommCtrlr.HeartbeatInterval, s."""
         return self.point.number("OCPPCommCtrlr.HeartbeatInterval")
 
+    def ping_s(self) -> float:
+        """Return OCPPCommCtrlr.WebSocketPingInterval, s."""
+        return self.point.number("OCPPCommCtrlr.WebSocketPingInterval")
+
     def set_heartbeat(self, interval_s: int) -> None:
         """Take the interval of the boot's answer."""
         self.point.settings["OCPPCommCtrlr.HeartbeatInterval"] = str(interval_s)

@@ -61,6 +61,7 @@ class OcppChargerTwin:
         self._reason = "PowerUp"
         self._booted = asyncio.Event()
         self._powered = True
+        self._cut = False
         self._session = math.nan
         self._task: asyncio.Task[None] | None = None
 
@@ -79,11 +80,14 @@ class OcppChargerTwin:
 
     async def cut(self) -> None:
         """Cut the link: the socket is gone and it does not dial until `restore`."""
+        self._cut = True
         await self.link.cut()
 
     async def restore(self) -> None:
-        """Mend the link."""
-        self.link.restore()
+        """Mend the link; a point that restarts or has no supply dials only when it is up."""
+        self._cut = False
+        if self._powered and not self._rebooting():
+            self.link.restore()
 
     def reboot(self, kind: str) -> None:
         """Restart: "Soft" ends the transaction first and tells so, "Hard" just restarts. Profiles stay or are lost."""
@@ -156,7 +160,8 @@ class OcppChargerTwin:
                 await self.link.cut()
         elif math.isfinite(point.rebooting_until_s):
             point.rebooting_until_s = -math.inf
-            self.link.restore()
+            if not self._cut:
+                self.link.restore()
 
     def _follow_car(self) -> None:
         """Start a transaction with each session of the plant and end it with the car's departure."""
@@ -192,6 +197,7 @@ class OcppChargerTwin:
 
     def _closed(self) -> None:
         self._booted.clear()
+        self.link.ping_s = self.dialect.ping_s() or None
         self.point.forget_passing()
 
     async def _send(self) -> None:

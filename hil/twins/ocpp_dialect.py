@@ -167,6 +167,10 @@ class Dialect(ABC):
         """Return the heartbeat's interval, s."""
 
     @abstractmethod
+    def ping_s(self) -> float:
+        """Return the interval of WebSocket pings, s; 0 none. It counts from the next connection on."""
+
+    @abstractmethod
     def set_heartbeat(self, interval_s: int) -> None:
         """Take the interval that the CSMS gives with its answer to the boot."""
 

@@ -57,6 +57,7 @@ class Link:
         self._faults = faults
         self._handle, self._opened, self._closed = handle, opened, closed
         self._socket: ClientConnection | None = None
+        self.call_timeout_s = CALL_TIMEOUT_S
         self._answers: dict[str, asyncio.Future[Payload]] = {}
         self._turn = asyncio.Lock()  # one call of ours at a time, OCPP-J 4.1.1
         self._task: asyncio.Task[None] | None = None
@@ -105,7 +106,7 @@ class Link:
             self._socket.transport.abort()
             await asyncio.sleep(0)
 
-    async def call(self, action: str, payload: Payload, timeout_s: float = CALL_TIMEOUT_S) -> Payload:
+    async def call(self, action: str, payload: Payload) -> Payload:
         """Send a call and return its result; CallError where the CSMS refuses, LinkLost where no answer comes."""
         async with self._turn:
             socket = self._socket
@@ -118,9 +119,11 @@ class Link:
             try:
                 for _ in range(2 if self._faults.duplicate else 1):
                     await socket.send(text)
-                async with asyncio.timeout(timeout_s):  # wait_for of Python 3.11 can swallow a cancellation
+                async with asyncio.timeout(self.call_timeout_s):  # wait_for of Python 3.11 can swallow a cancellation
                     return await answer
             except (TimeoutError, WebSocketException, OSError) as error:
+                if isinstance(error, TimeoutError):
+                    socket.transport.abort()  # a line that does not answer is dialled anew
                 raise LinkLost(f"{action}: {error!r}") from error
             finally:
                 self._answers.pop(key, None)

@@ -310,6 +310,25 @@ def test_it_drops_in_mid_call_answers_late_and_breaks_the_schema():
     asyncio.run(run())
 
 
+def test_a_line_that_does_not_answer_is_dialled_anew_and_a_cut_one_is_not():
+    async def run():
+        async with bench() as found:
+            found.twin.link.call_timeout_s = 0.3
+            found.central._handle_call = lambda message: asyncio.sleep(0)  # the line stands and nobody answers
+            await found.call(call.TriggerMessage(requested_message="Heartbeat"))
+            await found.until(lambda: found.twin.boots == 2, "a new connection")
+            await found.twin.cut()
+            found.twin.reboot("Hard")
+            await found.until(lambda: found.twin.point.rebooting_until_s < 0.0, "the end of the restart")
+            dials = found.twin.link.dials
+            await asyncio.sleep(0.6)
+            assert (found.twin.link.dials, found.twin.boots) == (dials, 2)
+            await found.twin.restore()
+            await found.until(lambda: found.twin.boots == 3, "boot")
+
+    asyncio.run(run())
+
+
 def test_duplicates_a_clock_that_is_ahead_and_a_storm_of_connections():
     async def run():
         async with bench() as found:
