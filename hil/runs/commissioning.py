@@ -21,10 +21,11 @@ from controller.runtime.wires import build_ports
 from hil.rig.references import Problem, near, short
 from hil.rig.rigfile import RigError
 from hil.rig.site_file import COARSE_V, LoadedSite, load_site
-from hil.runs.exits import DEVICE, FAILED, INCONCLUSIVE, INTERRUPTED, OK, USAGE
+from hil.runs.exits import DEVICE, FAILED, INCONCLUSIVE, INTERRUPTED, OK
 from hil.runs.field import field_site
 from hil.runs.summary import finite
 
+ASK_S = 0.1
 SPARE = 1.2  # an obey time is proposed with this much to spare over the longest seen
 GOOD, BAD, UNCLEAR, NEW = "agrees", "differs", "unclear", "measured"  # NEW: the site file says nothing of it
 
@@ -90,7 +91,7 @@ class _Session:
                 self.say.print(f"reached {answer}", markup=False)
             if not await self._agreed():
                 self.say.print("nothing was written")
-                return USAGE
+                return INTERRUPTED if self.work.stop_asked else INCONCLUSIVE
             await asyncio.gather(*(port.program_failsafe() for port in self.ports))
             why = await self._step_all(others)
         finally:
@@ -110,7 +111,12 @@ class _Session:
         if self.arguments.yes:
             return True
         self.say.print("go on? [y/N] ", end="", markup=False)
-        return (await asyncio.to_thread(sys.stdin.readline)).strip().lower() in ("y", "yes")
+        loop, said = asyncio.get_running_loop(), list[str]()
+        loop.add_reader(sys.stdin.fileno(), lambda: said.append(sys.stdin.readline()))
+        while not said and not self.work.stop_asked:  # a thread that reads would outlive Ctrl-C
+            await asyncio.sleep(ASK_S)
+        loop.remove_reader(sys.stdin.fileno())
+        return bool(said) and said[0].strip().lower() in ("y", "yes")
 
     async def _step_all(self, others: list[Any]) -> str:
         """Step the chosen chargers, put back what stood, and return why it ended early, or nothing."""

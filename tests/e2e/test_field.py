@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import pty
 import signal
 import socket
 import struct
@@ -193,6 +195,32 @@ def test_commissioning_finds_a_reversed_current_transformer(corner, write_site, 
     answer = json.loads(ended.stdout)
     assert (answer["findings"][0]["sign"], answer["findings"][0]["phases"]) == (-1, true["cp02"])
     assert [row["quantity"] for row in answer["rows"] if row["verdict"] == "inverted"] == ["CT sign at its node"]
+
+
+@pytest.mark.parametrize(("said", "code"), [(b"n\n", 4), (signal.SIGINT, 130)])
+def test_a_question_answered_with_no_or_ctrl_c_writes_nothing(corner, write_site, tmp_path, said, code):
+    before = sum(proxy.writes for proxy in corner[2].values())
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*VOLTBENCH, "commission", str(write_site())],
+        cwd=tmp_path, env=ENVIRONMENT, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        asked = b""
+        while b"[y/N]" not in asked:
+            part = process.stderr.read1()
+            assert part, asked
+            asked += part
+        if isinstance(said, bytes):
+            os.write(ours, said)
+        else:
+            process.send_signal(said)
+        process.communicate(timeout=60)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert process.returncode == code
+    assert sum(proxy.writes for proxy in corner[2].values()) == before
 
 
 def test_nothing_is_stepped_without_a_yes(write_site, tmp_path, corner):
