@@ -149,12 +149,12 @@ def test_both_implementations_agree_second_by_second(profiles, target, volts, wi
 def test_no_limit_is_above_any_that_counts(profiles, k):
     """OCPP 1.6 ed. 2 3.13.3: less than or equal to the lowest of the merged schedules."""
     charging = Charging("t1", float(T0))
-    terminals = Terminals(230.0, 3)
-    whole = limit_at(profiles, 1, float(T0 + k), terminals, charging, float(T0)).limit_a
-    station = limit_at(profiles, 0, float(T0 + k), terminals, charging, float(T0))
-    assert whole <= station.limit_a * 3 / 1  # watts on fewer phases are more amps each
-    fewer = [p for p in profiles if p.purpose in (Purpose.STATION_MAX, Purpose.EXTERNAL) and p.schedule.unit == "A"]
-    assert whole <= limit_at(fewer, 1, float(T0 + k), terminals, charging, float(T0)).limit_a
+    whole = limit_at(profiles, 1, float(T0 + k), Terminals(230.0, 3), charging, float(T0))
+    for purpose in (Purpose.STATION_MAX, Purpose.EXTERNAL, Purpose.TX):
+        only = [p for p in profiles if p.purpose is purpose]
+        alone = limit_at(only, 1, float(T0 + k), Terminals(230.0, whole.phases), charging, float(T0))
+        assert alone.phases == whole.phases
+        assert whole.limit_a <= alone.limit_a
 
 
 def test_the_lower_of_two_schedules_changes_where_either_does():
