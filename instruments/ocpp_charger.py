@@ -11,23 +11,14 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-import numpy as np
-
 from instruments.catalog import Model, charger_of, ocpp_of
 from instruments.faults import FaultKind, PortFault
 from instruments.ocpp_inbox import Inbox
-from instruments.ocpp_profiles import (
-    Order,
-    PointLimits,
-    ProfileWriter,
-    amps_of,
-    composite,
-    order_level,
-    order_of,
-)
+from instruments.ocpp_profiles import Order, PointLimits, ProfileWriter, amps_of, composite, order_level, order_of
 from instruments.ocpp_reading import BAD, PointReading, PointReadingBuilder
 from instruments.ocpp_rpc import OcppRpc
 from instruments.ocpp_setup import ask_limits, configure, trigger
+from instruments.ocpp_watch import DrawnWatch, above_order, drawing_phases
 
 NS = 1_000_000_000
 NEVER_NS = 2**62
@@ -36,8 +27,6 @@ OPEN_S = 30.0  # a point dials again with back-off: so long it may take until it
 BOOT_S = 3.0  # a point that only lost its link sends no BootNotification
 VERIFY_S = 5.0  # between two looks at the composite schedule
 SETTLE_S = 1.0
-TAKEN_A = 0.25  # a composite limit may not be above the order by more
-DRAWN_A, DRAWN_SHARE = 0.5, 0.1  # nor drawn amps: tolerance of the over-current trip in EVerest's EvseManager
 DRIFT = 0.01  # a limit in W is sent again when the volts moved it by this share
 DOUBT_NS = 10 * NS  # a second point under our identity: so long nothing is believed
 FAULT_SHOWN_NS = 10 * NS
@@ -76,9 +65,9 @@ class OcppCharger:
     """
 
     __slots__ = ("_builder", "_clock_ns", "_close", "_doubt_ns", "_failsafe_a", "_failsafe_s", "_floor_ns", "_gap_ns",
-                 "_inbox", "_limits", "_meter_ns", "_over_ns", "_part", "_phases", "_read_only", "_rpc", "_sent",
+                 "_inbox", "_limits", "_meter_ns", "_part", "_phases", "_read_only", "_rpc", "_sent",
                  "_sent_ns", "_server", "_setup", "_shown_ns", "_silent", "_unit", "_up", "_utc_ns", "_verify_ns",
-                 "_wake", "_watt_phases", "_writes_ns", "identity", "model", "name")  # fmt: skip
+                 "_wake", "_watch", "_watt_phases", "_writes_ns", "identity", "model", "name")  # fmt: skip
 
     def __init__(
         self,
@@ -101,13 +90,14 @@ class OcppCharger:
         self._failsafe_a, self._failsafe_s, self._phases = failsafe_a, failsafe_s, phases
         self._builder = PointReadingBuilder(phases)
         self._inbox = Inbox(self._part, self._builder, clock_ns, utc_ns)
+        self._watch = DrawnWatch(charger_of(model).obey_s)
         self._gap_ns = round(charger_of(model).timing.write_gap_s * NS)
         self._limits: PointLimits | None = None
         self._unit = 0  # index among the units that the point takes
         self._watt_phases = phases
         self._sent: Order | None = None  # None: what the point holds is not known
         self._sent_ns = self._writes_ns = self._verify_ns = self._meter_ns = 0
-        self._over_ns = self._doubt_ns = self._shown_ns = self._floor_ns = 0
+        self._doubt_ns = self._shown_ns = self._floor_ns = 0
         self._setup: list[Callable[[], Awaitable[None]]] = []
         self._rpc: OcppRpc | None = None
         self._close: Callable[[], Awaitable[None]] | None = None
@@ -158,7 +148,8 @@ class OcppCharger:
         """Wait for the point to dial and return what it is; PortFault REFUSED or WRONG_IDENTITY otherwise."""
         await self._server.start()
         try:
-            await asyncio.wait_for(self._up.wait(), OPEN_S)
+            async with asyncio.timeout(OPEN_S):
+                await self._up.wait()
         except TimeoutError as error:
             detail = (
                 f"no charge point dialled {self._server.url}/{self.identity} within {OPEN_S:g} s{self._server.seen()}"
@@ -194,7 +185,8 @@ class OcppCharger:
                     self._note(fault)
             self._tell_notes()
             try:
-                await asyncio.wait_for(self._wake.wait(), TICK_S)
+                async with asyncio.timeout(TICK_S):  # wait_for of Python 3.11 may swallow a cancellation
+                    await self._wake.wait()
             except TimeoutError:
                 continue
             self._wake.clear()
@@ -339,29 +331,18 @@ class OcppCharger:
             return
         phases = found.phases or (self._phases if found.unit == "A" else self._watt_phases)
         self.reading.limit_a = amps_of(found.limit, found.unit, self.reading.volt_v, phases)
-        ordered_a = self.reading.sent_a
-        if sent is not None and self.reading.limit_a > ordered_a + TAKEN_A + (
-            0.02 * ordered_a if sent.unit == "W" else 0
-        ):
+        if sent is not None and above_order(self.reading.limit_a, self.reading.sent_a, sent.unit):
             self._overwritten(self.reading.limit_a, "GetCompositeSchedule", "in force")
 
     def _watch_drawn(self, now_ns: int) -> None:
         """Compare measured amps with the order: a point may accept what it does not apply."""
-        amp_a, sent_a = self.reading.amp_a, self.reading.sent_a
         if now_ns < self._doubt_ns:
             self.reading.quality = BAD
-        over = self.reading.quality != BAD and bool(np.any(amp_a > sent_a * (1.0 + DRAWN_SHARE) + DRAWN_A))
-        if not over:
-            self._over_ns = 0
-            if not self.reading.limit_a > sent_a + TAKEN_A:
-                self.reading.overwritten_a = math.nan
-            return
-        since_ns = self._over_ns = self._over_ns or max(now_ns, self.reading.sent_ns)
-        if now_ns - since_ns > charger_of(self.model).obey_s * NS:
-            self._over_ns = now_ns
-            drawing = int(np.sum(amp_a > DRAWN_A))
-            self._watt_phases = max(1, min(self._watt_phases, drawing))  # it shares the watts over the car's phases
-            self._overwritten(float(np.nanmax(amp_a)), "Current.Import", "drawn")
+        drawn_a = self._watch.drawn_a(self.reading, now_ns)
+        if math.isfinite(drawn_a):
+            # it shares the watts over the car's phases, not over its own
+            self._watt_phases = max(1, min(self._watt_phases, drawing_phases(self.reading)))
+            self._overwritten(drawn_a, "Current.Import", "drawn")
 
     def _overwritten(self, amp_a: float, channel: str, how: str) -> None:
         """Tell of amps above the order, and send it again."""
@@ -392,7 +373,8 @@ class OcppCharger:
         if left_s <= 0.0:
             return await self._call(action, payload)
         try:
-            return await asyncio.wait_for(self._call(action, payload), max(left_s, LEAST_READ_S))
+            async with asyncio.timeout(max(left_s, LEAST_READ_S)):
+                return await self._call(action, payload)
         except TimeoutError as error:
             raise PortFault(FaultKind.TIMEOUT, self.name, action, f"no answer within {left_s:.1f} s") from error
 

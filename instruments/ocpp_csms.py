@@ -186,7 +186,8 @@ async def _send(device: str, connection: ServerConnection, text: str) -> None:
 async def _alive(connection: ServerConnection) -> bool:
     """Say whether the other end of a connection still answers a ping."""
     try:
-        await asyncio.wait_for(await connection.ping(), ALIVE_S)
+        async with asyncio.timeout(ALIVE_S):
+            await (await connection.ping())
     except (TimeoutError, ConnectionClosed):
         return False
     return True

@@ -89,7 +89,8 @@ class OcppRpc:
             self._pending = asyncio.get_running_loop().create_future()
             try:
                 await self._send(json.dumps([CALL, self._wanted, action, payload]))
-                answer = await asyncio.wait_for(self._pending, self._timeout_s)
+                async with asyncio.timeout(self._timeout_s):
+                    answer = await self._pending
             except TimeoutError as error:
                 detail = f"no answer within {self._timeout_s:g} s"
                 raise PortFault(FaultKind.TIMEOUT, self._device, action, detail) from error
