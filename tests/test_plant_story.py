@@ -46,9 +46,11 @@ def act(fleet: Fleet, volt_v: np.ndarray, kind: str, value: float | str) -> None
     dt_s=st.sampled_from([0.1, 0.37, 1.0]),
     two_way=st.booleans(),
     wake_up_s=st.sampled_from([10.0, math.inf]),
+    phases=st.sampled_from([1.0, 3.0]),
+    start_a=st.sampled_from([16.0, -10.0]),
     actions=st.lists(ACTION, min_size=1, max_size=25),
 )
-def test_energy_is_kept_and_nothing_flows_that_may_not(dt_s, two_way, wake_up_s, actions):
+def test_energy_is_kept_and_nothing_flows_that_may_not(dt_s, two_way, wake_up_s, phases, start_a, actions):
     give_a = 12.0 if two_way else 0.0
     evse = EvseSpec(
         "x", 3, 32.0, boot_limit_a=10.0, boot_s=3.0, restart_delay_s=5.0, wake_up_s=wake_up_s, switch_phases=True,
@@ -62,7 +64,8 @@ def test_energy_is_kept_and_nothing_flows_that_may_not(dt_s, two_way, wake_up_s,
     fleet = Fleet([evse], [car])
     volt_v = np.full((1, 3), 230.0)
     over_s = 0.0
-    for kind, value in [("plug", 0.5), ("wait", 8.0), *actions]:
+    begin = [("plug", 0.5), ("setpoint_a", start_a), ("phases_set", phases), ("wait", 25.0)]
+    for kind, value in [*begin, *actions]:
         act(fleet, volt_v, kind, value)
         for _ in range(max(1, round((value if kind == "wait" else 1.0) / dt_s))):
             before = fleet.snapshot()
