@@ -14,6 +14,7 @@ from hil.twins.ocpp_schedule import DAY_S, DEFAULT_PHASES, Charging, Kind, Perio
 
 RECURRENCE_S = {"Daily": DAY_S, "Weekly": 7 * DAY_S}
 PURPOSE_16 = {"ChargePointMaxProfile": Purpose.STATION_MAX}
+CHARGING_ONLY = "ChargingOnly"
 
 
 class Refused(Exception):
@@ -76,6 +77,9 @@ def read_profile(raw: dict[str, Any], target: int) -> Profile:
 
 
 def _schedule(raw: dict[str, Any]) -> Schedule:
+    modes = {each.get("operationMode", CHARGING_ONLY) for each in raw["chargingSchedulePeriod"]} - {CHARGING_ONLY}
+    if modes:  # 2.1; a set-point that is taken and not followed would be worse than none
+        raise Refused("UnsupportedParam", f"operationMode {', '.join(sorted(modes))}: only {CHARGING_ONLY}")
     return Schedule(
         unit=raw["chargingRateUnit"],
         periods=tuple(

@@ -245,6 +245,7 @@ def raw_201(number, **changes):
     return raw | {"chargingSchedule": [{"id": 1} | raw["chargingSchedule"]]}
 
 
+CENTRAL = {"startPeriod": 0, "setpoint": -6000.0, "operationMode": "CentralSetpoint"}
 ONE_PHASE = {"startPeriod": 0, "limit": 9, "numberPhases": 1, "phaseToUse": 2}
 
 
@@ -252,6 +253,7 @@ ONE_PHASE = {"startPeriod": 0, "limit": 9, "numberPhases": 1, "phaseToUse": 2}
     ("reason", "raw"),
     [
         ("DuplicateProfile", raw_201(2)),
+        ("UnsupportedParam", raw_201(1, schedule={"chargingSchedulePeriod": [CENTRAL]})),
         ("InvalidSchedule", raw_201(1, chargingProfileKind="Relative")),
         ("InvalidProfile", raw_201(1, chargingProfilePurpose="ChargingStationMaxProfile")),
         ("UnsupportedParam", raw_201(1, chargingProfilePurpose="ChargingStationExternalConstraints")),
