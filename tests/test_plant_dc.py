@@ -115,9 +115,13 @@ def test_set_point_and_reading_use_the_same_rule(model: str) -> None:
     assert watts == pytest.approx(16.0 * stage.watts_per_amp, abs=0.5)
     builder = ReadingBuilder(part, stage)
     for k, poll in enumerate(part.polls.core):
-        word = part.register(poll[0])
-        value = {"state": 4.0, "dc_power_w": float(watts)}[word.quantity]
-        builder.take(k, encode_value(part, word, value), sent_ns=1)
+        _, address, count = part.span(poll)
+        words = [0] * count
+        for word in map(part.register, poll):
+            told = {"state": float(word.encode.get("2", 0)), "dc_power_w": float(watts)}  # state C
+            value = told.get(word.quantity, 0.0)
+            words[word.address - address : word.end - address] = encode_value(part, word, value)
+        builder.take(k, words, sent_ns=1)
     reading = builder.reading
     assert reading.amp_a == pytest.approx([16.0] * 3, rel=1e-3) and reading.quality == 0 and reading.state == 2
     assert reading.power_w == pytest.approx(watts / stage.efficiency, rel=1e-6)
