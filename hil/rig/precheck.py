@@ -59,6 +59,19 @@ def margins(assembly: Assembly) -> Margins:
     return Margins(network.agreement_pu, gain, margin.lambda_max, margin.critical_lambda, margin.margin_db)
 
 
+def refuse_export_on_wires(assembly: Assembly) -> None:
+    """Refuse a reserve that exports in real time: no charger of the catalog takes a negative limit on its wire yet.
+
+    The law would count on an export that nobody delivers. Virtual time carries it.
+    """
+    givers = [name for name, max_a in zip(assembly.charger_names, assembly.export_max_a, strict=True) if max_a > 0.0]
+    if assembly.rig.law.reserve_w > 0.0 and givers:
+        text = (
+            f"{', '.join(givers)} would have to export, which no wire carries yet: run with --fast, or take other cars"
+        )
+        raise RigError([Problem("law.reserve_w", f"{assembly.rig.law.reserve_w:g} W", text)])
+
+
 def _droop_margin(assembly: Assembly, sensitivity_v_per_a: np.ndarray) -> tuple[Margin, list[Problem]]:
     """Return the margin of the droop that the plan holds (whatever preset or points it came from), and what is wrong.
 

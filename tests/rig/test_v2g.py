@@ -9,7 +9,8 @@ from commandline import toml_text
 from controller.law.names import Reason
 from hil.rig.assembler import assemble
 from hil.rig.lockstep import Lockstep
-from hil.rig.rigfile import load_rig
+from hil.rig.precheck import refuse_export_on_wires
+from hil.rig.rigfile import RigError, load_rig
 
 RESERVE_W = 2300.0
 FLOOR, MARGIN = 0.3, 0.01
@@ -104,3 +105,9 @@ def test_what_is_given_back_costs_a_tenth_at_least(hamlet, tmp_path) -> None:
     assert (given_wh > 200.0).all()
     assert given_wh == pytest.approx(0.94 * lost_wh, rel=1e-6)
     assert (given_wh * 0.95 <= 0.9 * lost_wh).all()
+
+
+def test_a_reserve_that_would_export_is_refused_in_real_time_while_no_wire_carries_it(hamlet, tmp_path) -> None:
+    run = village(hamlet, tmp_path, 0.6, [], for_s=1.0)
+    with pytest.raises(RigError, match=r"law\.reserve_w.*cp01.*--fast"):
+        refuse_export_on_wires(run.world.assembly)
