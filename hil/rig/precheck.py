@@ -66,9 +66,7 @@ def refuse_export_on_wires(assembly: Assembly) -> None:
     """
     givers = [name for name, max_a in zip(assembly.charger_names, assembly.export_max_a, strict=True) if max_a > 0.0]
     if assembly.rig.law.reserve_w > 0.0 and givers:
-        text = (
-            f"{', '.join(givers)} would have to export, which no wire carries yet: run with --fast, or take other cars"
-        )
+        text = f"{', '.join(givers)} would have to export, and no wire carries that yet: use --fast or other cars"
         raise RigError([Problem("law.reserve_w", f"{assembly.rig.law.reserve_w:g} W", text)])
 
 
