@@ -12,6 +12,7 @@ from pyModbusTCP.client import ModbusClient
 
 from hil.twins.modbus_charger import ModbusChargerTwin
 from hil.twins.modbus_gateway import ModbusGatewayTwin
+from hil.twins.modbus_meter import ModbusMeterTwin
 from hil.twins.modbus_relay import ModbusRelayTwin
 from instruments.catalog import load_model, modbus_of
 
@@ -42,7 +43,9 @@ KINDS = {
         lambda: ModbusGatewayTwin([charger("heidelberg-ec", unit) for unit in (1, 2)]),
         identity_read("heidelberg-ec", 2),
     ),
-}
+    **{name: (lambda name=name: ModbusMeterTwin(load_model(name), lambda quantity: 50.0), identity_read(name))
+       for name in ("eastron-sdm630", "abb-b23")},
+}  # fmt: skip
 
 
 def probe(kind: str, exchange) -> object:
