@@ -1,4 +1,4 @@
-"""Put every Modbus probe to every kind of twin: charger, adapter, relay card, gateway, meter.
+"""Put every Modbus probe to every kind of twin: charger, adapter, relay card, gateway, meter, SunSpec device.
 
 What is right is in Modbus Application Protocol V1.1b3 (sections 4.1, 6, 7) and Messaging on TCP/IP V1.0b.
 """
@@ -14,6 +14,7 @@ from hil.twins.modbus_charger import ModbusChargerTwin
 from hil.twins.modbus_gateway import ModbusGatewayTwin
 from hil.twins.modbus_meter import ModbusMeterTwin
 from hil.twins.modbus_relay import ModbusRelayTwin
+from hil.twins.sunspec import SunSpecTwin
 from instruments.catalog import load_model, modbus_of
 
 ALL_CHARGERS = ("keba-p30", "keba-p40", "alfen-ng9xx")
@@ -39,6 +40,7 @@ KINDS = {
         identity_read("cp-adapter"),
     ),
     "relay-card": (lambda: ModbusRelayTwin(load_model("relay-card")), (1, struct.pack(">BHH", 1, 0, 8))),
+    "sunspec": (lambda: SunSpecTwin({203: {}, 704: {}}, FakeClock().seconds), (1, struct.pack(">BHH", 3, 40000, 2))),
     "gateway": (
         lambda: ModbusGatewayTwin([charger("heidelberg-ec", unit) for unit in (1, 2)]),
         identity_read("heidelberg-ec", 2),
