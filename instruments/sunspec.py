@@ -131,7 +131,9 @@ class SunSpec:
             words = point.encode(value / 10.0**power)
         except ValueError as error:
             raise PortFault(FaultKind.RANGE, self.name, name, str(error)) from error
-        await self._ask(name, write_pdu(16, self.chain[model][0] + point.offset, words))
+        pdu = write_pdu(16, self.chain[model][0] + point.offset, words)
+        if (answer := await self._ask(name, pdu)) != pdu[:5]:
+            raise PortFault(FaultKind.PROTOCOL, self.name, name, f"acknowledged {answer.hex(' ')}, not what was asked")
 
     def close(self) -> None:
         """End the connection."""
