@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 RIG ?= street
 FOR ?= 60s
+JOBS ?= 2
 
 .PHONY: run test lint bench soak desk lock clean help
 .DEFAULT_GOAL := help
@@ -34,7 +35,7 @@ desk: $(STAMP)
 	@$(BIN)/voltbench run $(RIG) --for $(FOR) --desk
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .
