@@ -414,7 +414,7 @@ def test_adapter_that_gives_no_answer_times_out_and_is_not_read_again():
 def test_adapter_refuses_states_and_cables_that_do_not_exist():
     def act(adapter):
         adapter.open()
-        for wrong in (lambda: adapter.assert_cp(3), lambda: adapter.set_cable(40)):
+        for wrong in (lambda: adapter.assert_cp(4), lambda: adapter.set_cable(40)):
             with pytest.raises(PortFault, match="range") as caught:
                 wrong()
             assert caught.value.kind is FaultKind.RANGE
