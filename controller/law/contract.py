@@ -5,6 +5,7 @@ issued early by its lead time. An order is a limit in watts at a node; 0 W is 0 
 goes Bad or its heartbeat stops. Without heartbeat for `node_beat_timeout_s` the node falls to `node_failsafe_w`; it
 leaves that only when the heartbeat is back *and* the order reads Good again (after EEBUS LPC rules 911, 916-920: a
 heartbeat alone lifts nothing). A known future order is issued early by the worst obey time below its node.
+The limits of the order book (`book_w`) are orders too: the book has applied validity and lead time already.
 
 Export has limits of its own beside those of import, all written as numbers from 0: capacity, order, fail-safe and
 window. A negative export limit (a sign taken over from another convention) allows none.
@@ -36,6 +37,8 @@ def orders(
     order_to_s: Array,
     order_quality: Array,
     order_beat_ns: Array,
+    book_w: Array,
+    book_export_w: Array,
     node_limit_a: Array,
     node_limit_w: Array,
     node_failsafe_w: Array,
@@ -79,6 +82,10 @@ def orders(
                 cap, code = order_held_w[m], ORDER
             if order_held_export_w[m] < back:
                 back, back_code = order_held_export_w[m], ORDER
+        if not book_w[m] >= cap:  # NaN, which no book says, allows nothing
+            cap, code = book_w[m] if book_w[m] > 0.0 else 0.0, ORDER
+        if not book_export_w[m] >= back:
+            back, back_code = book_export_w[m] if book_export_w[m] > 0.0 else 0.0, ORDER
         if node_beat_timeout_s[m] < math.inf:
             silent_ns = now_ns[0] - order_beat_ns[m]
             silent = order_beat_ns[m] == 0 or silent_ns < 0 or silent_ns * 1e-9 > node_beat_timeout_s[m]

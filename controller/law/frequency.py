@@ -30,7 +30,7 @@ def respond(
     frequency_hz: Array,
     frequency_quality: Array,
     frequency_change_ns: Array,
-    wish_a: Array,
+    asked_a: Array,
     wish_exempt: Array,
     fcr_w: Array,
     fcr_base_a: Array,
@@ -62,9 +62,9 @@ def respond(
     for i in range(first, end):
         if wish_exempt[i] == 1:
             delay_s[i] = 0.0
-        if not fcr_w[i] > 0.0 or math.isnan(wish_a[i]):
+        if not fcr_w[i] > 0.0 or math.isnan(asked_a[i]):
             continue
-        base = fcr_base_a[i] if math.isinf(wish_a[i]) else wish_a[i]
+        base = fcr_base_a[i] if math.isinf(asked_a[i]) else asked_a[i]
         code = FREQUENCY if share != 0.0 else WISH
         asked = base + (share * fcr_w[i] / volts_v[i] if share != 0.0 and volts_v[i] > 0.0 else 0.0)
         if not good:

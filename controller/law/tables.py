@@ -46,6 +46,7 @@ INPUT_FIELDS: tuple[Field, ...] = (
     Field("need_wh", "f8", "N", "Wh", NAN, "energy that the driver still needs (guaranteed)"),
     Field("charger_soc", "f8", "N", "1", NAN, "state of charge of the car's battery, 0 to 1"),
     Field("wish_a", "f8", "N", "A", INF, "set-point asked for by a planner; +inf full power, negative export"),
+    Field("wish_w", "f8", "N", "W", INF, "set-point ordered, + from the grid; stands before wish_a; +inf none"),
     Field("override_a", "f8", "N", "A", INF, "operator's limit; may only lower"),
     Field("override_until_s", "f8", "N", "s", NAN, "UTC epoch time at which the override ends; NaN never"),
     Field("random_u", "f8", "N", "1", 0, "random number in [0, 1) for the random delay"),
@@ -66,6 +67,11 @@ INPUT_FIELDS: tuple[Field, ...] = (
     Field("order_to_s", "f8", "M", "s", NAN, "UTC epoch time until which it holds; NaN until withdrawn"),
     Field("order_quality", "u1", "M", "1", 2, "names.Quality of the order node"),
     Field("order_beat_ns", "i8", "M", "ns", 0, "monotonic time at which its heartbeat last changed"),
+    # the order book: what is in force of all accepted orders, lead time applied
+    Field("book_w", "f8", "M", "W", INF, "lowest import limit ordered; +inf none"),
+    Field("book_export_w", "f8", "M", "W", INF, "lowest export limit ordered, from 0; +inf none"),
+    Field("book_no", "i8", "M", "1", 0, "journal entry of the order that set book_w; 0 none"),
+    Field("book_export_no", "i8", "M", "1", 0, "journal entry of the order that set book_export_w; 0 none"),
 )
 
 PLAN_FIELDS: tuple[Field, ...] = (
@@ -307,6 +313,7 @@ STATE_FIELDS: tuple[Field, ...] = (
     Field("target_a", "f8", "N", "A", 0, "share"),
     Field("floor_q_a", "f8", "N", "A", 0, "floor on the device's grid"),
     Field("spare_a", "f8", "N", "A", 0, "scratch per charger"),
+    Field("asked_a", "f8", "N", "A", 0, "set-point asked for, ordered or planned; +inf full power, NaN not known"),
     Field("ask_a", "f8", "N", "A", 0, "raise asked for beyond what is reserved"),
     Field("grant_a", "f8", "N", "A", 0, "raise granted beyond what is reserved"),
     Field("member", "u1", "N", "1", 0, "1 where it takes part in the filling"),

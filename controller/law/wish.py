@@ -1,7 +1,8 @@
-"""Step 2, wish: the set-point asked for. Full power (+inf) unless a planner asks for less.
+"""Step 2, wish: the set-point asked for. Full power (+inf) unless an order or a planner asks for something else.
 
-An unknown wish (NaN) keeps what is allowed now: an input that vanishes raises nothing. A negative wish asks for export:
-the upper bound is 0 and the lower one is the wish, which the steps behind bring up towards 0.
+An ordered set-point in watts (steering contract, redispatch) stands before the planner's amps; measured volts make
+amps of it. An unknown wish (NaN) keeps what is allowed now: an input that vanishes raises nothing. A negative wish
+asks for export: the upper bound is 0 and the lower one is the wish, which the steps behind bring up towards 0.
 """
 
 import math
@@ -17,6 +18,9 @@ def ask(
     first: int,
     end: int,
     wish_a: Array,
+    wish_w: Array,
+    volts_v: Array,
+    asked_a: Array,
     export_max_a: Array,
     last_a: Array,
     v2g: Array,
@@ -35,6 +39,9 @@ def ask(
         v2g[0] = 0
     for i in range(first, end):
         wish = wish_a[i]
+        if wish_w[i] != math.inf:  # NaN goes on as a wish that is not known
+            wish = wish_w[i] / volts_v[i] if volts_v[i] > 0.0 else min(wish_w[i], 0.0)
+        asked_a[i] = wish
         low_a[i] = 0.0
         low_why[i] = REASON
         if export_max_a[i] > 0.0 or last_min_a[i] < 0.0 or export_reserved_a[i] > 0.0:

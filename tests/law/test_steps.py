@@ -200,6 +200,30 @@ def test_order_stays_in_force_when_its_quality_goes_bad_and_ends_on_time() -> No
     assert world.run(40) == pytest.approx([32.0])
 
 
+@pytest.mark.parametrize(("book_w", "amps"), [(230.0 * 8, 8.0), (0.0, 0.0), (-5.0, 0.0), (np.nan, 0.0)])
+def test_the_order_book_binds_beside_the_substation_and_the_lower_wins(book_w: float, amps: float) -> None:
+    world = one()
+    world.inp.order_w[:] = 230.0 * 10
+    world.inp.book_w[:] = book_w
+    assert world.run(20) == pytest.approx([amps], abs=0.01)
+    assert world.out.reason[0] in (Reason.ORDER, Reason.FLOOR, Reason.DWELL)
+    world.inp.book_w[:] = np.inf
+    assert world.run(400) == pytest.approx([10.0], abs=0.01)
+
+
+def test_an_ordered_set_point_stands_before_the_planner_and_never_above_a_cap() -> None:
+    world = one()
+    world.inp.wish_a[:] = 0.0
+    world.inp.wish_w[:] = 230.0 * 12
+    assert world.run(20) == pytest.approx([12.0], abs=0.01)
+    assert world.out.reason[0] == Reason.WISH
+    world.inp.wish_w[:] = np.nan
+    assert world.run(5) == pytest.approx([12.0], abs=0.01)
+    world.inp.wish_w[:] = 230.0 * 30
+    world.inp.book_w[:] = 230.0 * 9
+    assert world.run(20) == pytest.approx([9.0], abs=0.01)
+
+
 def test_future_order_is_issued_early_by_the_obey_time() -> None:
     world = one()
     world.inp.order_w[:] = 0.0
