@@ -1,94 +1,43 @@
-"""Load contracts: who may draw how much, when, by which clock. A contract is data with its source."""
+"""Load contracts: who may draw how much, when, by which clock. A contract is data with its source.
+
+Each family of kinds is a module beside this one that names its models in `Kinds`; a new family joins `AnyContract`.
+"""
 
 import tomllib
-from dataclasses import dataclass
-from datetime import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
+from profiles import contract_calls, contract_windows
 from profiles.errors import ProfileError
 
 HERE = Path(__file__).parent / "contracts"
-DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+AnyContract = contract_windows.Kinds | contract_calls.Kinds
+READER: TypeAdapter[AnyContract] = TypeAdapter(Annotated[AnyContract, Field(discriminator="kind")])
 
 
-class Strict(BaseModel):
-    """Refuse unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Window(Strict):
-    """Declare one window of the local day; `until` before `from` runs over midnight."""
-
-    start: time = Field(alias="from")
-    until: time
-    limit_a: Annotated[float, Field(ge=0)]
-    days: list[str] = list(DAYS)
+def bundled_contracts() -> list[str]:
+    """Return the names of the bundled contracts, sorted."""
+    return sorted(path.stem for path in HERE.glob("*.toml"))
 
 
-class ContractFile(Strict):
-    """Declare a contract file."""
-
-    name: str
-    kind: str
-    title: str
-    source: str
-    verified: str
-    measure: str = Field(description="where the limit holds: poc, station, connector")
-    phases: str = Field(description="per_phase or total")
-    averaging_s: float = 0.0
-    window: list[Window]
-
-
-@dataclass(frozen=True, slots=True)
-class ContractWindow:
-    """Hold one window: start and end in seconds of the local day, limit in amps per phase, days as bits."""
-
-    from_s: float
-    to_s: float
-    limit_a: float
-    days: int
-
-
-@dataclass(frozen=True, slots=True)
-class Contract:
-    """Hold a loaded contract with its windows."""
-
-    name: str
-    kind: str
-    title: str
-    source: str
-    windows: tuple[ContractWindow, ...]
-
-
-def load_contract(name: str) -> Contract:
+def load_contract(name: str) -> AnyContract:
     """Load a bundled contract by name, or one by the path of its TOML file; ProfileError tells file:key."""
     path = Path(name) if name.endswith(".toml") else HERE / f"{name}.toml"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in HERE.glob("*.toml")))
-        raise ProfileError(f"no contract {name!r}; bundled: {known}")
+        raise ProfileError(f"no contract {name!r}; bundled: {', '.join(bundled_contracts())}")
     try:
-        data = ContractFile.model_validate(tomllib.loads(path.read_text()))
-    except tomllib.TOMLDecodeError as error:
+        return READER.validate_python(tomllib.loads(path.read_text()))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ProfileError(f"{path.name}: not a TOML file: {error}") from error
     except ValidationError as error:
-        lines = [f"{path.name}:{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors()]
-        raise ProfileError("\n".join(lines)) from error
-    windows = tuple(
-        ContractWindow(_seconds(w.start), _seconds(w.until), w.limit_a, _day_bits(path, w.days)) for w in data.window
-    )
-    return Contract(data.name, data.kind, data.title, data.source, windows)
+        raise ProfileError("\n".join(f"{path.name}:{_explain(e)}" for e in error.errors())) from error
 
 
-def _seconds(clock: time) -> float:
-    return clock.hour * 3600 + clock.minute * 60 + clock.second
-
-
-def _day_bits(path: Path, days: list[str]) -> int:
-    unknown = [day for day in days if day not in DAYS]
-    if unknown:
-        raise ProfileError(f"{path.name}:window.days = {unknown}: days are {', '.join(DAYS)}")
-    return sum(1 << DAYS.index(day) for day in set(days))
+def _explain(error: Any) -> str:
+    """Return what is wrong at which key; the kind, which stands first in its place, is no key."""
+    where = [str(part) for part in error["loc"][1:]]
+    given = "" if isinstance(error["input"], dict) else f" = {error['input']!r}"
+    return f"{'.'.join(where) or 'kind'}{given}: {error['msg'].removeprefix('Value error, ')}"

@@ -13,6 +13,7 @@ import numpy as np
 
 from controller.law import image
 from controller.law.names import Fairness, VoltSource
+from controller.runtime.contract_plan import Binding, window_specs
 from controller.runtime.plan import (
     ChargerSpec,
     DroopSpec,
@@ -20,7 +21,6 @@ from controller.runtime.plan import (
     NodeSpec,
     ReserveSpec,
     SiteSpec,
-    WindowSpec,
     build_plan,
 )
 from hil.plant.feeder import FeederSolver
@@ -213,7 +213,7 @@ def _site_spec(
     return SiteSpec(
         nodes=tuple(_nodes(rig)),
         chargers=tuple(chargers),
-        windows=tuple(_windows(loaded, max(c.obey_s for c in chargers))),
+        windows=tuple(window_specs(_bindings(loaded, chargers), chargers)),
         period_s=rig.rig.scan_period_s,
         rotation_s=law.rotation_s,
         min_on_s=law.min_on_s,
@@ -274,21 +274,17 @@ def _nodes(rig: Rig) -> list[NodeSpec]:
     return nodes
 
 
-def _windows(loaded: LoadedRig, worst_obey_s: float) -> list[WindowSpec]:
-    """Declare a window for every charger that a contract names."""
-    names = [charger.name for charger in loaded.rig.charger]
+def _bindings(loaded: LoadedRig, chargers: list[ChargerSpec]) -> list[Binding]:
+    """Return the contracts of the rig with the chargers that each one binds."""
+    names = [charger.name for charger in chargers]
+    worst_obey_s = max(charger.obey_s for charger in chargers)
     return [
-        WindowSpec(
-            from_s=window.from_s,
-            to_s=window.to_s,
-            charger=names.index(name),
-            limit_a=window.limit_a,
-            days=window.days,
+        Binding(
+            contract,
+            tuple(names.index(name) for name in part.chargers),
             lead_s=worst_obey_s if part.lead_s is None else part.lead_s,
         )
         for part, contract in zip(loaded.rig.contract, loaded.contracts, strict=True)
-        for name in part.chargers
-        for window in contract.windows
     ]
 
 

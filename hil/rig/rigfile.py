@@ -16,7 +16,7 @@ from hil.rig.safety import check_safety
 from hil.rig.schema import BENCH_ROLES, Rig, Twin
 from hil.rig.wishes import check_wishes
 from instruments import catalog
-from profiles.contract import Contract, load_contract
+from profiles.contract import AnyContract, load_contract
 from profiles.feeder import Feeder, load_feeder
 from profiles.vehicle import Vehicle, load_vehicles
 
@@ -43,7 +43,7 @@ class LoadedRig:
     feeder: Feeder
     vehicles: dict[str, Vehicle]
     models: dict[str, catalog.Model]
-    contracts: tuple[Contract, ...]
+    contracts: tuple[AnyContract, ...]
 
 
 def find_rig(name: str) -> Path:

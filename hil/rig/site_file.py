@@ -17,14 +17,15 @@ from pydantic import ValidationError
 
 from controller.law import image
 from controller.law.names import Fairness, VoltSource
+from controller.runtime.contract_plan import Binding, window_specs
 from controller.runtime.failsafe_check import check_failsafes
-from controller.runtime.plan import ChargerSpec, DroopSpec, NodeSpec, PlanError, SiteSpec, WindowSpec, build_plan
+from controller.runtime.plan import ChargerSpec, DroopSpec, NodeSpec, PlanError, SiteSpec, build_plan
 from controller.runtime.site import ChargerPort, SubstationPort
 from hil.rig.references import Problem, near, short
 from hil.rig.rigfile import RigError, explain
 from hil.rig.site_schema import SiteCharger, SiteFile
 from instruments import catalog
-from profiles.contract import Contract, load_contract
+from profiles.contract import AnyContract, load_contract
 from profiles.errors import ProfileError
 
 COARSE_V = 0.5  # a meter that resolves less than this bars droop: 1 V is 8.7 % of a 5 % band
@@ -90,29 +91,24 @@ def load_site(name: str) -> LoadedSite:
     return LoadedSite(path, file, models, spec, dims, plan_bytes, _points(file), measured)
 
 
-def site_spec(file: SiteFile, models: list[catalog.Model], contracts: list[Contract]) -> SiteSpec:
+def site_spec(file: SiteFile, models: list[catalog.Model], contracts: list[AnyContract]) -> SiteSpec:
     """Declare nodes, chargers and windows of a checked site file for the plan."""
     law = file.law
     chargers = tuple(_charger(file, part, model) for part, model in zip(file.charger, models, strict=True))
     worst_s = max(charger.obey_s for charger in chargers)
     names = [part.name for part in file.charger]
-    windows = tuple(
-        WindowSpec(
-            from_s=window.from_s,
-            to_s=window.to_s,
-            charger=names.index(name),
-            limit_a=window.limit_a,
-            days=window.days,
+    bindings = [
+        Binding(
+            contract,
+            tuple(names.index(name) for name in part.chargers),
             lead_s=worst_s if part.lead_s is None else part.lead_s,
         )
         for part, contract in zip(file.contract, contracts, strict=True)
-        for name in part.chargers
-        for window in contract.windows
-    )
+    ]
     return SiteSpec(
         nodes=tuple(_nodes(file)),
         chargers=chargers,
-        windows=windows,
+        windows=tuple(window_specs(bindings, chargers)),
         period_s=file.site.scan_period_s,
         rotation_s=law.rotation_s,
         min_on_s=law.min_on_s,
