@@ -99,6 +99,10 @@ def parser() -> argparse.ArgumentParser:
 
     report = commands.add_parser("report", help="write the report of a finished run anew")
     report.add_argument("run", nargs="?", help="run folder; default the newest")
+    report.add_argument("--contract", metavar="ID", help="the evidence of this contract instead: HTML, JSON and CSV")
+    report.add_argument(
+        "--by", choices=["run", "day", "week", "month", "year"], default="run", help="with --contract: a row a period"
+    )
 
     export = commands.add_parser("export", help="a run's samples for other tools")
     export.add_argument("run", nargs="?", help="run folder; default the newest")

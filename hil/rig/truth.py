@@ -13,6 +13,7 @@ def truth_dtype(n: int, c: int) -> np.dtype:
             ("customer_v", "f8", (c,)),
             ("drawn_a", "f8", (n,)),
             ("volt_v", "f8", (n,)),
+            ("drawn_w", "f8", (n,)),
             ("pwm_a", "f8", (n,)),
             ("state", "i1", (n,)),
             ("failsafe_active", "?", (n,)),
@@ -37,6 +38,7 @@ def fill(record: np.ndarray, t_s: float, world: World) -> None:
     record["customer_v"] = world.customer_v
     record["drawn_a"] = world.drawn_a
     record["volt_v"] = world.terminal_v[:, 0]
+    record["drawn_w"] = world.charger_w()
     record["pwm_a"] = fleet.pwm_a
     record["state"] = fleet.state
     record["failsafe_active"] = fleet.failsafe_active

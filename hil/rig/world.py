@@ -176,6 +176,11 @@ class World:
         np.add.at(watts, self._connections[0], node_v * node_a)
         return volts, amps, watts
 
+    def charger_w(self) -> np.ndarray:
+        """Return the watts that every charger draws, (N,); negative where a car gives back."""
+        amps = self.fleet.drawn_a
+        return np.asarray(np.where(amps == 0.0, 0.0, amps * self.terminal_v).sum(axis=1))
+
     def bench_node_v(self) -> np.ndarray:
         """Return the volts of the feeder at the device under test, (3,) at its terminals; 0 where it has none."""
         volts = np.zeros(PHASES)

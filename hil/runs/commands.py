@@ -119,8 +119,15 @@ def replay_remarks(result: ReplayResult) -> list[str]:
 
 
 def report(arguments: argparse.Namespace) -> int:
-    """Write the report of a finished run anew."""
+    """Write the report of a finished run anew, or the evidence of one of its contracts."""
     from hil.runs.folder import find_run_dir
+
+    if arguments.contract is not None:
+        from hil.runs.contract_report import write_contract_report
+
+        for path in write_contract_report(find_run_dir(arguments.run), arguments.contract, arguments.by):
+            print(path)
+        return OK
     from hil.runs.main_job import rewrite_report
 
     print(rewrite_report(find_run_dir(arguments.run)))

@@ -38,6 +38,7 @@ def fill_metered(record: np.ndarray, t_s: float, inp: Any, customer_of: np.ndarr
     record["drawn_a"] = np.where(good & np.isfinite(amps), amps, np.nan)
     lowest = np.where(np.isnan(inp.charger_v), np.inf, inp.charger_v).min(axis=1)
     record["volt_v"] = np.where(good & np.isfinite(lowest), lowest, np.nan)
+    record["drawn_w"] = np.where(good, inp.charger_w, np.nan)
     record["pwm_a"] = inp.charger_limit_a
     record["state"] = np.where(good, inp.charger_state, -1)
     record["failsafe_active"] = False

@@ -9,7 +9,18 @@ from hil.rig.truth import fill, truth_dtype
 from hil.rig.world import World
 from hil.runs.trace import COLUMNS, Trace, blank
 
-COPIED = ("customer_v", "drawn_a", "volt_v", "pwm_a", "state", "failsafe_active", "head_a", "head_w", "order_w")
+COPIED = (
+    "customer_v",
+    "drawn_a",
+    "volt_v",
+    "drawn_w",
+    "pwm_a",
+    "state",
+    "failsafe_active",
+    "head_a",
+    "head_w",
+    "order_w",
+)
 
 
 class TraceRecorder:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 FORMAT = "voltbench-samples-1"
+LATER = ("drawn_w",)  # columns that files of the same format may lack
 CONTROLLED, UNCONTROLLED = "controlled", "uncontrolled"
 
 
@@ -40,6 +41,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("customer_v", "f4", "TC", "V", "{}.customer_v", "line to neutral volts at the customer"),
     Column("drawn_a", "f4", "TN", "A", "{}.drawn_a", "amps drawn, largest phase"),
     Column("volt_v", "f4", "TN", "V", "{}.volt_v", "line to neutral volts at the charger, lowest phase in use"),
+    Column("drawn_w", "f4", "TN", "W", "{}.drawn_w", "active power drawn, all phases; NaN in older files"),
     Column("allowed_a", "f4", "TN", "A", "{}.allowed_a", "amps allowed by the controller; +inf without one"),
     Column("pwm_a", "f4", "TN", "A", "{}.pwm_a", "amps the control pilot advertises; 0 no PWM"),
     Column("state", "i1", "TN", "1", "{}.state", "IEC 61851 state, 0 A to 5 F, -1 unknown"),
@@ -72,6 +74,7 @@ class Trace:
     customer_v: np.ndarray  # (T, C)
     drawn_a: np.ndarray  # (T, N)
     volt_v: np.ndarray  # (T, N)
+    drawn_w: np.ndarray  # (T, N); NaN where only amps were kept
     allowed_a: np.ndarray  # (T, N)
     pwm_a: np.ndarray  # (T, N)
     state: np.ndarray  # (T, N) int8
@@ -107,7 +110,14 @@ class Trace:
 
     def power_w(self) -> np.ndarray:
         """Return the active power of every charger, (T, N) W; EVs draw at unity power factor."""
-        return np.asarray(self.drawn_a * self.volt_v * self.phases)
+        return np.asarray(np.where(np.isnan(self.drawn_w), self.drawn_a * self.volt_v * self.phases, self.drawn_w))
+
+    def phases_used(self, i: int) -> np.ndarray:
+        """Return on how many phases charger i drew, (T,): watts over the volt-amperes of one phase; 0 where none."""
+        one_w = self.drawn_a[:, i] * self.volt_v[:, i]
+        watts = self.power_w()[:, i]
+        ratio = np.divide(watts, one_w, out=np.zeros(len(one_w)), where=np.abs(one_w) > 1.0)
+        return np.asarray(np.clip(np.rint(ratio), 0, 3).astype(np.int8))
 
     def dt_s(self) -> np.ndarray:
         """Return how long each sample stands, (T,) s: up to the next one, and none for the last."""
@@ -226,6 +236,8 @@ def _table(trace: Trace) -> pa.Table:
 def _read(path: Path, rows: pa.Table, column: Column, names: dict[str, list[str]]) -> np.ndarray:
     labels = columns_of(column, names)
     missing = [label for label in labels if label not in rows.column_names]
+    if missing and column.name in LATER:
+        return np.full((rows.num_rows, len(labels)), np.nan, dtype=column.dtype)
     if missing:
         raise TraceError(f"{path}: column {missing[0]} is missing ({len(missing)} of {column.name})")
     if len(column.axes) == 1:

@@ -1,0 +1,184 @@
+"""Reckon a contract's figures of a run: limits kept, time to comply, curtailment, service per connection, by meter."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from controller.law.names import Reason
+from hil.runs.evidence import Compliance, Limit, Over, Series, falls, jain, over_limit, percentile_s
+from hil.runs.evidence_limits import Held, Point, periods, window_limits
+
+WH_PER_WS = 1.0 / 3600.0
+CONTRACT_REASONS = (Reason.WINDOW, Reason.ORDER, Reason.ORDER_LOST)
+DRAWS_A = 0.5  # a fall of a limit is exercised where the meter was over the new one, or drew at least this much
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Meter:
+    """Hold one kind of meter at every point of a contract: `series` by the point's name, and why it has none."""
+
+    name: str
+    series: dict[str, Series]
+    absent: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Hold how one meter saw a contract's limits kept in one period, over all its points.
+
+    `over` adds energy and time of all points; its highest excess is that of one. `took_s` are the exercised falls
+    (something was drawn over the new limit when it fell), +inf where one was not obeyed; `idle_falls` the others.
+    """
+
+    period: str
+    meter: str
+    points: int
+    over: Over
+    took_s: tuple[float, ...]
+    idle_falls: int
+    energy_wh: float
+
+    def spans_s(self) -> tuple[float, float, float]:
+        """Return p50, p99 and the longest time to comply, s; NaN without an exercised fall."""
+        longest = max(self.took_s, default=float("nan"))
+        return percentile_s(self.took_s, 0.5), percentile_s(self.took_s, 0.99), longest
+
+
+@dataclass(frozen=True, slots=True)
+class Curtailed:
+    """Hold what a contract cost in one period.
+
+    `limited_h` hours with a limit under the reference in force (of one point, the longest), `binding_h` charger-hours
+    in which the contract was what bound a charger, `held_wh` energy missing then against the reference run, `net_wh`
+    the same over the whole period, with what was caught up (NaN without a reference run).
+    """
+
+    period: str
+    limited_h: float
+    binding_h: float
+    held_wh: float
+    net_wh: float
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Hold what one connection's cars got: energy wanted and served (Wh), the same in the reference run, sessions."""
+
+    connection: str
+    sessions: int
+    wanted_wh: float
+    served_wh: float
+    reference_wh: float
+
+    @property
+    def share(self) -> float:
+        """Return served over wanted, NaN where nothing was wanted."""
+        return self.served_wh / self.wanted_wh if self.wanted_wh > 0.0 else float("nan")
+
+
+def limits_at(contract: Held, series: Series, start_utc_s: float, zone: ZoneInfo, tolerance: dict[str, float]) -> Limit:
+    """Return the limit that the contract's file sets at each sample of a meter."""
+    amp_a, watt_w = window_limits(contract.windows, start_utc_s + series.t_s, zone)
+    return Limit(amp_a, watt_w, contract.averaging_s, tolerance["a"], tolerance["w"])
+
+
+def kept(
+    contract: Held, meter: Meter, start_utc_s: float, zone: ZoneInfo, by: str, tolerance: dict[str, float]
+) -> list[Kept]:
+    """Return how a meter saw the contract's limits kept, a row a period; nothing where it shows no point."""
+    rows: dict[str, list[tuple[Over, list[Compliance], int, float]]] = {}
+    for series in meter.series.values():
+        limit = limits_at(contract, series, start_utc_s, zone, tolerance)
+        watt_w, dt_s = series.watt_w(), series.dt_s()
+        for period, chosen in periods(start_utc_s + series.t_s, zone, by):
+            chosen = chosen & (series.t_s >= 0.0)
+            if not chosen.any():
+                continue
+            found = falls(series, limit, chosen)
+            real = [fall for fall in found if _exercised(series, fall)]
+            energy_wh = float(np.nansum(watt_w[chosen] * dt_s[chosen]) * WH_PER_WS)
+            row = (over_limit(series, limit, chosen), real, len(found) - len(real), energy_wh)
+            rows.setdefault(period, []).append(row)
+    return [_together(period, meter.name, found) for period, found in rows.items()]
+
+
+def _exercised(series: Series, fall: Compliance) -> bool:
+    """Tell whether something was drawn over the new limit when it fell: else there was nothing to obey."""
+    before = max(int(np.searchsorted(series.t_s, fall.at_s)) - 1, 0)
+    value = series.amp_a[before].max() if fall.unit == "A" else series.watt_w()[before]
+    return not value <= fall.to_value  # NaN counts: nobody knows
+
+
+def _together(period: str, meter: str, rows: list[tuple[Over, list[Compliance], int, float]]) -> Kept:
+    overs = [row[0] for row in rows]
+    return Kept(
+        period=period,
+        meter=meter,
+        points=len(rows),
+        over=Over(
+            energy_wh=sum(over.energy_wh for over in overs),
+            seconds=sum(over.seconds for over in overs),
+            highest_a=max(over.highest_a for over in overs),
+            highest_w=max(over.highest_w for over in overs),
+            missing_s=sum(over.missing_s for over in overs),
+        ),
+        took_s=tuple(fall.took_s for row in rows for fall in row[1]),
+        idle_falls=sum(row[2] for row in rows),
+        energy_wh=sum(row[3] for row in rows),
+    )
+
+
+def curtailed(
+    contract: Held, run: Any, reference: Any | None, zone: ZoneInfo, by: str, free_a: float
+) -> list[Curtailed]:
+    """Return what the contract cost, a row a period; `free_a` is the limit without it (A per phase)."""
+    members = sorted({i for point in contract.points for i in point.chargers})
+    amp_a, watt_w = window_limits(contract.windows, run.utc_s, zone)
+    limited = (amp_a < free_a) | np.isfinite(watt_w)
+    dt_s, watts = run.dt_s(), run.power_w()[:, members]
+    bound = np.isin(run.reason[:, members], [int(reason) for reason in CONTRACT_REASONS])
+    lost_w = np.full(watts.shape, np.nan)
+    if reference is not None:
+        free_w = reference.power_w()[:, members]
+        columns = [
+            np.interp(run.t_s, reference.t_s, free_w[:, k], left=np.nan, right=np.nan) for k in range(len(members))
+        ]
+        lost_w = np.stack(columns, axis=1) - watts
+    rows = []
+    for period, chosen in periods(run.utc_s, zone, by):
+        here_s = np.where(chosen & (run.t_s >= 0.0), dt_s, 0.0)
+        if not here_s.any():
+            continue
+        lost_wh = np.where(here_s[:, None] > 0.0, lost_w * here_s[:, None], 0.0) * WH_PER_WS
+        rows.append(
+            Curtailed(
+                period=period,
+                limited_h=float(here_s[limited].sum() / 3600.0),
+                binding_h=float((here_s[:, None] * bound).sum() / 3600.0),
+                held_wh=float(lost_wh[bound].sum()),
+                net_wh=float(lost_wh.sum()),
+            )
+        )
+    return rows
+
+
+def worst(served: Sequence[Served]) -> Served | None:
+    """Return the connection that got the smallest share of what it wanted; None where nothing was wanted."""
+    known = [row for row in served if np.isfinite(row.share)]
+    return min(known, key=lambda row: row.share) if known else None
+
+
+def fairness(served: Sequence[Served]) -> float:
+    """Return Jain's index over the connections' served shares."""
+    return jain(np.array([row.share for row in served]))
+
+
+def by_connection(points: Sequence[Point], names: Sequence[str], customer_of: np.ndarray) -> dict[str, list[int]]:
+    """Return the chargers (indices) of each connection that the points touch, by the customer's name."""
+    groups: dict[str, list[int]] = {}
+    for i in sorted({i for point in points for i in point.chargers}):
+        groups.setdefault(names[int(customer_of[i])], []).append(i)
+    return groups

@@ -1,0 +1,193 @@
+"""Write the page of a contract's evidence: what was promised, what was kept by which meter, who paid for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hil.runs.contract_pictures import contract_picture, served_picture
+from hil.runs.evidence_meters import CONNECTION, MEANING, OWN, TRUTH
+from hil.runs.page import Raw, figure, number, page, section, table, tiles
+
+if TYPE_CHECKING:
+    from hil.runs.contract_report import Evidence
+
+ORDER = (CONNECTION, OWN, TRUTH)  # the meter that is nobody's own speaks first
+
+
+def contract_page(evidence: Evidence) -> str:
+    """Return the whole page."""
+    contract = evidence.contract
+    title = f"Contract {contract.name}"
+    subtitle = Raw(
+        f"<span>{evidence.run_dir.name}: {evidence.loaded.rig.rig.title or evidence.loaded.rig.rig.name}</span>"
+    )
+    parts = [
+        _tiles(evidence),
+        _promise(evidence),
+        _picture(evidence),
+        _kept(evidence),
+        _compare(evidence),
+        _curtailed(evidence),
+        _served(evidence),
+        _journal(evidence),
+        _notes(evidence),
+    ]
+    return page(title, subtitle, [part for part in parts if part])
+
+
+def _tiles(evidence: Evidence) -> Raw:
+    """Show the figures that a reader looks for first, by the meter that is nobody's own where there is one."""
+    rows = {name: [row for row in evidence.kept if row.meter == name] for name in ORDER}
+    name = next((name for name in ORDER if rows[name]), TRUTH)
+    over_wh = sum(row.over.energy_wh for row in rows[name])
+    took = [s for row in rows[name] for s in row.took_s]
+    missing_s = sum(row.over.missing_s for row in rows[OWN])
+    worst = evidence.worst
+    held_wh = sum(row.held_wh for row in evidence.curtailed)
+    net_wh = sum(row.net_wh for row in evidence.curtailed)
+    return tiles(
+        [
+            ("energy over the limit", number(over_wh / 1e3, 3, "kWh"), f"by {MEANING[name]}"),
+            ("longest time to comply", number(max(took, default=np.nan), 1, "s"), f"{len(took)} falls of the limit"),
+            (
+                "limited", number(max((row.limited_h for row in evidence.curtailed), default=np.nan), 2, "h"),
+                "under what holds without the contract",
+            ),
+            ("held back then", number(held_wh / 1e3, 2, "kWh"), f"in the end {number(net_wh / 1e3, 2, 'kWh')}"),
+            ("Jain's index", number(evidence.fairness, 3), "of energy served over wanted, per connection"),
+            (
+                "worst connection", number(100 * worst.share if worst else None, 1, "%"),
+                f"{worst.connection}: served of wanted" if worst else "nothing was wanted",
+            ),
+            ("not measured", number(missing_s, 0, "s"), "by the chargers' own meters, limit in force"),
+        ]
+    )  # fmt: skip
+
+
+def _promise(evidence: Evidence) -> Raw:
+    contract = evidence.contract
+    days = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+    rows = [
+        (
+            _clock(w.from_s),
+            _clock(w.to_s),
+            number(w.limit_a, 1, "A"),
+            number(w.limit_w, 0, "W"),
+            "every day" if w.days == 127 else " ".join(d for k, d in enumerate(days) if w.days >> k & 1),
+        )
+        for w in contract.windows
+    ]
+    bounds = evidence.loaded.rig.verdict
+    how = "every sample" if contract.averaging_s <= 0 else f"means over {contract.averaging_s:g} s"
+    note = (
+        f"{contract.title}. Measured per {contract.measure}, {how}, within {bounds.tolerance_a:g} A per phase and "
+        f"{bounds.tolerance_w:g} W; told {contract.lead_s:g} s early. Local time of {evidence.zone.key}. "
+        f"{len(contract.points)} measuring points. Source: {contract.source}."
+    )
+    return section("What was agreed", note, table(("from", "until", "A per phase", "all phases", "days"), rows, (2, 3)))
+
+
+def _clock(second: float) -> str:
+    return f"{int(second) // 3600:02d}:{int(second) % 3600 // 60:02d}"
+
+
+def _picture(evidence: Evidence) -> Raw:
+    caption = (
+        "Highest amps per phase at any measuring point against its limit, and the power of all points together with "
+        "and without the contract."
+    )
+    return section("The run", figure(contract_picture(evidence), caption))
+
+
+def _kept(evidence: Evidence) -> Raw:
+    rows = []
+    for row in sorted(evidence.kept, key=lambda row: (row.period, ORDER.index(row.meter))):
+        p50_s, p99_s, longest_s = row.spans_s()
+        rows.append(
+            (
+                row.period, row.meter, row.points, number(row.energy_wh / 1e3, 2), number(row.over.energy_wh / 1e3, 4),
+                number(row.over.seconds, 0), number(row.over.highest_a, 2), number(row.over.missing_s, 0),
+                len(row.took_s), number(p50_s, 1), number(p99_s, 1), number(longest_s, 1),
+            )
+        )  # fmt: skip
+    headers = ("period", "meter", "points", "energy (kWh)", "over (kWh)", "over (s)", "highest over (A)",
+               "not measured (s)", "falls", "comply p50 (s)", "p99 (s)", "max (s)")  # fmt: skip
+    note = (
+        "A fall counts where more was drawn than the new limit allows; ∞ is a fall that was not obeyed before the next "
+        "change. What nobody measured counts as missing, never as obeyed."
+    )
+    return section("Was the limit kept", note, table(headers, rows, range(2, 12)))
+
+
+def _compare(evidence: Evidence) -> Raw:
+    """Show the same figures by two meters and their difference."""
+    by_name = {name: {row.period: row for row in evidence.kept if row.meter == name} for name in ORDER}
+    rows = []
+    for other in (CONNECTION, TRUTH):
+        for period, found in by_name[other].items():
+            own = by_name[OWN].get(period)
+            if own is None or found.points != own.points:
+                continue
+            energy, over = found.energy_wh - own.energy_wh, found.over.energy_wh - own.over.energy_wh
+            longest_s = max(found.took_s, default=np.nan) - max(own.took_s, default=np.nan)
+            rows.append(
+                (
+                    period, other, number(own.energy_wh / 1e3, 3), number(found.energy_wh / 1e3, 3),
+                    number(energy / 1e3, 3), number(100 * energy / found.energy_wh if found.energy_wh else None, 2),
+                    number(over / 1e3, 4), number(longest_s, 1),
+                )
+            )  # fmt: skip
+    absent = {why for meter in evidence.meters for why in meter.absent.values()}
+    count = sum(len(meter.absent) for meter in evidence.meters)
+    note = "; ".join(f"{name}: {MEANING[name]}" for name in ORDER) + "."
+    if absent:
+        note += f" At {count} points the connection's meter proves nothing: {'; '.join(sorted(absent))}."
+    if not rows:
+        return section("By a meter that is not the charger's own", note)
+    headers = ("period", "other meter", "chargers (kWh)", "other (kWh)", "difference (kWh)", "(%)",
+               "difference over (kWh)", "difference in longest (s)")  # fmt: skip
+    return section("By a meter that is not the charger's own", note, table(headers, rows, range(2, 8)))
+
+
+def _curtailed(evidence: Evidence) -> Raw:
+    rows = [
+        (row.period, number(row.limited_h, 2), number(row.binding_h, 2), number(row.held_wh / 1e3, 2),
+         number(row.net_wh / 1e3, 2)) for row in evidence.curtailed
+    ]  # fmt: skip
+    headers = ("period", "limited (h)", "bound (charger-h)", "held back then (kWh)", "in the end (kWh)")
+    note = (
+        "Limited: hours with a limit under what holds without the contract. Bound: hours in which it was what bound a "
+        "charger. Energy against the same sessions without the contract; the last column has what was caught up later."
+    )
+    return section("Curtailment", note, table(headers, rows, range(1, 5)))
+
+
+def _served(evidence: Evidence) -> Raw:
+    ranked = sorted(evidence.served, key=lambda row: (np.isnan(row.share), row.share))
+    rows = [
+        (
+            row.connection, row.sessions, number(row.wanted_wh / 1e3, 2), number(row.served_wh / 1e3, 2),
+            number(100 * row.share, 1), number(row.reference_wh / 1e3, 2),
+        )
+        for row in ranked
+    ]  # fmt: skip
+    headers = ("connection", "sessions", "wanted (kWh)", "served (kWh)", "served (%)", "without (kWh)")
+    note = "Until the end of the run; a car that still stands there wants more. Worst first."
+    return section(
+        "Who got what", note, figure(served_picture(evidence.served), "Energy wanted, served, and served without."),
+        table(headers, rows, range(1, 6)),
+    )  # fmt: skip
+
+
+def _journal(evidence: Evidence) -> Raw:
+    found = evidence.journal
+    if not found:
+        return section("Orders, notices, refusals", "The run kept no journal.")
+    rows = [(key.replace("_", " "), value) for key, value in found.items()]
+    return section("Orders, notices, refusals", table(("what", "how many"), rows, (1,)))
+
+
+def _notes(evidence: Evidence) -> Raw:
+    return section("Notes", *evidence.notes) if evidence.notes else Raw("")

@@ -1,0 +1,75 @@
+"""Draw a contract's evidence: amps against the limit, power with and without, energy per connection. All return SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from hil.runs.contract_figures import Served
+from hil.runs.evidence_limits import window_limits
+from hil.runs.evidence_meters import CONNECTION, OWN, TRUTH
+from hil.runs.picture import BLUE, GREY, INK, MUTED, ORANGE, RED, SKY, STYLE, svg, thin, time_of, time_unit
+
+if TYPE_CHECKING:
+    from hil.runs.contract_report import Evidence
+
+COLOURS = {CONNECTION: BLUE, OWN: ORANGE, TRUTH: INK}
+MOST_BARS = 60
+
+
+def contract_picture(evidence: Evidence) -> str:
+    """Draw the highest amps at any point against the limit, and the power of all points, over the run."""
+    run, free, contract = evidence.run, evidence.reference, evidence.contract
+    unit, per_s = time_unit(run)
+    members = sorted({i for point in contract.points for i in point.chargers})
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": "contract", "text.parse_math": False}):
+        made = Figure(figsize=(11.0, 5.6), layout="constrained")
+        amps, watts = made.subplots(2, 1, sharex=True)
+        top = 10.0
+        for meter in evidence.meters:
+            if not meter.series:
+                continue
+            series = list(meter.series.values())
+            highest = np.fmax.reduce([s.amp_a.max(axis=1) for s in series])
+            top = max(top, float(np.nanmax(highest, initial=0.0)))
+            amps.plot(*thin(series[0].t_s / per_s, highest), color=COLOURS[meter.name], label=meter.name, linewidth=1.0)
+        limit_a, _ = window_limits(contract.windows, run.utc_s, evidence.zone)
+        shown = np.where(limit_a <= 1.5 * top, limit_a, np.nan)
+        amps.plot(*thin(time_of(run), shown), color=RED, linestyle=(0, (5, 2)), drawstyle="steps-post", label="limit")
+        amps.set_ylim(bottom=0)
+        amps.set_ylabel("highest point\n(A per phase)")
+        amps.legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=4, borderaxespad=0)
+        if free is not None:
+            watts.plot(*thin(time_of(free), free.power_w()[:, members].sum(axis=1) / 1e3), color=MUTED, label="without")
+        watts.plot(
+            *thin(time_of(run), run.power_w()[:, members].sum(axis=1) / 1e3), color=BLUE, label="with the contract"
+        )
+        watts.set_ylim(bottom=0)
+        watts.set_ylabel("all points (kW)")
+        watts.set_xlabel(f"scenario time ({unit})")
+        watts.legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=2, borderaxespad=0)
+        return svg(made, "Amps against the limit, and power with and without the contract")
+
+
+def served_picture(served: Sequence[Served]) -> str:
+    """Draw energy wanted and served per connection, the worst share first."""
+    ranked = sorted(served, key=lambda row: (np.isnan(row.share), row.share))[:MOST_BARS]
+    place = np.arange(len(ranked))
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": "served", "text.parse_math": False}):
+        made = Figure(figsize=(11.0, 2.8), layout="constrained")
+        ax = made.subplots()
+        wanted, got, without = (
+            np.array([getattr(row, name) for row in ranked]) / 1e3
+            for name in ("wanted_wh", "served_wh", "reference_wh")
+        )
+        ax.bar(place, wanted, color="none", edgecolor=GREY, label="wanted")
+        ax.bar(place, got, color=SKY, edgecolor=BLUE, linewidth=0.6, label="served")
+        ax.plot(place, without, linestyle="none", marker="_", color=INK, label="served without")
+        ax.set_xticks(place, [row.connection for row in ranked], rotation=90, fontsize=7)
+        ax.set_ylabel("energy (kWh)")
+        ax.legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=3, borderaxespad=0)
+        return svg(made, "Energy wanted and served per connection")

@@ -1,0 +1,226 @@
+"""Write a contract's evidence of a run: `contract-<id>.html`, `.json` and `.csv` in the run folder.
+
+The limits are reckoned anew from the contract's file and the site's clock, the amps are what three kinds of meter saw;
+where two of them disagree the report shows by how much.
+"""
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from controller.runtime.ledger_format import LedgerError
+from hil.rig.assembler import Assembly, assemble
+from hil.rig.references import Problem
+from hil.rig.rigfile import LoadedRig, RigError, load_rig
+from hil.runs.contract_figures import Curtailed, Kept, Meter, Served, by_connection, curtailed, fairness, kept, worst
+from hil.runs.evidence_limits import Held, contracts_of
+from hil.runs.evidence_meters import (
+    CONNECTION,
+    MEANING,
+    OWN,
+    TRUTH,
+    alone_at,
+    connection_series,
+    own_series,
+    read_ledger,
+    truth_series,
+)
+from hil.runs.summary import finite
+from hil.runs.trace import CONTROLLED, UNCONTROLLED, Trace, load_samples
+
+SAMPLES = "samples.parquet"
+BY = ("run", "day", "week", "month", "year")
+
+
+def write_contract_report(run_dir: Path, contract_id: str, by: str = "run") -> list[Path]:
+    """Write the three files of one contract and return their paths.
+
+    `by` is the period of a row: the whole run, or local days, weeks, months, years. RigError where the run has no
+    such contract, or the folder does not hold what a report needs.
+    """
+    from hil.runs.contract_page import contract_page
+
+    evidence = gather(run_dir, contract_id, by)
+    base = run_dir / f"contract-{contract_id}"
+    written = [base.with_suffix(suffix) for suffix in (".html", ".json", ".csv")]
+    written[0].write_text(contract_page(evidence), encoding="utf-8")
+    written[1].write_text(json.dumps(finite(as_json(evidence)), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_csv(written[2], evidence)
+    return written
+
+
+def rig_of(run_dir: Path) -> tuple[LoadedRig, Assembly]:
+    """Return the rig that a run folder keeps, put together with that run's seed; RigError where it keeps none."""
+    try:
+        manifest = json.loads((run_dir / "manifest.json").read_text())
+        path, seed, for_s = run_dir / manifest["rig_file"], int(manifest["seed"]), float(manifest["for_s"])
+    except (OSError, KeyError, ValueError) as error:
+        raise RigError([Problem(str(run_dir / "manifest.json"), "", f"names no rig of a run ({error})")]) from error
+    loaded = load_rig(str(path))
+    return loaded, assemble(loaded, seed, for_s)
+
+
+class Evidence:
+    """Hold everything that one contract's report shows."""
+
+    __slots__ = (
+        "assembly", "by", "contract", "curtailed", "fairness", "journal", "kept", "loaded", "meters", "notes",
+        "reference", "run", "run_dir", "served", "worst", "zone",
+    )  # fmt: skip
+
+    def __init__(self, run_dir: Path, contract_id: str, by: str) -> None:
+        self.run_dir, self.by = run_dir, by
+        self.loaded, self.assembly = rig_of(run_dir)
+        self.zone = ZoneInfo(self.loaded.rig.rig.timezone)
+        self.contract = find_contract(contracts_of(self.loaded, self.assembly), contract_id, run_dir)
+        if not (run_dir / SAMPLES).is_file():
+            raise RigError([Problem(str(run_dir / SAMPLES), "", "not there: the run was not finished")])
+        traces = load_samples(run_dir / SAMPLES)
+        self.run: Trace = traces[CONTROLLED]
+        self.reference: Trace | None = traces.get(UNCONTROLLED)
+        self.notes: list[str] = []
+        self.meters: list[Meter] = meters_of(self)
+        self.kept: list[Kept] = []
+        self.curtailed: list[Curtailed] = []
+        self.served: list[Served] = []
+        self.worst: Served | None = None
+        self.fairness = float("nan")
+        self.journal: dict[str, Any] = {}
+
+
+def find_contract(held: Sequence[Held], contract_id: str, run_dir: Path) -> Held:
+    """Return the contract of that name; RigError lists those that the run had."""
+    for contract in held:
+        if contract.name == contract_id:
+            return contract
+    known = ", ".join(contract.name for contract in held) or "none"
+    raise RigError([Problem("--contract", contract_id, f"no contract of the run in {run_dir}; it had: {known}")])
+
+
+def gather(run_dir: Path, contract_id: str, by: str) -> Evidence:
+    """Reckon one contract's figures of a run."""
+    evidence = Evidence(run_dir, contract_id, by)
+    contract, assembly, zone = evidence.contract, evidence.assembly, evidence.zone
+    bounds = evidence.loaded.rig.verdict
+    tolerance = {"a": bounds.tolerance_a, "w": bounds.tolerance_w}
+    for meter in evidence.meters:
+        evidence.kept += kept(contract, meter, assembly.start_utc_s, zone, by, tolerance)
+    members = [i for point in contract.points for i in point.chargers]
+    free_a = max(float(assembly.evse[i].hard_max_a) for i in members)
+    evidence.curtailed = curtailed(contract, evidence.run, evidence.reference, zone, by, free_a)
+    evidence.served = served(evidence)
+    evidence.worst, evidence.fairness = worst(evidence.served), fairness(evidence.served)
+    return evidence
+
+
+def meters_of(evidence: Evidence) -> list[Meter]:
+    """Return what every kind of meter read at the contract's points; notes say what could not be read."""
+    contract, assembly = evidence.contract, evidence.assembly
+    wiring = np.asarray(assembly.plan().phase_map)
+    truth = Meter(TRUTH, {point.name: truth_series(evidence.run, point, wiring) for point in contract.points})
+    try:
+        readings = read_ledger(evidence.run_dir, assembly.start_utc_s)
+    except LedgerError as error:
+        evidence.notes.append(f"the meters' readings are not known: {error}")
+        return [truth]
+    own = Meter(OWN, {point.name: own_series(readings, point) for point in contract.points})
+    series, absent = {}, {}
+    for point in contract.points:
+        node, why = alone_at(assembly, contract, point)
+        if node < 0:
+            absent[point.name] = why
+        else:
+            series[point.name] = connection_series(readings, node)
+    return [own, Meter(CONNECTION, series, absent), truth]
+
+
+def served(evidence: Evidence) -> list[Served]:
+    """Return energy wanted and served at every connection of the contract, until the end of the run."""
+    assembly, run, free = evidence.assembly, evidence.run, evidence.reference
+    groups = by_connection(evidence.contract.points, assembly.customer_names, assembly.customer_of)
+    end_s = float(run.t_s[-1])
+    begun = [event.charger for event in assembly.sessions if event.need_wh > 0.0 and event.at_s <= end_s]
+    return [
+        Served(
+            connection=name,
+            sessions=sum(begun.count(i) for i in members),
+            wanted_wh=float(run.need_wh[members].sum()),
+            served_wh=float(run.energy_wh[members].sum()),
+            reference_wh=float("nan") if free is None else float(free.energy_wh[members].sum()),
+        )
+        for name, members in groups.items()
+    ]
+
+
+def as_json(evidence: Evidence) -> dict[str, Any]:
+    """Return the figures as plain objects, units in the names."""
+    contract = evidence.contract
+    return {
+        "contract": {
+            "id": contract.name,
+            "kind": contract.kind,
+            "title": contract.title,
+            "source": contract.source,
+            "measure": contract.measure,
+            "averaging_s": contract.averaging_s,
+            "points": {p.name: [evidence.assembly.charger_names[i] for i in p.chargers] for p in contract.points},
+        },
+        "run": str(evidence.run_dir.name),
+        "by": evidence.by,
+        "kept": [kept_row(row) for row in evidence.kept],
+        "curtailed": [asdict(row) for row in evidence.curtailed],
+        "connections": [asdict(row) | {"share": row.share} for row in evidence.served],
+        "jain": evidence.fairness,
+        "worst_connection": None if evidence.worst is None else evidence.worst.connection,
+        "meters": {meter.name: MEANING[meter.name] for meter in evidence.meters},
+        "without_meter": {m.name: m.absent for m in evidence.meters if m.absent},
+        "journal": evidence.journal,
+        "notes": evidence.notes,
+    }
+
+
+def kept_row(row: Kept) -> dict[str, Any]:
+    """Return one row of how limits were kept, as the files have it."""
+    p50_s, p99_s, longest_s = row.spans_s()
+    return {
+        "period": row.period,
+        "meter": row.meter,
+        "points": row.points,
+        "energy_kwh": row.energy_wh / 1e3,
+        "over_kwh": row.over.energy_wh / 1e3,
+        "over_s": row.over.seconds,
+        "highest_over_a": row.over.highest_a,
+        "highest_over_w": row.over.highest_w,
+        "missing_s": row.over.missing_s,
+        "falls": len(row.took_s),
+        "falls_with_nothing_to_obey": row.idle_falls,
+        "not_obeyed": sum(not np.isfinite(s) for s in row.took_s),
+        "comply_p50_s": p50_s,
+        "comply_p99_s": p99_s,
+        "comply_max_s": longest_s,
+    }
+
+
+def write_csv(path: Path, evidence: Evidence) -> None:
+    """Write every figure as a row: table, period or connection, meter, figure, value; an empty value is not known."""
+    lines: list[tuple[str, str, str, str, Any]] = []
+    for row in evidence.kept:
+        fields = kept_row(row)
+        lines += [("kept", row.period, row.meter, key, value) for key, value in list(fields.items())[2:]]
+    for cost in evidence.curtailed:
+        fields = asdict(cost)
+        lines += [("curtailed", cost.period, "", key, value) for key, value in list(fields.items())[1:]]
+    for got in evidence.served:
+        fields = asdict(got) | {"share": got.share}
+        lines += [("connection", got.connection, "", key, value) for key, value in list(fields.items())[1:]]
+    lines.append(("contract", evidence.contract.name, "", "jain", evidence.fairness))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("table", "of", "meter", "figure", "value"))
+        writer.writerows((*line[:4], "" if finite(line[4]) is None else line[4]) for line in lines)
