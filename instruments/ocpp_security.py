@@ -89,8 +89,13 @@ def admits(passwords: dict[str, str], identity: str, header: str | None) -> bool
     hashed = passwords.get(identity)
     if given is None or given[0] != identity or hashed is None:
         return False
+    return matches(hashed, given[1])
+
+
+def matches(hashed: str, password: bytes) -> bool:
+    """Say whether a password belongs to a hash of `hash_password`."""
     _, salt, digest = hashed.split("$")
-    return hmac.compare_digest(_derived(given[1], bytes.fromhex(salt)), bytes.fromhex(digest))
+    return hmac.compare_digest(_derived(password, bytes.fromhex(salt)), bytes.fromhex(digest))
 
 
 def _basic(header: str | None) -> tuple[str, bytes] | None:

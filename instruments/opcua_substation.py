@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlparse
 
@@ -20,6 +21,8 @@ from asyncua.ua.uatypes import NodeId, StatusCode
 
 from instruments.catalog import CatalogError, Model, OpcuaPart
 from instruments.faults import FaultKind, PortFault
+from instruments.opcua_certificate import WARN_DAYS, CertificateError, OwnCertificate, utc_now
+from instruments.opcua_channel import PLAIN, OpcuaSecurity, secure
 from instruments.substation_reading import GOOD, StationModel, SubstationReading
 
 ua: Any = asyncua.ua  # its names are not exported to type checkers
@@ -31,6 +34,14 @@ TIMEOUT_S = 4.0
 WATCHDOG_S = 3.0  # asyncua's default of 1 s drops a server that is merely busy
 SILENT_S = 0.1  # between two looks whether we may talk again
 PROBE_S = 1.0
+HINTS = {
+    "BadUserAccessDenied": "check user and password_file, and what the server lets this user do",
+    "BadIdentityTokenRejected": "give user and password_file: the server lets nobody in without a name",
+    "BadSecurityChecksFailed": "let the server trust our certificate: its operator finds it among the rejected ones",
+    "BadCertificateUntrusted": "let the server trust our certificate: its operator finds it among the rejected ones",
+    "BadCertificateTimeInvalid": "renew our certificate, and compare the clocks of both machines",
+    "BadSecurityModeInsufficient": 'the server wants security = "sign_and_encrypt" with certificate, key and trust',
+}
 BACKOFF_S = (0.5, 8.0)  # first and longest wait before the next attempt to connect
 
 logging.getLogger("asyncua").addHandler(logging.NullHandler())  # its notices are not this program's narration
@@ -40,7 +51,8 @@ class SubstationClient:
     """Follow one substation at `address` (opc.tcp://host:port), identified against its catalog record.
 
     `points` maps a measuring group to node indices of the plan, in the order of the group's arrays; `n_nodes` is the
-    number of nodes. `user` and `password`, where given, let the client acknowledge heartbeats.
+    number of nodes. `security` says how the channel is secured and who logs in; `user` and `password`, where given,
+    log in on a plain one. Who logs in acknowledges heartbeats. `tell` takes events: of clocks and certificates.
     """
 
     def __init__(
@@ -54,6 +66,8 @@ class SubstationClient:
         utc_ns: Callable[[], int],
         user: str = "",
         password: str = "",
+        security: OpcuaSecurity = OpcuaSecurity(PLAIN),  # noqa: B008  frozen
+        tell: Callable[..., None] | None = None,
     ) -> None:
         if model.opcua is None:
             raise CatalogError(f"{model.model.name}: speaks {model.model.protocol}, not OPC UA")
@@ -62,7 +76,10 @@ class SubstationClient:
         self.part: OpcuaPart = model.opcua
         self._station = StationModel(points, n_nodes)
         self._clock_ns, self._utc_ns = clock_ns, utc_ns
-        self._user, self._password = user, password
+        self._user, self._password = user or security.user, password
+        self._security = security
+        self._tell = tell
+        self._warned_at: datetime | None = None
         self._client: Client | None = None
         self._nodes: dict[NodeId, tuple[str, str]] = {}
         self._ack: dict[str, Node] = {}
@@ -116,11 +133,14 @@ class SubstationClient:
     async def _connect(self) -> str:
         client = Client(self.address, timeout=TIMEOUT_S, watchdog_intervall=WATCHDOG_S)
         client.name = "voltbench"
-        if self._user:
+        if self._password:
             client.set_user(self._user)
             client.set_password(self._password)
+        own = await secure(client, self._security, utc_now())
         await client.connect()
         self._client = client
+        if own is not None:
+            self._warn(own)
         answer = await self._identify(client)
         index = await client.get_namespace_index(self.part.identity.namespace_uri)
         self._nodes, self._ack = {}, {}
@@ -135,6 +155,16 @@ class SubstationClient:
                 else:
                     self._nodes[node.nodeid] = (name, group)
         return answer
+
+    def _warn(self, own: OwnCertificate) -> None:
+        """Tell once a day that our certificate expires soon."""
+        now = utc_now()
+        recently = self._warned_at is not None and now - self._warned_at < timedelta(days=1)
+        if self._tell is None or recently or own.days_left(now) > WARN_DAYS:
+            return
+        self._warned_at = now
+        text = f"certificate = {self._security.certificate!r} expires {own.expires:%Y-%m-%d %H:%M} UTC; renew it"
+        self._tell("certificate_expires", device=self.name, days_left=round(own.days_left(now), 1), text=text)
 
     async def _identify(self, client: Client) -> str:
         """Compare build information and namespaces with the catalog; return manufacturer and product."""
@@ -254,8 +284,12 @@ class SubstationClient:
             raise PortFault(FaultKind.CLOSED, self.name, channel, f"{host}: {error or 'closed'}") from error
         except OSError as error:
             raise PortFault(FaultKind.REFUSED, self.name, channel, f"{host}: {error.strerror or error}") from error
+        except CertificateError as error:
+            detail, _, hint = str(error).rpartition("; ")
+            raise PortFault(FaultKind.INTERLOCK, self.name, channel, f"{host}: {detail or hint}", hint) from error
         except UaStatusCodeError as error:
-            raise PortFault(FaultKind.REJECTED, self.name, channel, f"{host}: {error}") from error
+            hint = HINTS.get(StatusCode(error.code).name, "")
+            raise PortFault(FaultKind.REJECTED, self.name, channel, f"{host}: {error}", hint) from error
         except UaError as error:
             raise PortFault(FaultKind.PROTOCOL, self.name, channel, f"{host}: {error}") from error
 

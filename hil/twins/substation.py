@@ -4,8 +4,6 @@ Every value carries a status code made from IEC 61850 quality bits and the sourc
 Anonymous clients read and subscribe; only the user `controller` may write, and only the acknowledgements.
 """
 
-import hmac
-import logging
 import math
 import secrets
 import time
@@ -15,11 +13,12 @@ from typing import Any
 
 import asyncua
 import numpy as np
-from asyncua.crypto.permission_rules import SimpleRoleRuleset, User, UserRole
-from asyncua.server.server import Server
 from asyncua.ua.uatypes import NodeId, VariantType
 
 from instruments.catalog import Model, OpcuaPart, load_model
+from instruments.opcua_accounts import Accounts
+from instruments.opcua_channel import PLAIN, OpcuaSecurity
+from instruments.opcua_server import OpcuaServer
 
 ua: Any = asyncua.ua  # its names are not exported to type checkers
 
@@ -34,8 +33,6 @@ OVERFLOW, OUT_OF_RANGE, FAILURE, OLD_DATA, INACCURATE, SUBSTITUTED = 4, 8, 64, 1
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NULL_DATE = datetime(1601, 1, 1, tzinfo=UTC)  # the null DateTime of OPC UA Part 6, 5.2.2.5
-
-logging.getLogger("asyncua").addHandler(logging.NullHandler())  # its notices are not this program's narration
 
 
 def status_of(quality: int) -> int:
@@ -57,50 +54,35 @@ def date_of(utc_ns: int) -> datetime:
     return EPOCH + timedelta(microseconds=utc_ns // 1000)
 
 
-class _Users:
-    """Let in anonymous readers and the one user who may acknowledge; refuse everybody else."""
-
-    def __init__(self, password: str) -> None:
-        self._password = password
-
-    def get_user(self, iserver: Any, username: str | None = None, password: str | None = None, **_: Any) -> User | None:
-        if username is None:
-            return User(role=UserRole.Anonymous)
-        known = username == USER and hmac.compare_digest((password or "").encode(), self._password.encode())
-        return User(role=UserRole.User, name=username) if known else None
-
-
-class _Rules(SimpleRoleRuleset):
-    """Let anonymous clients do what users do, apart from writes and calls."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        barred = (
-            ua.ObjectIds.WriteRequest_Encoding_DefaultBinary,
-            ua.ObjectIds.CallRequest_Encoding_DefaultBinary,
-        )
-        allowed = self._permission_dict[UserRole.User]
-        self._permission_dict[UserRole.Anonymous] = allowed - {ua.NodeId(barred_id) for barred_id in barred}
-
-
 class SubstationTwin:
     """Serve measuring groups {name: number of points} with one order node a group.
 
     `utc_ns` is the station's clock, for the stamps of orders, heartbeats and temperature; measured values bring the
-    stamp of the plant. `password` opens the user `controller`, who may write the acknowledgements.
+    stamp of the plant. `password` opens the user `controller`, who may write the acknowledgements. `security` is that
+    of the server; with `plain` unsecured clients may read beside the secured ones.
     """
 
     def __init__(
-        self, groups: dict[str, int], model: Model | None = None, utc_ns: Callable[[], int] = time.time_ns
+        self,
+        groups: dict[str, int],
+        model: Model | None = None,
+        utc_ns: Callable[[], int] = time.time_ns,
+        *,
+        security: OpcuaSecurity = OpcuaSecurity(PLAIN),  # noqa: B008  frozen
+        plain: bool = False,
+        password: str = "",
+        tell: Callable[..., None] | None = None,
     ) -> None:
         self.groups = dict(groups)
-        self.password = secrets.token_urlsafe(16)
+        self.password = password or secrets.token_urlsafe(16)
+        self.security, self.plain = security, plain
+        self._tell = tell
         self.model = model or load_model(MODEL)
         if self.model.opcua is None:
             raise ValueError(f"{self.model.model.name}: speaks {self.model.model.protocol}, not OPC UA")
         self._part: OpcuaPart = self.model.opcua
         self._utc_ns = utc_ns
-        self._server: Server | None = None
+        self._server: OpcuaServer | None = None
         self._nodes: dict[tuple[str, str], NodeId] = {}
         self._frozen: set[tuple[str, str]] = set()
         self._bad: set[str] = set()
@@ -113,23 +95,19 @@ class SubstationTwin:
         self._last_order_ns = 0
 
     async def start(self, port: int = 0, host: str = "127.0.0.1") -> int:
-        """Build the address space and listen; return the port. OSError where it is taken."""
-        server = Server(user_manager=_Users(self.password))  # type: ignore[arg-type]
-        await server.init()
-        server.set_endpoint(f"opc.tcp://{host}:{port}")
-        server.set_server_name(f"{self._part.identity.manufacturer} {self._part.identity.product}")
-        server.set_security_policy([ua.SecurityPolicyType.NoSecurity], permission_ruleset=_Rules())
-        server.set_identity_tokens([ua.AnonymousIdentityToken, ua.UserNameIdentityToken])
+        """Build the address space and listen; return the port.
+
+        Errors: OSError where it is taken; CertificateError for the server's own pair or its trust list.
+        """
+        accounts = Accounts(clear={USER: (USER, self.password)}, anonymous=True, tell=self._tell)
+        server = OpcuaServer(accounts, self.security, plain=self.plain, tell=self._tell)
         identity = self._part.identity
-        await server.set_build_info(
-            identity.namespace_uri, identity.manufacturer, identity.product, "1", "1", datetime(2026, 1, 1, tzinfo=UTC)
-        )
-        index = await server.register_namespace(identity.namespace_uri)
+        index = await server.prepare(identity.manufacturer, identity.product, identity.namespace_uri)
         await self._build(server, index)
-        await server.start()
+        listens = await server.listen(host, port)
         self._server = server
         await self._publish_orders()
-        return int(server.bserver.port)  # type: ignore[union-attr]
+        return listens
 
     async def stop(self) -> None:
         """End every session and close the socket."""
@@ -137,7 +115,7 @@ class SubstationTwin:
             server, self._server = self._server, None
             await server.stop()
 
-    async def _build(self, server: Server, index: int) -> None:
+    async def _build(self, server: OpcuaServer, index: int) -> None:
         """Create objects and variables along the catalog's browse paths, once a group where the path names one."""
         objects: dict[str, Any] = {"": server.nodes.objects}
         for name, spec in self._part.nodes.items():
@@ -154,7 +132,7 @@ class SubstationTwin:
                 value = _blank(kind, size)
                 node = await objects[path].add_variable(node_id, f"{index}:{leaf}", value, varianttype=kind)
                 if spec.access == "rw":
-                    await node.set_writable()
+                    await server.let_write(node, USER)
                 self._nodes[name, group] = node_id
                 if name in QUANTITIES.values():
                     waiting = ua.StatusCode(ua.StatusCodes.BadWaitingForInitialData)
