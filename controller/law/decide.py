@@ -8,9 +8,11 @@ from typing import Any
 
 from controller.law import (
     admit,
+    anm,
     balance,
     brake,
     contract,
+    doe,
     envelope,
     export,
     export_brake,
@@ -63,10 +65,12 @@ def steps(images: Any, chargers: int) -> None:
         voltage.droop(images, first, end)
         voltage.volt_watt(images, first, end)
     contract.orders(images)
+    doe.bind_nodes(images)
     contract.windows(images)
     # 6-9 how the room is shared
     uncontrolled.estimate(images)
     headroom.capacity(images)
+    anm.share_import(images)
     balance.gaps(images)
     phases.hold(images)
     admit.candidates(images, 0, chargers)
@@ -87,6 +91,7 @@ def steps(images: Any, chargers: int) -> None:
     balance.settle(images)
     # 6-11 once more with all signs turned, for those who may export
     export.candidates(images)
+    anm.share_export(images)
     export.admit(images)
     export.share(images)
     export_brake.watch_exports(images)

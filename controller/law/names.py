@@ -34,6 +34,7 @@ class Reason(IntEnum):
     EXPORT = 22  # export capacity of a node, scaled back
     UNBALANCE = 23  # its phase would draw too much more than another
     SWITCH = 24  # at 0 A while it goes to another number of phases
+    GROUP = 25  # share of a group's capacity (cluster, active network management)
 
 
 class Cp(IntEnum):

@@ -5,22 +5,10 @@ S steps of the chain, R buckets of the reservation history, Q the three phases i
 numbers of a subtree. `image.py` lays them out in memory.
 """
 
-from typing import NamedTuple
+from controller.law import tables_limits as limits
+from controller.law.field import INF, NAN, Field
 
-
-class Field(NamedTuple):
-    """Describe one array of an image: name, dtype, shape letters, unit, fill value and meaning."""
-
-    name: str
-    dtype: str
-    shape: str
-    unit: str
-    fill: float
-    meaning: str
-
-
-NAN = float("nan")
-INF = float("inf")
+__all__ = ["INPUT_FIELDS", "OUTPUT_FIELDS", "PLAN_FIELDS", "STATE_FIELDS", "Field"]
 
 INPUT_FIELDS: tuple[Field, ...] = (
     Field("now_ns", "i8", "1", "ns", 0, "monotonic clock of this scan"),
@@ -72,6 +60,7 @@ INPUT_FIELDS: tuple[Field, ...] = (
     Field("book_export_w", "f8", "M", "W", INF, "lowest export limit ordered, from 0; +inf none"),
     Field("book_no", "i8", "M", "1", 0, "journal entry of the order that set book_w; 0 none"),
     Field("book_export_no", "i8", "M", "1", 0, "journal entry of the order that set book_export_w; 0 none"),
+    *limits.INPUT,
 )
 
 PLAN_FIELDS: tuple[Field, ...] = (
@@ -167,6 +156,7 @@ PLAN_FIELDS: tuple[Field, ...] = (
     Field("brake_delay_s", "f8", "1", "s", 5, "how long either must last"),
     Field("brake_release_s", "f8", "1", "s", 60, "how long neither may last before the release"),
     Field("brake_lost_s", "f8", "1", "s", INF, "a metered node not believed for so long is braked; +inf never"),
+    *limits.PLAN,
 )
 
 STATE_FIELDS: tuple[Field, ...] = (
@@ -358,6 +348,7 @@ STATE_FIELDS: tuple[Field, ...] = (
     Field("entry_from", "i4", "MQ", "1", 0, "first of a place in entry_of"),
     Field("entry_to", "i4", "MQ", "1", 0, "end of a place in entry_of"),
     Field("phase_count", "u1", "N", "1", 0, "number of grid phases that the charger uses"),
+    *limits.STATE,
 )
 
 OUTPUT_FIELDS: tuple[Field, ...] = (

@@ -11,6 +11,7 @@ from controller.law import image
 from controller.law.names import Fairness
 from controller.law.preset import Preset
 from controller.runtime.plan_check import PlanError, check_site
+from controller.runtime.plan_groups import GroupSpec, fill_groups
 from controller.runtime.plan_spec import (
     ChargerSpec,
     DroopSpec,
@@ -25,6 +26,7 @@ __all__ = [
     "ChargerSpec",
     "DroopSpec",
     "ExportSpec",
+    "GroupSpec",
     "NodeSpec",
     "PlanError",
     "ReserveSpec",
@@ -50,6 +52,9 @@ NODE_FIELDS = {
     "node_export_w": "export_w",
     "node_export_a": "export_a",
     "node_design_export_a": "design_export_a",
+    "doe_max_age_s": "doe_max_age_s",
+    "doe_subscribed_w": "subscribed_w",
+    "doe_subscribed_export_w": "subscribed_export_w",
 }
 CHARGER_FIELDS = (
     "hard_max_a",
@@ -146,6 +151,7 @@ def build_plan(site: SiteSpec) -> tuple[image.Dims, np.ndarray, Any]:
         plan.window_w[w] = window.limit_w
         plan.window_export_w[w] = window.export_w
         plan.window_lead_s[w] = window.lead_s
+    fill_groups(plan, site.groups)
     _fill_obey(plan)
     _fill_fairness(plan, site)
     return dims, buffer, plan

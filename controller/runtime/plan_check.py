@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from controller.law.names import Fairness, VoltSource
+from controller.runtime.plan_groups import check_groups
 from controller.runtime.plan_spec import ChargerSpec, NodeSpec, SiteSpec, WindowSpec
 
 MAX_SLOPE = 100.0  # share of the ceiling per pu: a band of 1 % of the volts oscillates on an ordinary feeder (facts A5)
@@ -32,6 +33,7 @@ def check_site(site: SiteSpec) -> None:
     for w, window in enumerate(site.windows):
         given = list(_check_window(window, len(site.chargers), len(site.nodes)))
         found += [(f"window {w}: {key}", value, allowed) for key, value, allowed in given]
+    found += check_groups(site.groups, [node.parent for node in site.nodes])
     if found:
         raise PlanError("\n".join(f"{where} = {value}; allowed is {allowed}" for where, value, allowed in found))
 
@@ -69,10 +71,10 @@ def _check_node(node: NodeSpec, m: int) -> Found:
     if not -1 <= node.parent < m:
         yield "parent", str(node.parent), f"-1 or a node before it, here under {m}"
     yield from _bounds(node, "limit_a design_a export_a design_export_a unbalance_a", "A")
-    yield from _bounds(node, "limit_w failsafe_w export_w failsafe_export_w", "W")
+    yield from _bounds(node, "limit_w failsafe_w export_w failsafe_export_w subscribed_w subscribed_export_w", "W")
     yield from _bounds(node, "growth_a_per_s", "A/s")
     yield from _bounds(node, "tau_s hold_s", "s")
-    yield from _bounds(node, "max_age_s beat_timeout_s", "s", above=True)
+    yield from _bounds(node, "max_age_s beat_timeout_s doe_max_age_s", "s", above=True)
 
 
 def _check_charger(charger: ChargerSpec, nodes: int) -> Found:

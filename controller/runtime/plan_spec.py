@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from controller.law.names import Fairness, VoltSource
+from controller.runtime.plan_groups import GroupSpec
 
 INF = float("inf")
 
@@ -33,6 +34,9 @@ class NodeSpec:
     export_w: float = INF
     failsafe_export_w: float = INF
     design_export_a: float = 0.0
+    doe_max_age_s: float = INF  # a limit handed in is lost after it; inf: the node is handed none
+    subscribed_w: float = INF
+    subscribed_export_w: float = INF
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,7 @@ class SiteSpec:
     nodes: tuple[NodeSpec, ...]
     chargers: tuple[ChargerSpec, ...]
     windows: tuple[WindowSpec, ...] = ()
+    groups: tuple[GroupSpec, ...] = ()
     period_s: float = 0.1
     rotation_s: float = 900.0
     min_on_s: float = 300.0

@@ -49,6 +49,7 @@ REASON_LOOKS: dict[int, tuple[str, str]] = {
     Reason.VOLTAGE: (BLUE, ""),
     Reason.HYSTERESIS: (SKY, ""),
     Reason.WINDOW: (ORANGE, ""),
+    Reason.GROUP: (ORANGE, "////"),
     Reason.ORDER: (RED, ""),
     Reason.ORDER_LOST: (RED, "////"),
     Reason.HEADROOM: (GREEN, ""),
