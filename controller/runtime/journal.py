@@ -10,6 +10,7 @@ Personal data: the chain runs over the hash of a salted body, so that a body can
 row stays provable.
 """
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -28,6 +29,7 @@ NAME = "journal.sqlite"
 ANCHORS = "journal.anchors"
 START = b"\0" * 32
 BUSY_S = 5.0
+RETRY_S = 0.02
 KINDS = (
     "received",  # an order arrived, as it was sent
     "refused",  # and is not obeyed: why
@@ -107,9 +109,7 @@ class Journal:
         self._utc_ns = utc_ns
         with _Told(path):
             self._base = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-            self._base.execute("PRAGMA journal_mode=WAL")
-            self._base.execute("PRAGMA synchronous=FULL")
-            self._base.executescript(SCHEMA)
+            _prepare(self._base)
         self._anchors = os.open(path.with_name(ANCHORS), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
     def close(self) -> None:
@@ -143,7 +143,8 @@ class Journal:
             chain = link(before, head, body_hash, self._key)
             row = (*head, text, body_hash, chain)
             self._base.execute(f"INSERT INTO entry ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)", row)
-        os.write(self._anchors, f"{no + 1} {chain.hex()}\n".encode())  # after the commit: no anchor without its row
+        with contextlib.suppress(OSError):  # the row is kept; the next anchor stands for this one too
+            os.write(self._anchors, f"\n{no + 1} {chain.hex()}\n".encode())  # after the commit: none without its row
         return no + 1
 
     def redact(self, subject: str, before_utc_ns: int, why: str) -> int:
@@ -164,6 +165,22 @@ class Journal:
         return _Transaction(self._base)
 
 
+def _prepare(base: sqlite3.Connection) -> None:
+    """Switch to WAL and make the tables; SQLite does not wait for another who does so at this moment, so we do."""
+    until_s = time.monotonic() + BUSY_S
+    while True:
+        try:
+            base.execute("PRAGMA journal_mode=WAL")
+            base.execute("PRAGMA synchronous=FULL")
+            base.executescript(SCHEMA)
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until_s:
+                raise
+            time.sleep(RETRY_S)
+        else:
+            return
+
+
 class _Transaction:
     """Hold the one write lock of the file from the reading of the chain's end to the commit."""
 
@@ -176,7 +193,12 @@ class _Transaction:
         self._base.execute("BEGIN IMMEDIATE")
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._base.execute("COMMIT" if error is None else "ROLLBACK")
+        try:
+            if error is None:
+                self._base.execute("COMMIT")
+        finally:
+            if self._base.in_transaction:  # an error, or a commit for which there was no room
+                self._base.execute("ROLLBACK")
 
 
 class _Told:

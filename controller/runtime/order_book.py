@@ -6,72 +6,48 @@ on the disk and not before. A lower limit that cannot be kept (disk full) is obe
 orders on one node combine by the lowest. No clock is read in here.
 """
 
-import hashlib
-import hmac
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from controller.runtime.journal import Entry, JournalError
+from controller.runtime.order import Answer, Order, OrderError, from_fields, parse_order
+from controller.runtime.order_keys import Key
 
-INF, NAN = math.inf, math.nan
+__all__ = ["Answer", "Force", "Order", "OrderBook", "OrderError", "parse_order"]
+
+INF = math.inf
 REMEMBERED = 10_000  # orders that are over and still known, so that a late double of one is not taken for new
 MAX_TEXT = 64
 
-Kind = Literal["cap", "setpoint", "withdraw"]
-Direction = Literal["import", "export"]
 
+class Force(NamedTuple):
+    """Hold what is in force: caps per node, (M,) W from 0, +inf none; set-points per charger, (N,) W, +inf none.
 
-class OrderError(ValueError):
-    """Report an order that says something impossible: which field, its value, what is allowed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """Hold one message about an order.
-
-    Parameters
-    ----------
-    source: who sends it; order_id: its name there; sequence: counts the messages about it, a later one replaces
-    subject: node that a cap binds, or charger that a set-point drives; empty in a withdrawal
-    value_w: W. A cap is 0 or more in its direction; a set-point is signed, + from the grid into the charger
-    from_s, to_s: UTC epoch s; NaN at once, NaN until withdrawn
-    signature: hexadecimal HMAC-SHA256 of `message()` under the source's key
+    `import_no` and `export_no`, (M,), are the journal entries of the orders that set the caps; 0 none or not kept.
     """
 
-    source: str
-    order_id: str
-    sequence: int
-    kind: Kind
-    subject: str = ""
-    direction: Direction = "import"
-    value_w: float = NAN
-    from_s: float = NAN
-    to_s: float = NAN
-    signature: str = ""
-
-    def message(self) -> bytes:
-        """Return the bytes that are signed: all fields but the signature, in a fixed form."""
-        fields = asdict(self)
-        del fields["signature"]
-        return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
-
-    def signed(self, key: bytes) -> "Order":
-        """Return the order with its signature under `key`."""
-        return replace(self, signature=hmac.new(key, self.message(), hashlib.sha256).hexdigest())
+    import_w: np.ndarray
+    export_w: np.ndarray
+    wish_w: np.ndarray
+    import_no: np.ndarray
+    export_no: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """Say what became of an order: `accepted` (kept and in the book), else why not; `obeyed` may hold without."""
+class Held:
+    """Hold the newest message about an order, its answer and the number of its journal entry (0 not kept)."""
 
-    accepted: bool
-    why: str = ""
-    obeyed: bool = False
+    order: Order
+    answer: Answer
+    number: int
+
+    def over(self, now_s: float) -> bool:
+        """Say whether it can no longer hold."""
+        return self.order.kind == "withdraw" or now_s >= self.order.to_s
 
 
 class OrderBook:
@@ -79,123 +55,176 @@ class OrderBook:
 
     Parameters
     ----------
-    nodes, chargers: names in the plan's order
-    keep: writes a journal entry (`kind`, then fields) and returns once it is on the disk; JournalError where it fails
-    keys: source -> secret; a source that has one must sign, one that is not named in `sources` is refused
+    nodes, chargers: names in the plan's order, the root first
+    keep: writes a journal entry (`kind`, then fields) and returns its number once it is on the disk; JournalError
+    keys: source -> key or shared secret; a source that has one must sign
     sources: who may send orders; None anybody (a local command, protected by the file's permissions)
     lead_s: (M,) an order is in force early by this time, the worst obey time below its node
     """
 
-    __slots__ = ("_answers", "_chargers", "_keep", "_keys", "_latest", "_lead_s", "_nodes", "_sources")
+    __slots__ = ("_chargers", "_ended", "_held", "_keep", "_keys", "_lead_s", "_nodes", "_sources", "strangers")
 
     def __init__(
         self,
         nodes: Sequence[str],
         chargers: Sequence[str],
-        keep: Callable[..., object],
+        keep: Callable[..., int | None],
         *,
-        keys: Mapping[str, bytes] | None = None,
+        keys: Mapping[str, Key | bytes] | None = None,
         sources: Iterable[str] | None = None,
         lead_s: np.ndarray | None = None,
     ) -> None:
         self._nodes = {name: index for index, name in enumerate(nodes)}
         self._chargers = {name: index for index, name in enumerate(chargers)}
         self._keep = keep
-        self._keys = dict(keys or {})
+        given = (keys or {}).items()
+        self._keys = {source: Key(secret=key) if isinstance(key, bytes) else key for source, key in given}
         self._sources = None if sources is None else set(sources)
         self._lead_s = np.zeros(len(nodes)) if lead_s is None else lead_s
-        self._latest: dict[tuple[str, str], Order] = {}
-        self._answers: dict[tuple[str, str], Answer] = {}
+        self._held: dict[tuple[str, str], Held] = {}
+        self._ended: set[tuple[str, str]] = set()  # whose end has been journaled
+        self.strangers: list[Order] = []  # restored for a node that is not there any more: they bind the root
 
-    def offer(self, order: Order, now_s: float) -> Answer:
-        """Take an order in and answer it; `now_s` is UTC epoch s. A doubled order gets its first answer again."""
+    def offer(self, order: Order, now_s: float, **fields: Any) -> Answer:
+        """Take an order in and answer it; `now_s` is UTC epoch s, `fields` go to its journal entry.
+
+        A doubled order gets its first answer again; one that could not be kept is kept now if that is possible.
+        """
         name = (order.source, order.order_id)
-        known = self._latest.get(name)
+        known = self._held.get(name)
         if why := self._forged(order):
-            return self._refuse(order, why)
-        if known is not None and known.message() == order.message():
-            return self._answers[name]
+            return self._refuse(order, why, fields)
+        double = known is not None and known.order.message() == order.message()
+        if known is not None and double and known.answer.accepted:
+            return known.answer
         if why := self._impossible(order, now_s):
-            return self._refuse(order, why)
-        if known is not None and order.sequence <= known.sequence:
-            late = f"sequence {order.sequence} came after {known.sequence}"
-            return self._refuse(order, f"{late}; number each message about an order higher than the one before")
-        return self._take(name, order, known, now_s)
+            return self._refuse(order, why, fields)
+        if known is not None and order.sequence <= known.order.sequence and not double:
+            late = f"sequence {order.sequence} came after {known.order.sequence}"
+            return self._refuse(order, f"{late}; number each message about an order higher than the one before", fields)
+        return self._take(name, order, known, now_s, fields)
 
     def restore(self, entries: Iterable[Entry]) -> int:
         """Take over the orders that a journal says were accepted, oldest first; return how many. None is judged."""
         count = 0
         for entry in entries:
+            if entry.kind == "ended":
+                self._ended.add((entry.source, entry.order_id))
             if entry.kind != "accepted" or entry.body is None or "order" not in entry.body:
                 continue
-            order = _from_fields(entry.body["order"])
+            order = from_fields(entry.body["order"])
             name = (order.source, order.order_id)
-            known = self._latest.get(name)
-            if known is None or order.sequence > known.sequence:
-                self._latest[name], self._answers[name] = order, Answer(True, obeyed=True)
+            known = self._held.get(name)
+            if known is None or order.sequence > known.order.sequence:
+                self._held[name] = Held(order, Answer(True, obeyed=True), entry.no)
+                self._ended.discard(name)
                 count += 1
+        known_places = self._nodes.keys() | self._chargers.keys() | {""}
+        self.strangers = [held.order for held in self._held.values() if held.order.subject not in known_places]
         return count
+
+    def force(self, now_s: float) -> Force:
+        """Return what is in force at `now_s` (UTC epoch s)."""
+        m, n = len(self._nodes), len(self._chargers)
+        found = Force(np.full(m, INF), np.full(m, INF), np.full(n, INF), np.zeros(m, np.int64), np.zeros(m, np.int64))
+        for held in self._held.values():
+            order = held.order
+            if held.over(now_s):
+                continue
+            if order.kind == "setpoint":
+                i = self._chargers.get(order.subject, -1)
+                if i >= 0 and not now_s < order.from_s:
+                    found.wish_w[i] = min(found.wish_w[i], order.value_w)
+                continue
+            at = self._nodes.get(order.subject, 0)  # of a node that is gone: the root, so that nothing is lifted
+            if now_s < order.from_s - self._lead_s[at]:
+                continue
+            cap_w, number = (
+                (found.import_w, found.import_no) if order.direction == "import" else (found.export_w, found.export_no)
+            )
+            if order.value_w < cap_w[at]:
+                cap_w[at], number[at] = order.value_w, held.number
+        return found
 
     def in_force(self, now_s: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return import and export caps per node, (M,) W from 0, +inf none, and set-points per charger, (N,) W."""
-        caps = {"import": np.full(len(self._nodes), INF), "export": np.full(len(self._nodes), INF)}
-        wish = np.full(len(self._chargers), INF)
-        for order in self._latest.values():
-            if order.kind == "withdraw" or now_s >= order.to_s:
+        found = self.force(now_s)
+        return found.import_w, found.export_w, found.wish_w
+
+    def next_change_s(self, now_s: float) -> float:
+        """Return when what is in force changes next without a message, UTC epoch s; +inf never."""
+        soonest_s = INF
+        for held in self._held.values():
+            if held.over(now_s):
                 continue
-            if order.kind == "setpoint":
-                if not now_s < order.from_s:
-                    i = self._chargers[order.subject]
-                    wish[i] = min(wish[i], order.value_w)
-                continue
-            m = self._nodes[order.subject]
-            if not now_s < order.from_s - self._lead_s[m]:
-                caps[order.direction][m] = min(caps[order.direction][m], order.value_w)
-        return caps["import"], caps["export"], wish
+            order = held.order
+            lead_s = self._lead_s[self._nodes.get(order.subject, 0)] if order.kind == "cap" else 0.0
+            for at_s in (order.from_s - lead_s, order.to_s):
+                if now_s < at_s < soonest_s:
+                    soonest_s = at_s
+        return soonest_s
 
     def orders(self, now_s: float) -> list[Order]:
         """Return the orders that hold now or will, in the order of their arrival."""
-        return [order for order in self._latest.values() if order.kind != "withdraw" and not now_s >= order.to_s]
+        return [held.order for held in self._held.values() if not held.over(now_s)]
 
-    def _take(self, name: tuple[str, str], order: Order, known: Order | None, now_s: float) -> Answer:
-        answer = Answer(True, obeyed=True)
+    def close_ended(self, now_s: float) -> int:
+        """Journal the end of orders whose time is over, once each; return how many. JournalError: try again later."""
+        count = 0
+        for name, held in self._held.items():
+            if held.order.kind == "withdraw" or name in self._ended or not held.over(now_s):
+                continue
+            source, order_id = name
+            self._keep("ended", source=source, order_id=order_id, subject=held.order.subject, order_no=held.number)
+            self._ended.add(name)
+            count += 1
+        return count
+
+    def _take(
+        self, name: tuple[str, str], order: Order, known: Held | None, now_s: float, fields: Mapping[str, Any]
+    ) -> Answer:
+        answer, number = Answer(True, obeyed=True), 0
         try:
-            self._write("accepted", order)
+            number = self._write("accepted", order, fields)
         except JournalError as error:
             if not self._lowers(order, known, now_s):
                 return Answer(False, f"cannot be kept, so it is not obeyed: {error}")
             answer = Answer(False, f"obeyed, but cannot be kept, so it is not acknowledged: {error}", obeyed=True)
-        self._latest.pop(name, None)
-        self._latest[name], self._answers[name] = order, answer
+        self._held.pop(name, None)
+        self._held[name] = Held(order, answer, number)
+        self._ended.discard(name)
         self._forget(now_s)
         return answer
 
-    def _lowers(self, order: Order, known: Order | None, now_s: float) -> bool:
+    def _lowers(self, order: Order, known: Held | None, now_s: float) -> bool:
         """Say whether the order only lowers: a new cap, or one that replaces a cap of its node and is not above it."""
         if order.kind != "cap":
             return False
-        if known is None or known.kind == "withdraw" or now_s >= known.to_s:
+        if known is None or known.over(now_s):
             return True
-        same = (known.subject, known.direction) == (order.subject, order.direction)
-        covers = not order.from_s > known.from_s and not order.to_s < known.to_s
-        return same and covers and order.value_w <= known.value_w
+        was = known.order
+        same = (was.kind, was.subject, was.direction) == (order.kind, order.subject, order.direction)
+        covers = not order.from_s > was.from_s and not order.to_s < was.to_s
+        covers = covers and (math.isnan(order.from_s) or not math.isnan(was.from_s))
+        covers = covers and (math.isnan(order.to_s) or not math.isnan(was.to_s))
+        return same and covers and order.value_w <= was.value_w
 
-    def _refuse(self, order: Order, why: str) -> Answer:
+    def _refuse(self, order: Order, why: str, fields: Mapping[str, Any]) -> Answer:
         try:
-            self._write("refused", order, why=why)
+            self._write("refused", order, {**fields, "why": why})
         except JournalError as error:
             why = f"{why}; nor could that be kept: {error}"
         return Answer(False, why)
 
-    def _write(self, kind: str, order: Order, **fields: Any) -> None:
+    def _write(self, kind: str, order: Order, fields: Mapping[str, Any]) -> int:
         named = {"source": order.source, "order_id": order.order_id, "subject": order.subject}
-        self._keep(kind, **named, order=asdict(order), **fields)
+        return self._keep(kind, **named, order=asdict(order), **fields) or 0
 
     def _forged(self, order: Order) -> str:
         if self._sources is not None and order.source not in self._sources:
             return f"source {order.source!r} is not known here"
         key = self._keys.get(order.source)
-        if key is not None and not hmac.compare_digest(order.signed(key).signature, order.signature):
+        if key is not None and not key.signed(order):
             return f"its signature is not that of {order.source}"
         return ""
 
@@ -222,40 +251,9 @@ class OrderBook:
 
     def _forget(self, now_s: float) -> None:
         """Drop the oldest orders that are over once there are too many of them."""
-        surplus = len(self._latest) - REMEMBERED
+        surplus = len(self._held) - REMEMBERED
         if surplus <= 0:
             return
-        over = [name for name, order in self._latest.items() if order.kind == "withdraw" or now_s >= order.to_s]
-        for name in over[:surplus]:
-            del self._latest[name], self._answers[name]
-
-
-def parse_order(fields: Mapping[str, Any]) -> Order:
-    """Return the order that a JSON object holds; an OrderError names the field that is missing, unknown or wrong."""
-    known = set(Order.__dataclass_fields__)
-    if unknown := sorted(set(fields) - known):
-        raise OrderError(f"unknown fields {', '.join(unknown)}; allowed are {', '.join(sorted(known))}")
-    if missing := [name for name in ("source", "order_id", "sequence", "kind") if name not in fields]:
-        raise OrderError(f"{', '.join(missing)} is missing")
-    for name, allowed in (("kind", ("cap", "setpoint", "withdraw")), ("direction", ("import", "export"))):
-        if fields.get(name, allowed[0]) not in allowed:
-            raise OrderError(f"{name} = {fields[name]!r}: allowed are {', '.join(allowed)}")
-    try:
-        return _from_fields(fields)
-    except (TypeError, ValueError) as error:
-        raise OrderError(f"a number of the order cannot be read: {error}") from error
-
-
-def _from_fields(fields: Mapping[str, Any]) -> Order:
-    return Order(
-        source=str(fields["source"]),
-        order_id=str(fields["order_id"]),
-        sequence=int(fields["sequence"]),
-        kind=fields["kind"],
-        subject=str(fields.get("subject", "")),
-        direction=fields.get("direction", "import"),
-        value_w=float(fields.get("value_w", NAN)),
-        from_s=float(fields.get("from_s", NAN)),
-        to_s=float(fields.get("to_s", NAN)),
-        signature=str(fields.get("signature", "")),
-    )
+        for name in [name for name, held in self._held.items() if held.over(now_s)][:surplus]:
+            del self._held[name]
+            self._ended.discard(name)

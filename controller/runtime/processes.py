@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from controller.runtime import stores, wires_status
+from controller.runtime import order_image, stores, wires_status
 from controller.runtime.site import Site
 from controller.runtime.stores import Heartbeat
 from controller.runtime.supervisor import ProcessSpec
@@ -12,16 +12,18 @@ from controller.runtime.supervisor import ProcessSpec
 STOP_BENCH, STOP_GUARD, STOP_SCAN, STOP_LEDGER, STOP_PLANT = range(5)
 WARM_S = 90.0  # numba compiles the law anew after an edit: the first scan waits for it
 SILENT_S = 3.0
+ORDERS_SILENT_S = 15.0  # a disk may keep an order waiting for some seconds
 ENDS_S = 3.0  # scan and wires have nothing to wait for at their end
 BENCH_ENDS_S = 20.0  # the played car stops, the charger's contactor opens, then source and load
 
 
 def controller_processes(site_json: Path, site: Site) -> list[ProcessSpec]:
-    """Return the specs of ledger, wires, bench and guard (where the site has a bench) and scan; start them together.
+    """Return the specs of ledger, orders, wires, scan, and bench and guard where the site has a bench.
 
-    The shared files must have been made (`stores.prepare`); `plan.bin` and the bench's images too.
+    Start them together. The shared files must have been made (`stores.prepare`); `plan.bin` and the bench's images too.
     """
     scan, wires = Heartbeat(site.store("output.img")), Heartbeat(site.store("input.img"))
+    book = Heartbeat(site.store(order_image.NAME))
     bench, guard = Heartbeat(site.store("bench_meas.img")), Heartbeat(site.store(stores.GUARD))
 
     def argv(module: str) -> list[str]:
@@ -29,6 +31,15 @@ def controller_processes(site_json: Path, site: Site) -> list[ProcessSpec]:
 
     specs = [
         ProcessSpec("ledger", argv("ledger"), STOP_LEDGER),
+        ProcessSpec(
+            "orders",
+            argv("orders"),
+            STOP_LEDGER,
+            ready=lambda: book.written_ns() > 0,
+            heartbeat=book.path,
+            heartbeat_s=ORDERS_SILENT_S,
+            stop_timeout_s=ENDS_S,
+        ),
         ProcessSpec(
             "wires",
             argv("wires"),

@@ -21,6 +21,7 @@ from controller.runtime.events import Events
 from controller.runtime.ledger import CHECKPOINT_SCANS
 from controller.runtime.ledger_format import Kind
 from controller.runtime.mailbox import Mailbox, Order
+from controller.runtime.order_image import BookImage
 from controller.runtime.process import die_with_parent, ignore_sigint, on_sigterm, realtime
 from controller.runtime.replay import Decide, law_decide
 from controller.runtime.ring import NAME as RING
@@ -39,6 +40,7 @@ class Scan:
     """Hold the images of one controller and do one scan at a time."""
 
     __slots__ = (
+        "_book",
         "_checkpoint_in",
         "_input_store",
         "_latched_store",
@@ -86,6 +88,7 @@ class Scan:
         self._output_store: Store = stores.attach(site, "output.img")
         self._state_store: Store = stores.attach(site, "state.img")
         self._ring = Ring.attach(site.store(RING))
+        self._book = BookImage(site)
         self._mailbox = Mailbox.attach(site.store(stores.ORDERS))
 
     def warm(self) -> float:
@@ -98,8 +101,8 @@ class Scan:
 
     @property
     def inputs_written(self) -> bool:
-        """Say whether the wires have published a first INPUT image."""
-        return self._input_store.sequence > 0
+        """Say whether the wires have published a first INPUT image, and the order book what it restored."""
+        return self._input_store.sequence > 0 and self._book.written
 
     def step(self, now_ns: int) -> int:
         """Do one scan at `now_ns` of the monotonic clock; return the ns that `decide` took."""
@@ -132,6 +135,7 @@ class Scan:
         """Copy the newest inputs and add what only the scan knows: clocks, number, random numbers, overrides."""
         self._input_store.read(self.input_buffer)
         inp = self.input
+        self._book.latch(inp)
         inp.now_ns[0] = now_ns
         inp.utc_ns[0] = now_ns + self.site.utc_minus_mono_ns
         inp.utc_offset_s[0] = self._local.offset_s(int(inp.utc_ns[0]))

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from controller.law import image
+from controller.runtime.journal import NAME as JOURNAL
 
 HAND = "hand"  # address of what an operator does
 
@@ -148,6 +149,10 @@ class Site(Strict):
     csms: CsmsPort = CsmsPort()
     substation: SubstationPort | None = None
     bench: BenchPort | None = None
+    journal_dir: str = Field(default="", description="where orders and deeds are kept; empty: the run folder")
+    order_sources: dict[str, str] = Field(
+        default={}, description="who may send orders -> its key file, or empty; none: anybody with access to the files"
+    )
     shadow: bool = Field(default=False, description="decide and read only: no port writes to any device")
 
     def image_dims(self) -> image.Dims:
@@ -157,6 +162,10 @@ class Site(Strict):
     def store(self, name: str) -> Path:
         """Return the path of a shared image, e.g. ``input.img``."""
         return Path(self.store_dir) / name
+
+    def journal(self) -> Path:
+        """Return the path of the journal."""
+        return Path(self.journal_dir or self.run_dir) / JOURNAL
 
     def load_plan(self) -> np.ndarray:
         """Return the bytes of the PLAN image (uint8)."""

@@ -1,8 +1,8 @@
 """Name and make the shared files of a run, before any process of it starts.
 
 They are made once by the parent and only attached to by the others: making one anew would cut it under a reader.
-`input.img` is written by the wires, everything else here by the scan, except `orders.box` (the desk) and
-`wires.img` (the wires).
+`input.img` is written by the wires, everything else here by the scan, except `orders.box` (the desk), `wires.img`
+(the wires), `book.img` and `answers.box` (the orders process) and `offers.box` (whoever offers an order).
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from controller.law import image
-from controller.runtime import mailbox, ring, timing, wires_status
+from controller.runtime import mailbox, order_image, order_intake, ring, timing, wires_status
 from controller.runtime.site import Site
 from controller.runtime.store import HEADER_BYTES, MAGIC, Store
 
@@ -35,6 +35,8 @@ def prepare(site: Site) -> None:
         Store.create(site.store(name), BEAT_BYTES)
     ring.Ring.create(site.store(ring.NAME), max(sizes["state"], sizes["input"] + sizes["output"]))
     mailbox.Mailbox.create(site.store(ORDERS)).close()
+    order_image.create(site)
+    order_intake.create(site)
 
 
 def attach(site: Site, name: str) -> Store:

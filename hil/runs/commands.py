@@ -151,6 +151,20 @@ def export(arguments: argparse.Namespace) -> int:
     return OK
 
 
+def order(arguments: argparse.Namespace) -> int:
+    """Send an order to a running controller and print its answer."""
+    from hil.runs import ordering
+
+    return ordering.send(arguments)
+
+
+def journal(arguments: argparse.Namespace) -> int:
+    """Show, check, export or forget what a journal holds."""
+    from hil.runs import journaling
+
+    return journaling.run(arguments)
+
+
 def latency(arguments: argparse.Namespace) -> int:
     """Measure what this machine can promise."""
     from controller.runtime.latency import measure
@@ -209,6 +223,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "replay": replay,
     "report": report,
     "export": export,
+    "order": order,
+    "journal": journal,
     "latency": latency,
     "catalog": catalog,
     "schema": schema,

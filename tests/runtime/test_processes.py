@@ -36,6 +36,7 @@ def test_the_listed_processes_have_the_stop_order_of_the_house(site, tmp_path):
     specs = {spec.name: spec for spec in controller_processes(tmp_path / "site.json", site)}
     assert {name: spec.stop_order for name, spec in specs.items()} == {
         "ledger": STOP_LEDGER,
+        "orders": STOP_LEDGER,
         "wires": STOP_SCAN,
         "scan": STOP_SCAN,
     }
@@ -49,6 +50,7 @@ def test_a_run_from_start_to_stop_loses_no_scan(site, tmp_path, decide):
     scan = specs["scan"]
     mine = [
         specs["ledger"],
+        specs["orders"],
         ProcessSpec("wires", [sys.executable, "-c", WIRES, str(path)], STOP_SCAN),
         ProcessSpec("scan", [sys.executable, "-c", SCAN, str(path)], STOP_SCAN, ready=scan.ready),
     ]
@@ -64,8 +66,8 @@ def test_a_run_from_start_to_stop_loses_no_scan(site, tmp_path, decide):
     assert result.identical
     assert result.scans == output.sequence
     ended = [event["name"] for event in read_events(events.path) if event["kind"] == "ended"]
-    assert ended[-1] == "ledger"
-    assert sorted(ended) == ["ledger", "scan", "wires"]
+    assert set(ended[-2:]) == {"ledger", "orders"}
+    assert sorted(ended) == ["ledger", "orders", "scan", "wires"]
 
 
 CHILD = """

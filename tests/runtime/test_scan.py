@@ -16,6 +16,7 @@ from controller.runtime.events import read_events
 from controller.runtime.figures import write_timing
 from controller.runtime.ledger import LedgerWriter
 from controller.runtime.mailbox import Mailbox
+from controller.runtime.order_image import BookImage
 from controller.runtime.replay import replay
 from controller.runtime.scan import Scan
 from controller.runtime.timing import NAME as TIMING
@@ -41,11 +42,16 @@ def test_a_scan_adds_clocks_number_random_numbers_and_orders_to_what_the_wires_w
     scan = Scan(site, decide)
     assert not scan.inputs_written
     write_input(site, volts=228.5)
+    assert not scan.inputs_written  # nobody knows yet which orders were restored
+    book = BookImage(site)
+    book.record["book_w"], book.record["wish_w"] = [5_000.0, np.inf], np.inf
+    book.publish(1)
     assert scan.inputs_written
     Mailbox.attach(site.store(stores.ORDERS)).post("override", 1, 9.0, until_s=1.7e9)
     scan.step(123_000_000_000)
     latched, out = published(site, "latched.img"), published(site, "output.img")
     assert (latched.charger_v == 228.5).all()
+    assert latched.book_w.tolist() == [5_000.0, np.inf]
     assert latched.now_ns[0] == 123_000_000_000
     assert latched.utc_ns[0] == 123_000_000_000 + site.utc_minus_mono_ns
     assert latched.utc_offset_s[0] == 3600.0
@@ -124,6 +130,7 @@ def test_scan_and_ledger_processes_end_on_sigterm_with_everything_kept(fast_site
     scan = subprocess.Popen([sys.executable, "-c", SCAN, path], stderr=subprocess.PIPE)
     keeper = subprocess.Popen([sys.executable, "-m", "controller.runtime.ledger", path], stderr=subprocess.PIPE)
     try:
+        BookImage(fast_site).publish(1)
         write_input(fast_site, now_ns=time.monotonic_ns())
         output = stores.attach(fast_site, "output.img")
         wait_for(lambda: output.sequence > 40 or scan.poll() is not None)
@@ -153,6 +160,7 @@ def test_scan_and_ledger_processes_end_on_sigterm_with_everything_kept(fast_site
 
 def test_a_law_that_fails_ends_the_process_and_its_heartbeat(fast_site, tmp_path):
     code = SCAN.replace("lambda: allow_override", "lambda: (lambda i, p, s, o: 1 / int(i.scan[0] < 3))")
+    BookImage(fast_site).publish(1)
     write_input(fast_site)
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "site.json")], capture_output=True, timeout=30)
     assert done.returncode == 1

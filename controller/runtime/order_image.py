@@ -1,0 +1,58 @@
+"""Share what the order book says: one small image, written by the orders process and latched by the scan.
+
+A book that is silent leaves its last image where it is: an order does not end because the book died.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from controller.law import image
+from controller.runtime.site import Site
+from controller.runtime.store import Store
+
+NAME = "book.img"
+FIELDS = ("book_w", "book_export_w", "book_no", "book_export_no", "wish_w")  # of the law's INPUT
+COUNTS = ("accepted", "refused", "unkept")  # answers since the start; unkept: obeyed, and not on the disk
+
+
+def dtype(dims: image.Dims) -> np.dtype[Any]:
+    """Return the layout for `dims`: the INPUT fields that the book fills, and the counts of its answers."""
+    nodes = [(name, "<f8", (dims.m,)) for name in FIELDS[:2]] + [(name, "<i8", (dims.m,)) for name in FIELDS[2:4]]
+    return np.dtype([*nodes, ("wish_w", "<f8", (dims.n,)), *[(name, "<i8") for name in COUNTS]])
+
+
+def create(site: Site) -> None:
+    """Make the image of a site, with its space reserved."""
+    Store.create(site.store(NAME), dtype(site.image_dims()).itemsize)
+
+
+class BookImage:
+    """Attach to the image of a site: `publish` writes it, `latch` copies it into INPUT."""
+
+    __slots__ = ("_bytes", "_seen", "record", "store")
+
+    def __init__(self, site: Site) -> None:
+        layout = dtype(site.image_dims())
+        self._bytes = np.zeros(layout.itemsize, dtype=np.uint8)
+        self.record: Any = self._bytes.view(layout)[0]
+        self.store = Store.attach(site.store(NAME), layout.itemsize)
+        self._seen = 0
+
+    @property
+    def written(self) -> bool:
+        """Say whether the book has spoken at all: before that nobody knows which orders hold."""
+        return self.store.sequence > 0
+
+    def publish(self, now_ns: int) -> None:
+        """Write `record` at `now_ns` of the monotonic clock."""
+        self.store.write(self._bytes, now_ns)
+
+    def latch(self, inp: Any) -> None:
+        """Copy the newest image into the fields of INPUT, in every scan: the wires' image holds other values there."""
+        if self.store.sequence != self._seen:
+            self._seen = self.store.read(self._bytes)
+        if not self._seen:
+            return
+        for name in FIELDS:
+            getattr(inp, name)[:] = self.record[name]

@@ -1,0 +1,152 @@
+"""Take orders, keep them, answer them, and tell the scan what holds: the order book in a process of its own.
+
+`python -m controller.runtime.orders SITE_JSON`, started by the supervisor. It waits for the disk at every order, which
+nobody else may. It begins with what the journal says was accepted, before the scan's first decision: a restart lifts
+nothing.
+"""
+
+import contextlib
+import sys
+import time
+from pathlib import Path
+
+from controller.law import image
+from controller.runtime.clock import NS, SiteClock
+from controller.runtime.events import NAME as EVENTS
+from controller.runtime.events import Events
+from controller.runtime.journal import Journal, JournalError, read_entries, verify
+from controller.runtime.order import Answer, Order, OrderError
+from controller.runtime.order_book import OrderBook
+from controller.runtime.order_image import FIELDS, BookImage
+from controller.runtime.order_intake import Desk
+from controller.runtime.order_keys import KeyFileError, load_key
+from controller.runtime.process import die_with_parent, ignore_sigint, on_sigterm
+from controller.runtime.site import Site, read_site
+
+POLL_S = 0.02
+BEAT_S = 0.5  # the image is written at least as often: the supervisor watches it
+ENDED_S = 1.0  # how often the ends of orders are journaled
+SOURCE = "orders"
+
+
+class Orders:
+    """Hold the order book of one site with its journal, its intake and its image."""
+
+    __slots__ = ("_change_s", "_clock", "_desk", "_ended_s", "_events", "_image", "_journal", "_said_ns", "book")
+
+    def __init__(self, site: Site, journal: Journal, events: Events) -> None:
+        """Restore the book from the journal; KeyFileError where a source's key cannot be read."""
+        self._journal, self._events = journal, events
+        self._clock = SiteClock(site.utc_minus_mono_ns)
+        self._image = BookImage(site)
+        self._desk = Desk(site)
+        sources = site.order_sources
+        self.book = OrderBook(
+            site.node_names,
+            site.charger_names,
+            journal.append,
+            keys={name: load_key(Path(path)) for name, path in sources.items() if path},
+            sources=sources or None,
+            lead_s=image.views("plan", site.image_dims(), site.load_plan()).node_obey_s,
+        )
+        restored = self.book.restore(read_entries(journal.path))
+        self._change_s, self._ended_s, self._said_ns = 0.0, 0.0, 0
+        now_s = self._now_s()
+        self._tell("orders_restored", messages=restored, live=len(self.book.orders(now_s)), journal=str(journal.path))
+        for order in self.book.strangers:
+            text = f"{order.source} {order.order_id}: no {order.subject!r} here any more; a cap of it binds the root"
+            self._tell("fault", text=text)
+
+    def close(self) -> None:
+        """Close the intake."""
+        self._desk.close()
+
+    def look(self) -> None:
+        """Answer what was offered, and publish what is in force where that changed or the beat is due."""
+        changed = False
+        for ticket, posted_ns, found in self._desk.offers():
+            answer = self._answer(found, posted_ns)
+            changed = changed or answer.obeyed
+            self._publish()  # obeyed before it is acknowledged
+            self._desk.answer(ticket, answer)
+        now_s = self._now_s()
+        if changed or now_s >= self._change_s or time.monotonic_ns() - self._said_ns >= BEAT_S * NS:
+            self._publish()
+        if now_s >= self._ended_s:
+            self._ended_s = now_s + ENDED_S
+            with contextlib.suppress(JournalError):  # the disk is full: it is tried again
+                self.book.close_ended(now_s)
+
+    def _answer(self, found: Order | OrderError, posted_ns: int) -> Answer:
+        counts = self._image.record
+        if isinstance(found, OrderError):
+            counts["refused"] += 1
+            return Answer(False, str(found))
+        answer = self.book.offer(found, self._now_s(), received_mono_ns=posted_ns)
+        name = "accepted" if answer.accepted else "unkept" if answer.obeyed else "refused"
+        counts[name] += 1
+        said = {"source": found.source, "order": found.order_id, "what": found.kind, "subject": found.subject}
+        self._tell(f"order_{name}", **said, value_w=found.value_w, why=answer.why)
+        return answer
+
+    def _publish(self) -> None:
+        now_s, now_ns = self._now_s(), time.monotonic_ns()
+        force = self.book.force(now_s)
+        values = (force.import_w, force.export_w, force.import_no, force.export_no, force.wish_w)
+        for name, value in zip(FIELDS, values, strict=True):
+            self._image.record[name] = value
+        self._image.publish(now_ns)
+        self._change_s, self._said_ns = self.book.next_change_s(now_s), now_ns
+
+    def _now_s(self) -> float:
+        return self._clock.utc_ns() / NS
+
+    def _tell(self, kind: str, **fields: object) -> None:
+        """Write an event; a full disk must not end the book, which still lowers limits."""
+        try:
+            self._events.write(kind, **fields)
+        except OSError as error:
+            print(f"orders: {kind} {fields}: no event: {error}", file=sys.stderr)
+
+
+def open_journal(site: Site, events: Events) -> Journal:
+    """Open the site's journal, check its chain, and say that this controller keeps it; JournalError."""
+    path = site.journal()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    journal = Journal(path, utc_ns=SiteClock(site.utc_minus_mono_ns).utc_ns)
+    count, findings = verify(path)
+    for finding in findings:
+        events.write("fault", text=f"{path}: entry {finding.no}: {finding.what}")
+    try:
+        journal.append("opened", source=SOURCE, site=site.name, run=site.run_dir, entries=count)
+    except JournalError as error:  # what was ordered is restored all the same
+        print(f"orders: {error}", file=sys.stderr)
+    return journal
+
+
+def main(site_json: Path) -> int:
+    """Take orders until SIGTERM; return the exit code (3: the journal or a key cannot be read)."""
+    ignore_sigint()
+    die_with_parent()
+    ended: list[int] = []
+    on_sigterm(lambda: ended.append(1))
+    site = read_site(site_json)
+    events = Events(Path(site.run_dir) / EVENTS, SOURCE)
+    try:
+        journal = open_journal(site, events)
+        orders = Orders(site, journal, events)
+    except (JournalError, KeyFileError, OSError) as error:
+        print(f"orders: {error}", file=sys.stderr)
+        return 3
+    while not ended:
+        orders.look()
+        time.sleep(POLL_S)
+    with contextlib.suppress(JournalError):  # its end is told by the run's events too
+        journal.append("closed", source=SOURCE)
+    orders.close()
+    journal.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
