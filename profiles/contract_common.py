@@ -4,6 +4,7 @@ The numbers of a contract file are the contract's; a number without a published 
 (`verified = "example"`). The marks are those of docs/law.md.
 """
 
+from dataclasses import dataclass
 from datetime import date, time
 from typing import Annotated, Literal, get_args
 
@@ -148,6 +149,18 @@ class Window(Span):
         return {"A": self.limit_a, "W": self.limit_w, "VA": self.limit_va}[quantity]
 
 
+@dataclass(frozen=True, slots=True)
+class ClockLimit:
+    """Hold one window's limit: start and end in s of the local day, A per phase, W (or VA) over all, days as bits."""
+
+    from_s: float
+    to_s: float
+    limit_a: float
+    limit_w: float
+    days: int
+    window: Span
+
+
 class ContractBase(Strict):
     """Declare what all kinds of contract have in common; a kind adds `kind` and its own keys."""
 
@@ -159,6 +172,11 @@ class ContractBase(Strict):
     limit: Limit
     holidays: list[date] = Field(default=[])
     terms: Terms = Terms()
+
+    @property
+    def windows(self) -> tuple[ClockLimit, ...]:
+        """Return its limits by the clock alone, of which the lowest holds; none where the kind has none."""
+        return ()
 
 
 def seconds(clock: time) -> float:

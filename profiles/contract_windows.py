@@ -1,10 +1,11 @@
 """Declare the contracts that are kept by the clock alone: profiles, time blocks, fixed limitation, fixed steering."""
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from profiles.contract_common import ContractBase, Span, Window
+from profiles.contract_common import ClockLimit, ContractBase, Span, Window
 
 
 class Windowed(ContractBase):
@@ -20,6 +21,25 @@ class Windowed(ContractBase):
                 unit = self.limit.quantity.lower()
                 raise ValueError(f'window[{k}]: limit.quantity is "{self.limit.quantity}", so give limit_{unit}')
         return self
+
+    @property
+    def windows(self) -> tuple[ClockLimit, ...]:
+        """Return its limits by the clock."""
+        found = []
+        for window in self.window:
+            value = window.value(self.limit.quantity)
+            amps, watts = (value, None) if self.limit.quantity == "A" else (None, value)
+            found.append(
+                ClockLimit(
+                    window.from_s,
+                    window.to_s,
+                    math.inf if amps is None else amps,
+                    math.inf if watts is None else watts,
+                    window.day_bits,
+                    window,
+                )
+            )
+        return tuple(found)
 
 
 class StaticProfile(Windowed):
@@ -56,6 +76,11 @@ class TimeBlock(Windowed):
     outside_a: Annotated[float, Field(ge=0)] | None = None
     outside_w: Annotated[float, Field(ge=0)] | None = None
     outside_va: Annotated[float, Field(ge=0)] | None = None
+
+    @property
+    def windows(self) -> tuple[ClockLimit, ...]:
+        """Return none: its windows give capacity, they do not limit it."""
+        return ()
 
     @property
     def outside(self) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from controller.runtime.plan_spec import INF, ChargerSpec, WindowSpec
 from profiles.contract import AnyContract
-from profiles.contract_windows import StaticProfile, Windowed
+from profiles.contract_windows import StaticProfile, TimeBlock, Windowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def window_specs(bindings: Iterable[Binding], chargers: Sequence[ChargerSpec]) -
     found = []
     for binding in bindings:
         contract = binding.contract
-        if not isinstance(contract, Windowed):
+        if isinstance(contract, TimeBlock) or not isinstance(contract, Windowed):
             continue
         for charger, node in places(binding, chargers):
             for window in contract.window:
