@@ -13,7 +13,7 @@ from instruments.catalog import Model, modbus_of
 from instruments.faults import FaultKind, PortFault
 from instruments.modbus_codec import decode_words, encode_value
 from instruments.modbus_identity import check_identity
-from instruments.modbus_link import check_answer, split_address
+from instruments.modbus_link import check_answer, split_address, wait_at_most
 
 STATES = (0, 1, 2, 3)  # A no car, B connected, C asks for energy, D asks for energy with ventilation
 CABLES_A = (13, 20, 32, 63)
@@ -27,26 +27,28 @@ class ModbusAdapter:
     name: of the adapter in the site file, for faults
     model: its catalog record
     address: ``modbus+tcp://host:port``
+    opening_s: longest wait for an answer from the opening until `hurry`, s; by default that of the record
 
     Attributes: `shown` is the state that was last asserted and read back, `seen` the state on the line at the last
     reading of the duty cycle, which may be E (no supply) or F (not available) by the charger's doing; -1 for none yet.
     """
 
-    __slots__ = ("_client", "_model", "_part", "address", "host", "name", "port", "seen", "shown")
+    __slots__ = ("_client", "_model", "_part", "_timeout_s", "address", "host", "name", "port", "seen", "shown")
 
-    def __init__(self, name: str, model: Model, address: str) -> None:
+    def __init__(self, name: str, model: Model, address: str, *, opening_s: float = 0.0) -> None:
         self.name = name
         self.address = address
         self.host, self.port = split_address(name, address)
         self._model = model
         self._part = modbus_of(model)
+        self._timeout_s = max(self._part.timeout_s, opening_s)
         self._client: ModbusTcpClient | None = None
         self.shown = self.seen = -1
 
     def open(self) -> str:
         """Connect, identify and return what answered; a PortFault REFUSED or WRONG_IDENTITY otherwise."""
         self.close()
-        client = ModbusTcpClient(self.host, port=self.port, timeout=self._part.timeout_s, retries=0, name=self.name)
+        client = ModbusTcpClient(self.host, port=self.port, timeout=self._timeout_s, retries=0, name=self.name)
         if not client.connect():  # type: ignore[no-untyped-call]
             raise PortFault(FaultKind.REFUSED, self.name, "", f"no connection to {self.address}")
         self._client = client
@@ -55,6 +57,12 @@ class ModbusAdapter:
         except PortFault:
             self.close()
             raise
+
+    def hurry(self) -> None:
+        """Wait no longer than the record says from here on: called before anything is energised."""
+        self._timeout_s = self._part.timeout_s
+        if self._client is not None:
+            wait_at_most(self._client, self._timeout_s)
 
     def identify(self) -> str:
         """Compare the identity register with the record; return what answered."""
@@ -131,5 +139,5 @@ class ModbusAdapter:
         self.close()
         if isinstance(error, (ConnectionException, OSError)):
             return PortFault(FaultKind.CLOSED, self.name, name, f"{self.address} ended the connection")
-        detail = f"no answer from {self.address} within {self._part.timeout_s:g} s"
+        detail = f"no answer from {self.address} within {self._timeout_s:g} s"
         return PortFault(FaultKind.TIMEOUT, self.name, name, detail)

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from pymodbus.client import ModbusTcpClient
 from pymodbus.pdu import ExceptionResponse, ModbusPDU
 
 from instruments.faults import FaultKind, PortFault
@@ -38,6 +39,11 @@ def split_address(device: str, address: str) -> tuple[str, int]:
     except ValueError as error:
         raise PortFault(FaultKind.RANGE, device, "", f"address {address!r}: {error}") from error
     raise PortFault(FaultKind.RANGE, device, "", f"address {address!r}; allowed: modbus+tcp://host:port")
+
+
+def wait_at_most(client: ModbusTcpClient, timeout_s: float) -> None:
+    """Change a blocking client's longest wait for an answer, s; pymodbus 3.16 keeps it twice."""
+    client.comm_params.timeout_connect = client.transaction.comm_params.timeout_connect = timeout_s
 
 
 def check_answer(device: str, channel: str, answer: ModbusPDU, count: int | None) -> list[int]:

@@ -13,7 +13,7 @@ from pymodbus.pdu import ExceptionResponse, ModbusPDU
 
 from instruments.catalog import Model, relay_of
 from instruments.faults import FaultKind, PortFault
-from instruments.modbus_link import check_answer, split_address
+from instruments.modbus_link import check_answer, split_address, wait_at_most
 from instruments.relay_catalog import Coil, RelayPart
 
 
@@ -25,11 +25,12 @@ class ModbusRelay:
     name: of the card in the rig or site file, for faults
     model: its catalog record
     address: ``modbus+tcp://host:port``
+    opening_s: longest wait for an answer from the opening until `hurry`, s; by default that of the record
     places: coil name to channel where the wiring departs from the record
     pause: waits a number of seconds (an argument for the sake of tests)
     """
 
-    __slots__ = ("_client", "_pause", "address", "host", "name", "part", "port")
+    __slots__ = ("_client", "_pause", "_timeout_s", "address", "host", "name", "part", "port")
 
     def __init__(
         self,
@@ -38,6 +39,7 @@ class ModbusRelay:
         address: str,
         *,
         places: dict[str, int] | None = None,
+        opening_s: float = 0.0,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self.name = name
@@ -47,6 +49,7 @@ class ModbusRelay:
             self.part: RelayPart = relay_of(model).moved(places or {})
         except ValueError as error:
             raise PortFault(FaultKind.RANGE, name, "coils", str(error), "correct the coils of the rig file") from error
+        self._timeout_s = max(self.part.timeout_s, opening_s)
         self._pause = pause
         self._client: ModbusTcpClient | None = None
 
@@ -56,7 +59,7 @@ class ModbusRelay:
         A card has no identity: one that does not hold as many coils as its record is refused as WRONG_IDENTITY.
         """
         self.close()
-        client = ModbusTcpClient(self.host, port=self.port, timeout=self.part.timeout_s, retries=0, name=self.name)
+        client = ModbusTcpClient(self.host, port=self.port, timeout=self._timeout_s, retries=0, name=self.name)
         if not client.connect():  # type: ignore[no-untyped-call]
             raise PortFault(FaultKind.REFUSED, self.name, "", f"no connection to {self.address}")
         self._client = client
@@ -69,6 +72,12 @@ class ModbusRelay:
             detail = f"{fault.detail}; expected a card with {self.part.channels} coils from {self.part.first_coil}"
             raise PortFault(FaultKind.WRONG_IDENTITY, self.name, "coils", detail) from fault
         return f"relay card with {self.part.channels} coils, energised: {', '.join(on) or 'none'}"
+
+    def hurry(self) -> None:
+        """Wait no longer than the record says from here on: called before anything is energised."""
+        self._timeout_s = self.part.timeout_s
+        if self._client is not None:
+            wait_at_most(self._client, self._timeout_s)
 
     def read(self) -> dict[str, bool]:
         """Read every coil of the record in one request; True is energised."""
@@ -171,5 +180,5 @@ class ModbusRelay:
             raise PortFault(FaultKind.CLOSED, self.name, channel, f"{self.address} ended the connection") from error
         except ModbusException as error:
             self.close()
-            detail = f"no answer from {self.address} within {self.part.timeout_s:g} s"
+            detail = f"no answer from {self.address} within {self._timeout_s:g} s"
             raise PortFault(FaultKind.TIMEOUT, self.name, channel, detail) from error

@@ -85,6 +85,10 @@ class Link:
             self.close()
             raise
 
+    def wait_at_most(self, timeout_s: float) -> None:
+        """Change the longest wait for an answer, s."""
+        self.resource.timeout = max(1, round(timeout_s * 1000))
+
     def query(self, message: str) -> str:
         """Send a message and return its answer line without the end."""
         return str(self.resource.query(message)).rstrip("\r\n")

@@ -21,6 +21,7 @@ from instruments.scpi_link import BROKEN, NOT_OPENED, Link
 NO_ERROR = re.compile(r"[+-]?0(,.*)?")
 DRAIN_MAX = 64
 ESR_ERRORS = 4 + 8 + 16 + 32  # query, device, execution and command error: IEEE 488.2, 11.5.1
+OPENING_S = 5.0  # for a device that was just switched on or woken, or a busy host: while nothing is energised
 IDLE_SHARE = 0.9  # of the time after which the device closes: then the session is opened anew before it is used
 
 
@@ -33,6 +34,7 @@ class ScpiPort:
     part: its dialect record
     address: VISA resource string; see `scpi_address`
     timeout_s: longest wait for an answer, s; by default the catalog's
+    opening_s: longest wait for an answer from the opening until `hurry`, s; by default `timeout_s`
 
     `round_trip_ns` is the duration of the last exchange, `timeouts` and `reopened` count since the start.
     """
@@ -40,6 +42,7 @@ class ScpiPort:
     __slots__ = (
         "_address",
         "_family",
+        "_hurried_s",
         "_link",
         "_owner",
         "_sent_s",
@@ -54,7 +57,15 @@ class ScpiPort:
         "transport",
     )
 
-    def __init__(self, name: str, part: ScpiPart, address: str, *, timeout_s: float | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        part: ScpiPart,
+        address: str,
+        *,
+        timeout_s: float | None = None,
+        opening_s: float = 0.0,
+    ) -> None:
         self.name = name
         self.part = self._family = part
         self.address = address
@@ -70,7 +81,8 @@ class ScpiPort:
         except ValueError as error:
             raise PortFault(FaultKind.REFUSED, name, "address", str(error), "correct it") from error
         self.transport: Transport = part.transport_of(self._address.kind)
-        self.timeout_s = self.transport.timeout_s if timeout_s is None else timeout_s
+        self._hurried_s = self.transport.timeout_s if timeout_s is None else timeout_s
+        self.timeout_s = max(self._hurried_s, opening_s)
 
     def open(self) -> str:
         """Connect and identify the device against the catalog; return its ``*IDN?`` answer.
@@ -99,6 +111,12 @@ class ScpiPort:
         link, self._link = self._link, None
         if link is not None:
             link.close()
+
+    def hurry(self) -> None:
+        """Wait no longer than `timeout_s` from here on: called before anything is energised, and never taken back."""
+        self.timeout_s = self._hurried_s
+        if self._link is not None:
+            self._link.wait_at_most(self.timeout_s)
 
     @property
     def is_open(self) -> bool:

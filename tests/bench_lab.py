@@ -44,6 +44,9 @@ class Pilot:
     def set_cable(self, amps: float) -> None:
         """Show no cable."""
 
+    def hurry(self) -> None:
+        """Answer at once as before."""
+
     def close(self) -> None:
         """Close nothing."""
 

@@ -174,3 +174,16 @@ def test_a_relay_card_is_no_register_device_and_no_charger_a_relay_card():
     with pytest.raises(CatalogError, match="keba-p30: has the role charger; a relay card is needed"):
         relay_of(load_model("keba-p30"))
     assert struct.pack(">H", relay_of(CARD).first_coil) == b"\x00\x00"
+
+
+def test_a_card_is_waited_for_while_it_is_opened_and_not_once_it_has_to_hurry(loop):
+    model = wired(timeout_s=0.1)
+    twin = ModbusRelayTwin(model)
+    address = f"modbus+tcp://127.0.0.1:{loop.do(twin.start())}"
+    relay = ModbusRelay("stop", model, address, pause=lambda s: None, opening_s=20.0)
+    twin.server.delay_s = 0.3
+    relay.open()
+    relay.hurry()
+    assert "within 0.1 s" in fault_of(relay.read).detail
+    relay.close()
+    loop.do(twin.stop())

@@ -249,3 +249,15 @@ def test_an_idle_socket_is_closed_where_the_device_does_that() -> None:
         with socket.create_connection(("127.0.0.1", served.port)) as link:
             link.settimeout(5.0)
             assert link.recv(16) == b""
+
+
+def test_a_device_may_be_slow_while_it_is_opened_and_is_given_its_own_time_once_it_has_to_hurry() -> None:
+    with serving(SOURCE) as (served,):
+        served.tap = lambda message: time.sleep(0.3)
+        assert fault_of(port_to(served, SOURCE, 0.1).open).kind == FaultKind.TIMEOUT
+        port = ScpiPort("dut", part_of(SOURCE), served.address, timeout_s=0.1, opening_s=20.0)
+        assert port.open() == part_of(SOURCE).identity.sample
+        assert port.query("*IDN?") == port.identity
+        port.hurry()
+        assert "no answer within 0.1 s; opening it anew failed" in fault_of(lambda: port.query("*IDN?")).detail
+        assert not port.is_open

@@ -33,10 +33,10 @@ from instruments.analyzer import Analyzer
 from instruments.catalog import load_model
 from instruments.dc_supply import BidirectionalSupply
 from instruments.faults import FaultKind, PortFault
-from instruments.scpi_port import ScpiPort
+from instruments.scpi_port import OPENING_S, ScpiPort
 from instruments.scpi_role import scpi_of
 
-TIMEOUT_S = 0.4  # of one exchange; with the opening anew it stays under the guard's patience
+TIMEOUT_S = 0.4  # of one exchange once energised; with the opening anew it stays under the guard's patience
 FIGURES = "bench.json"
 
 Tell = Callable[..., None]
@@ -126,7 +126,8 @@ def _dc_bench(port: BenchPort, tell: Tell, opened: list[Any], common: Callable[[
 
 def _open(part: InstrumentPort, tell: Tell, opened: list[Any]) -> ScpiPort:
     """Open and identify one SCPI instrument."""
-    port = ScpiPort(part.name, scpi_of(load_model(part.model), part.role), part.address, timeout_s=TIMEOUT_S)
+    record = scpi_of(load_model(part.model), part.role)
+    port = ScpiPort(part.name, record, part.address, timeout_s=TIMEOUT_S, opening_s=OPENING_S)
     tell("identified", device=port.name, identity=port.open())
     opened.append(port)
     return port

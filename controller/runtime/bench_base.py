@@ -75,6 +75,8 @@ class BenchLoop:
         try:
             self.prepare()
             if self._wait_for_both():
+                for port in self.opened:
+                    port.hurry()  # nothing was energised until here
                 self.start()
                 self._cycles()
             self.stop_planned()

@@ -49,6 +49,9 @@ class Adapter(Protocol):
     def set_cable(self, amps: float) -> None:
         """Show the proximity resistor of a cable for so many amps."""
 
+    def hurry(self) -> None:
+        """Wait no longer for an answer than while energised."""
+
     def close(self) -> None:
         """Close the connection."""
 

@@ -26,6 +26,7 @@ from controller.runtime.store import Store
 from instruments.catalog import load_model
 from instruments.faults import PortFault
 from instruments.modbus_relay import ModbusRelay
+from instruments.scpi_port import OPENING_S
 from instruments.scpi_role import WATCHDOG_S
 
 POLL_S = 0.05
@@ -91,9 +92,10 @@ def close_chain(site: Site) -> Estop | None:
     port = None if site.bench is None else site.bench.estop
     if port is None:
         return None
-    relay = ModbusRelay(port.name, load_model(port.model), port.address, places=port.places)
+    relay = ModbusRelay(port.name, load_model(port.model), port.address, places=port.places, opening_s=OPENING_S)
     relay.open()
     relay.write(port.coil, True)
+    relay.hurry()
     return Estop(relay, port.coil)
 
 

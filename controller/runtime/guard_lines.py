@@ -16,6 +16,7 @@ from instruments.faults import PortFault
 ATTEMPTS = 3
 TIMEOUT_S = 0.5  # longest wait for one answer at a trip, whatever the catalog allows the control loop
 ANSWER_BYTES = 4096
+PROVE_S = 5.0  # for an instrument that was just switched on, or a busy host: nothing is energised yet
 AGAIN_S = 0.2  # before what was read back wrong is sent again
 
 
@@ -50,6 +51,7 @@ class Target:
 
     `silent`: any message feeds its own watchdog, so that nothing is sent before the trip. `holds`: the connection is
     kept from the start on; else it is opened at the trip. `client` False: it takes no second client at all.
+    `timeout_s` is the longest wait for an answer at the trip, `prove_s` that before anything is energised.
     `watchdog_s` is the time after which it switches itself off when nobody talks to it; 0 where it has none.
     """
 
@@ -61,6 +63,7 @@ class Target:
     term_out: str = "\n"
     term_in: str = "\n"
     timeout_s: float = 1.0
+    prove_s: float = PROVE_S
     identity: str = ""
     silent: bool = False
     holds: bool = True
@@ -78,10 +81,11 @@ class Line:
         self._socket: socket.socket | None = None
         self._rest = b""
 
-    def open(self) -> None:
-        """Connect; an OSError says why it cannot."""
+    def open(self, within_s: float | None = None) -> None:
+        """Connect, by default within the target's time-out; an OSError says why it cannot."""
         self.close()
-        self._socket = socket.create_connection((self.target.host, self.target.port), self.target.timeout_s)
+        within_s = self.target.timeout_s if within_s is None else within_s
+        self._socket = socket.create_connection((self.target.host, self.target.port), within_s)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._rest = b""
 
@@ -94,11 +98,11 @@ class Line:
         """
         if not self.target.client:
             if first:
-                self.open()
+                self.open(self.target.prove_s)
                 self.close()
                 time.sleep(AGAIN_S)  # until it has room for its only client again
             return
-        self.open()
+        self.open(self.target.prove_s)
         if self.target.identity and not self.target.silent:
             self._send("*IDN?")
             answer = self._line()
@@ -125,6 +129,8 @@ class Line:
             try:
                 if self._socket is None:
                     self.open()
+                else:
+                    self._socket.settimeout(self.target.timeout_s)  # it was proven with patience
                 return self._steps()
             except (OSError, GuardError) as error:
                 if isinstance(error, OSError):

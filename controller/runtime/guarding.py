@@ -16,7 +16,7 @@ from instruments.faults import FaultKind, PortFault
 
 ENERGISES = ("ac_source", "dc_supply", "bidirectional_supply")
 SOCKET = re.compile(r"TCPIP\d*::(?P<host>[^:]+)::(?P<port>\d+)::SOCKET", re.IGNORECASE)
-STANDS_S, POLL_S = 20.0, 0.02  # for the guard's start besides the instruments' own
+STANDS_S, POLL_S = 30.0, 0.02  # for the guard's start besides the instruments' own
 HINT = "add [safety.estop] (catalog: relay-card), or take a model with one of the three; `voltbench catalog` shows them"
 
 

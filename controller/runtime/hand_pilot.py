@@ -42,6 +42,9 @@ class States(Protocol):
     def set_cable(self, amps: float) -> None:
         """Show the proximity resistor of a cable."""
 
+    def hurry(self) -> None:
+        """Wait no longer for an answer than while energised."""
+
     def close(self) -> None:
         """Drop the connection."""
 
@@ -109,6 +112,11 @@ class HandPilot:
         if not self._asked and age_s > self.valid_s / 2:
             self._ask("duty", f"measure the duty cycle in state {NAMES[self.shown]} again", " <duty cycle in %>")
         return self._duty if age_s <= self.valid_s else math.nan
+
+    def hurry(self) -> None:
+        """Have the relays wait no longer than while energised; the operator has the same time as before."""
+        if self.relays is not None:
+            self.relays.hurry()
 
     def close(self) -> None:
         """Take the question back."""

@@ -9,6 +9,7 @@ from instruments.catalog import Model, load_model, modbus_of, relay_of
 from instruments.modbus_adapter import ModbusAdapter
 from instruments.modbus_relay import ModbusRelay
 from instruments.relay_pilot import RelayPilot
+from instruments.scpi_port import OPENING_S
 
 BY_HAND = "by hand: the operator is asked at the terminal of the run"
 
@@ -16,11 +17,11 @@ Pilot = ModbusAdapter | RelayPilot | HandPilot
 
 
 def wired_pilot(port: InstrumentPort, timeout_s: float = float("inf")) -> ModbusAdapter | RelayPilot:
-    """Return the client of an adapter that has a socket, not opened, with at most this time-out."""
+    """Return the client of an adapter that has a socket, not opened, with at most this time-out once it hurries."""
     model = quick(load_model(port.model), timeout_s)
     if model.relay is None:
-        return ModbusAdapter(port.name, model, port.address)
-    return RelayPilot(ModbusRelay(port.name, model, port.address, places=port.places))
+        return ModbusAdapter(port.name, model, port.address, opening_s=OPENING_S)
+    return RelayPilot(ModbusRelay(port.name, model, port.address, places=port.places, opening_s=OPENING_S))
 
 
 def open_pilot(site: Site, port: InstrumentPort, timeout_s: float) -> tuple[Pilot, str]:

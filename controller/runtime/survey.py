@@ -12,7 +12,7 @@ from controller.runtime.wires import build_ports
 from instruments.catalog import load_model
 from instruments.faults import PortFault
 from instruments.modbus_relay import ModbusRelay
-from instruments.scpi_port import ScpiPort
+from instruments.scpi_port import OPENING_S, ScpiPort
 
 UNPOWERED = ("ev_adapter", "analyzer")  # do not hang on the emergency-stop chain
 
@@ -98,7 +98,7 @@ def _instrument(port: InstrumentPort, guard: Line | None) -> Finding:
     if port.address == HAND:
         return Finding(port.name, port.role, port.model, port.address, BY_HAND)
     scpi = load_model(port.model).scpi
-    device = wired_pilot(port) if scpi is None else ScpiPort(port.name, scpi, port.address)
+    device = wired_pilot(port) if scpi is None else ScpiPort(port.name, scpi, port.address, opening_s=OPENING_S)
     identity = fault = ""
     try:
         identity = device.open()

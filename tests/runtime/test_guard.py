@@ -5,7 +5,8 @@ import socket
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 
 import pytest
 from foreseeable import wait_for
@@ -123,6 +124,23 @@ def test_a_second_client_is_proven_by_its_answer_and_refused_where_another_devic
     line.close()
     with pytest.raises(GuardError, match=r"source: answers 'ACME,7,1,1' to \*IDN\?, expected OTHER"):
         Line(box.target(identity="OTHER,.*")).prove()
+
+
+class Slow(dict):
+    """Answers that take a while."""
+
+    def __getitem__(self, message):
+        time.sleep(0.3)
+        return super().__getitem__(message)
+
+
+def test_one_that_has_just_woken_is_proven_with_patience_and_switched_off_without(instrument):
+    box = instrument(answers=Slow({"*IDN?": "ACME,7,1,1", "OUTP?": "0", "VOLT:AC?": "0"}))
+    line = Line(replace(box.target(identity="ACME,.*"), timeout_s=0.1, prove_s=20.0))
+    line.prove()
+    with pytest.raises(TimeoutError):
+        line.safe_off(attempts=1)
+    line.close()
 
 
 def test_nothing_is_sent_to_one_whose_watchdog_it_would_feed(instrument):
