@@ -2,18 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from controller.law.names import Reason
-from hil.runs.evidence import Compliance, Limit, Over, Series, falls, jain, over_limit, percentile_s
-from hil.runs.evidence_limits import Held, Point, periods, window_limits
+from hil.runs.evidence import Compliance, Over, Series, falls, jain, over_limit, percentile_s
+from hil.runs.evidence_limits import Held, limit_of, periods
+from hil.runs.trace import Trace
 
 WH_PER_WS = 1.0 / 3600.0
 CONTRACT_REASONS = (Reason.WINDOW, Reason.ORDER, Reason.ORDER_LOST)
-DRAWS_A = 0.5  # a fall of a limit is exercised where the meter was over the new one, or drew at least this much
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,21 +77,16 @@ class Served:
         return self.served_wh / self.wanted_wh if self.wanted_wh > 0.0 else float("nan")
 
 
-def limits_at(contract: Held, series: Series, start_utc_s: float, zone: ZoneInfo, tolerance: dict[str, float]) -> Limit:
-    """Return the limit that the contract's file sets at each sample of a meter."""
-    amp_a, watt_w = window_limits(contract.windows, start_utc_s + series.t_s, zone)
-    return Limit(amp_a, watt_w, contract.averaging_s, tolerance["a"], tolerance["w"])
+def kept(held: Held, meter: Meter, start_utc_s: float, by: str, tolerance: tuple[float, float]) -> list[Kept]:
+    """Return how a meter saw the contract's limits kept, a row a period; nothing where it shows no point.
 
-
-def kept(
-    contract: Held, meter: Meter, start_utc_s: float, zone: ZoneInfo, by: str, tolerance: dict[str, float]
-) -> list[Kept]:
-    """Return how a meter saw the contract's limits kept, a row a period; nothing where it shows no point."""
+    `tolerance` is the site's, A per phase and W.
+    """
     rows: dict[str, list[tuple[Over, list[Compliance], int, float]]] = {}
     for series in meter.series.values():
-        limit = limits_at(contract, series, start_utc_s, zone, tolerance)
+        limit = limit_of(held, start_utc_s + series.t_s, *tolerance)
         watt_w, dt_s = series.watt_w(), series.dt_s()
-        for period, chosen in periods(start_utc_s + series.t_s, zone, by):
+        for period, chosen in periods(start_utc_s + series.t_s, held.zone, by):
             chosen = chosen & (series.t_s >= 0.0)
             if not chosen.any():
                 continue
@@ -131,13 +124,11 @@ def _together(period: str, meter: str, rows: list[tuple[Over, list[Compliance], 
     )
 
 
-def curtailed(
-    contract: Held, run: Any, reference: Any | None, zone: ZoneInfo, by: str, free_a: float
-) -> list[Curtailed]:
+def curtailed(held: Held, run: Trace, reference: Trace | None, by: str, free_a: float) -> list[Curtailed]:
     """Return what the contract cost, a row a period; `free_a` is the limit without it (A per phase)."""
-    members = sorted({i for point in contract.points for i in point.chargers})
-    amp_a, watt_w = window_limits(contract.windows, run.utc_s, zone)
-    limited = (amp_a < free_a) | np.isfinite(watt_w)
+    members = held.members()
+    limit = limit_of(held, run.utc_s, 0.0, 0.0)
+    limited = (limit.amp_a < free_a) | np.isfinite(limit.watt_w)
     dt_s, watts = run.dt_s(), run.power_w()[:, members]
     bound = np.isin(run.reason[:, members], [int(reason) for reason in CONTRACT_REASONS])
     lost_w = np.full(watts.shape, np.nan)
@@ -148,7 +139,7 @@ def curtailed(
         ]
         lost_w = np.stack(columns, axis=1) - watts
     rows = []
-    for period, chosen in periods(run.utc_s, zone, by):
+    for period, chosen in periods(run.utc_s, held.zone, by):
         here_s = np.where(chosen & (run.t_s >= 0.0), dt_s, 0.0)
         if not here_s.any():
             continue
@@ -176,9 +167,9 @@ def fairness(served: Sequence[Served]) -> float:
     return jain(np.array([row.share for row in served]))
 
 
-def by_connection(points: Sequence[Point], names: Sequence[str], customer_of: np.ndarray) -> dict[str, list[int]]:
-    """Return the chargers (indices) of each connection that the points touch, by the customer's name."""
+def by_connection(held: Held, names: Sequence[str], customer_of: np.ndarray) -> dict[str, list[int]]:
+    """Return the chargers (indices) of each connection that a contract touches, by the customer's name."""
     groups: dict[str, list[int]] = {}
-    for i in sorted({i for point in points for i in point.chargers}):
+    for i in held.members():
         groups.setdefault(names[int(customer_of[i])], []).append(i)
     return groups

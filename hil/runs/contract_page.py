@@ -8,7 +8,8 @@ import numpy as np
 
 from hil.runs.contract_pictures import contract_picture, served_picture
 from hil.runs.evidence_meters import CONNECTION, MEANING, OWN, TRUTH
-from hil.runs.page import Raw, figure, number, page, section, table, tiles
+from hil.runs.page import Raw, figure, fold, number, page, section, table, text, tiles
+from profiles.contract_windows import Windowed
 
 if TYPE_CHECKING:
     from hil.runs.contract_report import Evidence
@@ -18,8 +19,7 @@ ORDER = (CONNECTION, OWN, TRUTH)  # the meter that is nobody's own speaks first
 
 def contract_page(evidence: Evidence) -> str:
     """Return the whole page."""
-    contract = evidence.contract
-    title = f"Contract {contract.name}"
+    title = f"Contract {evidence.held.name}"
     subtitle = Raw(
         f"<span>{evidence.run_dir.name}: {evidence.loaded.rig.rig.title or evidence.loaded.rig.rig.name}</span>"
     )
@@ -67,30 +67,42 @@ def _tiles(evidence: Evidence) -> Raw:
 
 
 def _promise(evidence: Evidence) -> Raw:
-    contract = evidence.contract
-    days = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+    """Say what the contract's file says: limit, how it is measured, windows or calls, allowance."""
+    held, contract, bounds = evidence.held, evidence.held.contract, evidence.loaded.rig.verdict
+    limit = contract.limit
+    how = "every sample" if limit.averaging_s <= 0 else f"means over {limit.averaging_s:g} s"
+    spare = f", {100 * limit.tolerance:g} % of the limit" if limit.tolerance else ""
+    note = (
+        f"{contract.title}. {limit.direction.capitalize()}, {limit.quantity} ({limit.phases}) at each {limit.point}; "
+        f"{how}, within {bounds.tolerance_a:g} A per phase and {bounds.tolerance_w:g} W{spare}; "
+        f"told {held.lead_s:g} s early. "
+        f"Local time of {held.zone.key}. {len(held.points)} measuring points. Source: {contract.source} "
+        f"[{contract.verified}]."
+    )
+    said = contract.model_dump(mode="json", exclude={"limit", "window", "name", "title", "source", "verified"})
+    terms = [(key.replace("_", " "), text(value)) for key, value in _flat(said) if value not in (None, [], "as_any")]
+    parts = [] if not isinstance(contract, Windowed) else [_windows(contract)]
+    return section("What was agreed", note, *parts, fold("every other key of the file", table(("key", "value"), terms)))
+
+
+def _flat(said: dict[str, object], head: str = "") -> list[tuple[str, object]]:
+    found: list[tuple[str, object]] = []
+    for key, value in said.items():
+        found += _flat(value, f"{head}{key} ") if isinstance(value, dict) else [(head + key, value)]
+    return found
+
+
+def _windows(contract: Windowed) -> Raw:
+    unit = contract.limit.quantity
     rows = [
         (
-            _clock(w.from_s),
-            _clock(w.to_s),
-            number(w.limit_a, 1, "A"),
-            number(w.limit_w, 0, "W"),
-            "every day" if w.days == 127 else " ".join(d for k, d in enumerate(days) if w.days >> k & 1),
+            f"{w.start:%H:%M}", f"{w.until:%H:%M}", number(w.value(unit), 1, unit),
+            "every day" if w.day_bits == 127 else " ".join(day[:3].capitalize() for day in w.days),
+            "" if w.season is None else f"{w.season.start} to {w.season.until}",
         )
-        for w in contract.windows
-    ]
-    bounds = evidence.loaded.rig.verdict
-    how = "every sample" if contract.averaging_s <= 0 else f"means over {contract.averaging_s:g} s"
-    note = (
-        f"{contract.title}. Measured per {contract.measure}, {how}, within {bounds.tolerance_a:g} A per phase and "
-        f"{bounds.tolerance_w:g} W; told {contract.lead_s:g} s early. Local time of {evidence.zone.key}. "
-        f"{len(contract.points)} measuring points. Source: {contract.source}."
-    )
-    return section("What was agreed", note, table(("from", "until", "A per phase", "all phases", "days"), rows, (2, 3)))
-
-
-def _clock(second: float) -> str:
-    return f"{int(second) // 3600:02d}:{int(second) % 3600 // 60:02d}"
+        for w in contract.window
+    ]  # fmt: skip
+    return table(("from", "until", "limit", "days", "season"), rows, (2,))
 
 
 def _picture(evidence: Evidence) -> Raw:

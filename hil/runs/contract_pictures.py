@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hil.runs.contract_figures import Served
-from hil.runs.evidence_limits import window_limits
+from hil.runs.evidence_limits import limit_of
 from hil.runs.evidence_meters import CONNECTION, OWN, TRUTH
 from hil.runs.picture import BLUE, GREY, INK, MUTED, ORANGE, RED, SKY, STYLE, svg, thin, time_of, time_unit
 
@@ -23,9 +23,9 @@ MOST_BARS = 60
 
 def contract_picture(evidence: Evidence) -> str:
     """Draw the highest amps at any point against the limit, and the power of all points, over the run."""
-    run, free, contract = evidence.run, evidence.reference, evidence.contract
+    run, free, held = evidence.run, evidence.reference, evidence.held
     unit, per_s = time_unit(run)
-    members = sorted({i for point in contract.points for i in point.chargers})
+    members = held.members()
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": "contract", "text.parse_math": False}):
         made = Figure(figsize=(11.0, 5.6), layout="constrained")
         amps, watts = made.subplots(2, 1, sharex=True)
@@ -37,7 +37,7 @@ def contract_picture(evidence: Evidence) -> str:
             highest = np.fmax.reduce([s.amp_a.max(axis=1) for s in series])
             top = max(top, float(np.nanmax(highest, initial=0.0)))
             amps.plot(*thin(series[0].t_s / per_s, highest), color=COLOURS[meter.name], label=meter.name, linewidth=1.0)
-        limit_a, _ = window_limits(contract.windows, run.utc_s, evidence.zone)
+        limit_a = limit_of(held, run.utc_s, 0.0, 0.0).amp_a
         shown = np.where(limit_a <= 1.5 * top, limit_a, np.nan)
         amps.plot(*thin(time_of(run), shown), color=RED, linestyle=(0, (5, 2)), drawstyle="steps-post", label="limit")
         amps.set_ylim(bottom=0)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -70,15 +69,14 @@ class Evidence:
     """Hold everything that one contract's report shows."""
 
     __slots__ = (
-        "assembly", "by", "contract", "curtailed", "fairness", "journal", "kept", "loaded", "meters", "notes",
-        "reference", "run", "run_dir", "served", "worst", "zone",
+        "assembly", "by", "curtailed", "fairness", "held", "journal", "kept", "loaded", "meters", "notes", "reference",
+        "run", "run_dir", "served", "worst",
     )  # fmt: skip
 
     def __init__(self, run_dir: Path, contract_id: str, by: str) -> None:
         self.run_dir, self.by = run_dir, by
         self.loaded, self.assembly = rig_of(run_dir)
-        self.zone = ZoneInfo(self.loaded.rig.rig.timezone)
-        self.contract = find_contract(contracts_of(self.loaded, self.assembly), contract_id, run_dir)
+        self.held = find_contract(contracts_of(self.loaded, self.assembly), contract_id, run_dir)
         if not (run_dir / SAMPLES).is_file():
             raise RigError([Problem(str(run_dir / SAMPLES), "", "not there: the run was not finished")])
         traces = load_samples(run_dir / SAMPLES)
@@ -106,14 +104,12 @@ def find_contract(held: Sequence[Held], contract_id: str, run_dir: Path) -> Held
 def gather(run_dir: Path, contract_id: str, by: str) -> Evidence:
     """Reckon one contract's figures of a run."""
     evidence = Evidence(run_dir, contract_id, by)
-    contract, assembly, zone = evidence.contract, evidence.assembly, evidence.zone
-    bounds = evidence.loaded.rig.verdict
-    tolerance = {"a": bounds.tolerance_a, "w": bounds.tolerance_w}
+    held, assembly, bounds = evidence.held, evidence.assembly, evidence.loaded.rig.verdict
     for meter in evidence.meters:
-        evidence.kept += kept(contract, meter, assembly.start_utc_s, zone, by, tolerance)
-    members = [i for point in contract.points for i in point.chargers]
-    free_a = max(float(assembly.evse[i].hard_max_a) for i in members)
-    evidence.curtailed = curtailed(contract, evidence.run, evidence.reference, zone, by, free_a)
+        tolerance = (bounds.tolerance_a, bounds.tolerance_w)
+        evidence.kept += kept(held, meter, assembly.start_utc_s, by, tolerance)
+    free_a = max(float(assembly.evse[i].hard_max_a) for i in held.members())
+    evidence.curtailed = curtailed(held, evidence.run, evidence.reference, by, free_a)
     evidence.served = served(evidence)
     evidence.worst, evidence.fairness = worst(evidence.served), fairness(evidence.served)
     return evidence
@@ -121,18 +117,18 @@ def gather(run_dir: Path, contract_id: str, by: str) -> Evidence:
 
 def meters_of(evidence: Evidence) -> list[Meter]:
     """Return what every kind of meter read at the contract's points; notes say what could not be read."""
-    contract, assembly = evidence.contract, evidence.assembly
+    held, assembly = evidence.held, evidence.assembly
     wiring = np.asarray(assembly.plan().phase_map)
-    truth = Meter(TRUTH, {point.name: truth_series(evidence.run, point, wiring) for point in contract.points})
+    truth = Meter(TRUTH, {point.name: truth_series(evidence.run, point, wiring) for point in held.points})
     try:
         readings = read_ledger(evidence.run_dir, assembly.start_utc_s)
     except LedgerError as error:
         evidence.notes.append(f"the meters' readings are not known: {error}")
         return [truth]
-    own = Meter(OWN, {point.name: own_series(readings, point) for point in contract.points})
+    own = Meter(OWN, {point.name: own_series(readings, point) for point in held.points})
     series, absent = {}, {}
-    for point in contract.points:
-        node, why = alone_at(assembly, contract, point)
+    for point in held.points:
+        node, why = alone_at(assembly, held, point)
         if node < 0:
             absent[point.name] = why
         else:
@@ -143,7 +139,7 @@ def meters_of(evidence: Evidence) -> list[Meter]:
 def served(evidence: Evidence) -> list[Served]:
     """Return energy wanted and served at every connection of the contract, until the end of the run."""
     assembly, run, free = evidence.assembly, evidence.run, evidence.reference
-    groups = by_connection(evidence.contract.points, assembly.customer_names, assembly.customer_of)
+    groups = by_connection(evidence.held, assembly.customer_names, assembly.customer_of)
     end_s = float(run.t_s[-1])
     begun = [event.charger for event in assembly.sessions if event.need_wh > 0.0 and event.at_s <= end_s]
     return [
@@ -160,17 +156,10 @@ def served(evidence: Evidence) -> list[Served]:
 
 def as_json(evidence: Evidence) -> dict[str, Any]:
     """Return the figures as plain objects, units in the names."""
-    contract = evidence.contract
+    names = evidence.assembly.charger_names
     return {
-        "contract": {
-            "id": contract.name,
-            "kind": contract.kind,
-            "title": contract.title,
-            "source": contract.source,
-            "measure": contract.measure,
-            "averaging_s": contract.averaging_s,
-            "points": {p.name: [evidence.assembly.charger_names[i] for i in p.chargers] for p in contract.points},
-        },
+        "contract": evidence.held.contract.model_dump(mode="json", by_alias=True),
+        "points": {point.name: [names[i] for i in point.chargers] for point in evidence.held.points},
         "run": str(evidence.run_dir.name),
         "by": evidence.by,
         "kept": [kept_row(row) for row in evidence.kept],
@@ -219,7 +208,7 @@ def write_csv(path: Path, evidence: Evidence) -> None:
     for got in evidence.served:
         fields = asdict(got) | {"share": got.share}
         lines += [("connection", got.connection, "", key, value) for key, value in list(fields.items())[1:]]
-    lines.append(("contract", evidence.contract.name, "", "jain", evidence.fairness))
+    lines.append(("contract", evidence.held.name, "", "jain", evidence.fairness))
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("table", "of", "meter", "figure", "value"))

@@ -1,20 +1,27 @@
 """Say which limit a contract set at which measuring point and when, from its file and the site's clock alone.
 
-Nothing that the controller decided is read here: the limit that proves it right or wrong is reckoned anew.
+Nothing that the controller decided is read here: the limit that proves it right or wrong is reckoned anew. Of a
+contract on call this is what holds without a call.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from hil.rig.assembler import Assembly
 from hil.rig.rigfile import LoadedRig
+from hil.runs.evidence import Limit
+from profiles.contract import AnyContract
+from profiles.contract_calls import Called
+from profiles.contract_common import Span
+from profiles.contract_windows import StaticProfile, TimeBlock, Windowed
 
 DAY_S = 86400.0
 HOUR_S = 3600.0
-WORDS = {"connector": "connector", "station": "station", "connection": "connection", "poc": "connection"}
+EPOCH = date(1970, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,28 +34,21 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Hold one contract of a run: its words, where it measures, the points, the windows of the local day."""
+    """Hold one contract of a run, how early it is told (s), its zone, and the points at which it measures."""
 
-    name: str
-    kind: str
-    title: str
-    source: str
-    measure: str
-    averaging_s: float
+    contract: AnyContract
     lead_s: float
+    zone: ZoneInfo
     points: tuple[Point, ...]
-    windows: tuple["Window", ...]
 
+    @property
+    def name(self) -> str:
+        """Return the contract's id."""
+        return self.contract.name
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Hold one window: seconds of the local day, A per phase, W over all (+inf none), days as bits from Monday."""
-
-    from_s: float
-    to_s: float
-    limit_a: float
-    limit_w: float
-    days: int
+    def members(self) -> list[int]:
+        """Return the chargers behind all points, sorted."""
+        return sorted({i for point in self.points for i in point.chargers})
 
 
 def contracts_of(loaded: LoadedRig, assembly: Assembly) -> list[Held]:
@@ -57,43 +57,102 @@ def contracts_of(loaded: LoadedRig, assembly: Assembly) -> list[Held]:
     worst_obey_s = max(float(charger.obey_s) for charger in assembly.site.chargers)
     found = []
     for part, contract in zip(loaded.rig.contract, loaded.contracts, strict=True):
-        measure = WORDS.get(getattr(contract, "measure", "connector"), "connector")
         chosen = [assembly.charger_names.index(name) for name in part.chargers]
-        found.append(
-            Held(
-                name=contract.name,
-                kind=contract.kind,
-                title=contract.title,
-                source=contract.source,
-                measure=measure,
-                averaging_s=float(getattr(contract, "averaging_s", 0.0)),
-                lead_s=worst_obey_s if part.lead_s is None else part.lead_s,
-                points=tuple(_points(measure, chosen, assembly, plan)),
-                windows=tuple(
-                    Window(w.from_s, w.to_s, w.limit_a, float(getattr(w, "limit_w", np.inf)), w.days)
-                    for w in contract.windows
-                ),
-            )
-        )
+        lead_s = worst_obey_s if part.lead_s is None else part.lead_s
+        zone = ZoneInfo(contract.timezone or loaded.rig.rig.timezone)
+        found.append(Held(contract, lead_s, zone, tuple(_points(contract, chosen, assembly, plan))))
     return found
 
 
-def _points(measure: str, chosen: list[int], assembly: Assembly, plan: object) -> list[Point]:
+def _points(contract: AnyContract, chosen: list[int], assembly: Assembly, plan: Any) -> list[Point]:
     """Group chargers by where the contract measures: each alone, those of a station, or those of a connection."""
-    if measure == "connector":
+    each = isinstance(contract, StaticProfile) and contract.other_socket == "each"
+    where = contract.limit.point
+    if each or where in ("connector", "par14a_device"):
         return [Point(assembly.charger_names[i], (i,)) for i in chosen]
     groups: dict[int, list[int]] = {}
     for i in chosen:
-        node = int(plan.charger_node[i])  # type: ignore[attr-defined]
-        groups.setdefault(node if measure == "station" else metered_node(plan, node), []).append(i)
+        node = int(plan.charger_node[i])
+        groups.setdefault(node if where == "station" else metered_node(plan, node), []).append(i)
     return [Point(assembly.nodes[node], tuple(members)) for node, members in groups.items()]
 
 
-def metered_node(plan: object, node: int) -> int:
+def metered_node(plan: Any, node: int) -> int:
     """Return the nearest node with a meter at or above `node`; -1 where there is none."""
-    while node >= 0 and not plan.node_metered[node]:  # type: ignore[attr-defined]
-        node = int(plan.parent[node])  # type: ignore[attr-defined]
+    while node >= 0 and not plan.node_metered[node]:
+        node = int(plan.parent[node])
     return node
+
+
+def limit_of(held: Held, utc_s: np.ndarray, tolerance_a: float, tolerance_w: float) -> Limit:
+    """Return the limit of a contract at (T,) UTC times; a tolerance is the greater of the site's and the contract's.
+
+    Volt-amperes are taken as watts: cars charge at unity power factor.
+    """
+    contract = held.contract
+    value = np.full(len(utc_s), np.inf)
+    if contract.limit.direction == "import":
+        if isinstance(contract, Windowed):
+            value = window_limits(contract, utc_s, held.zone)
+        elif isinstance(contract, Called):
+            value = np.full(len(utc_s), contract.capacity_w)
+    none = np.full(len(utc_s), np.inf)
+    top = float(np.min(value, initial=np.inf))
+    allowed = contract.limit.tolerance * top if np.isfinite(top) else 0.0
+    in_amps = contract.limit.quantity == "A"
+    return Limit(
+        amp_a=value if in_amps else none,
+        watt_w=none if in_amps else value,
+        averaging_s=contract.limit.averaging_s,
+        tolerance_a=max(tolerance_a, allowed) if in_amps else tolerance_a,
+        tolerance_w=tolerance_w if in_amps else max(tolerance_w, allowed),
+    )
+
+
+def window_limits(contract: Windowed, utc_s: np.ndarray, zone: ZoneInfo) -> np.ndarray:
+    """Return the limit of a contract of windows at (T,) UTC times, in its own quantity, +inf where none is open.
+
+    Where several are open the lowest holds; in time blocks the highest, and `outside` at all other times.
+    """
+    blocks = isinstance(contract, TimeBlock)
+    found = np.full(len(utc_s), -np.inf if blocks else np.inf)
+    for window in contract.window:
+        value = window.value(contract.limit.quantity)
+        is_open = open_at(window, contract.holidays, utc_s, zone)
+        known = np.inf if value is None else value
+        found[is_open] = np.maximum(found[is_open], known) if blocks else np.minimum(found[is_open], known)
+    return np.where(np.isneginf(found), contract.outside, found) if isinstance(contract, TimeBlock) else found
+
+
+def open_at(span: Span, holidays: list[date], utc_s: np.ndarray, zone: ZoneInfo) -> np.ndarray:
+    """Return where a span of the local day is open, (T,) bool: by clock, weekday, season, dates and holidays.
+
+    A span over midnight belongs to the day on which it begins.
+    """
+    day, second = local_clock(utc_s, zone)
+    length_s = span.to_s - span.from_s
+    length_s += DAY_S if length_s <= 0.0 else 0.0
+    is_open = np.zeros(len(utc_s), dtype=bool)
+    for shift in (0, 1):  # of today, or begun yesterday
+        since_s = second + shift * DAY_S - span.from_s
+        days, place = np.unique(day - shift, return_inverse=True)
+        named = np.array([_begins_on(span, holidays, EPOCH + timedelta(days=int(d))) for d in days], dtype=bool)
+        is_open |= (since_s >= 0.0) & (since_s < length_s) & named[place]
+    return is_open
+
+
+def _begins_on(span: Span, holidays: list[date], day: date) -> bool:
+    holiday = day in holidays
+    if (holiday and span.holidays == "never") or (not holiday and span.holidays == "only"):
+        return False
+    if not span.day_bits >> day.weekday() & 1 and not (holiday and span.holidays == "only"):
+        return False
+    if span.dates is not None and not span.dates.start <= day <= span.dates.until:
+        return False
+    if span.season is None:
+        return True
+    mark, start, until = day.strftime("%m-%d"), span.season.start, span.season.until
+    return start <= mark <= until if start <= until else mark >= start or mark <= until
 
 
 def local_clock(utc_s: np.ndarray, zone: ZoneInfo) -> tuple[np.ndarray, np.ndarray]:
@@ -105,23 +164,6 @@ def local_clock(utc_s: np.ndarray, zone: ZoneInfo) -> tuple[np.ndarray, np.ndarr
     return day.astype(np.int64), local_s - day * DAY_S
 
 
-def window_limits(windows: tuple[Window, ...], utc_s: np.ndarray, zone: ZoneInfo) -> tuple[np.ndarray, np.ndarray]:
-    """Return the lowest limit of the open windows (T,) in A per phase and (T,) in W, +inf where none is open."""
-    day, second = local_clock(utc_s, zone)
-    weekday = (day + 3) % 7  # 1970-01-01 was a Thursday
-    amp_a, watt_w = np.full(len(utc_s), np.inf), np.full(len(utc_s), np.inf)
-    for window in windows:
-        length_s = window.to_s - window.from_s
-        length_s += DAY_S if length_s <= 0.0 else 0.0
-        for shift in (0, 1):  # of today, or begun yesterday
-            since_s = second + shift * DAY_S - window.from_s
-            named = (window.days >> ((weekday - shift) % 7)) & 1 == 1
-            is_open = named & (since_s >= 0.0) & (since_s < length_s)
-            amp_a[is_open] = np.minimum(amp_a[is_open], window.limit_a)
-            watt_w[is_open] = np.minimum(watt_w[is_open], window.limit_w)
-    return amp_a, watt_w
-
-
 def periods(utc_s: np.ndarray, zone: ZoneInfo, by: str) -> list[tuple[str, np.ndarray]]:
     """Return (name, samples (T,) bool) of each local day, week (ISO), month or year, or of the whole run ("run")."""
     if by == "run":
@@ -129,5 +171,5 @@ def periods(utc_s: np.ndarray, zone: ZoneInfo, by: str) -> list[tuple[str, np.nd
     day, _ = local_clock(utc_s, zone)
     days, place = np.unique(day, return_inverse=True)
     forms = {"day": "%Y-%m-%d", "week": "%G-W%V", "month": "%Y-%m", "year": "%Y"}
-    names = np.array([datetime.fromtimestamp(float(d) * DAY_S, UTC).strftime(forms[by]) for d in days])[place]
+    names = np.array([(EPOCH + timedelta(days=int(d))).strftime(forms[by]) for d in days])[place]
     return [(str(name), names == name) for name in dict.fromkeys(names.tolist())]

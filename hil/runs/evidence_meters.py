@@ -108,7 +108,7 @@ def truth_series(trace: Trace, point: Point, wiring: np.ndarray) -> Series:
     return Series(trace.t_s, amps, volts)
 
 
-def alone_at(assembly: Assembly, contract: Held, point: Point) -> tuple[int, str]:
+def alone_at(assembly: Assembly, held: Held, point: Point) -> tuple[int, str]:
     """Return the node whose meter shows a point alone, and ""; or -1 and why no meter does.
 
     A contract that measures at the connection is shown by its meter with whatever else stands there.
@@ -117,7 +117,7 @@ def alone_at(assembly: Assembly, contract: Held, point: Point) -> tuple[int, str
     node = metered_node(plan, int(plan.charger_node[point.chargers[0]]))
     if node <= 1:
         return -1, "its connection has no meter"
-    if contract.measure == "connection":
+    if held.contract.limit.point == "connection":
         return node, ""
     beside = [
         i
