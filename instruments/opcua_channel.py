@@ -4,10 +4,9 @@ The server's certificate is judged before anything but a list of endpoints has b
 ever travels inside the encrypted channel.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import asyncua
 from asyncua.client.client import Client
@@ -22,51 +21,24 @@ from instruments.opcua_certificate import (
     load_trust,
     read_secret,
 )
+from instruments.opcua_security import OpcuaSecurity
 
 ua: Any = asyncua.ua  # its names are not exported to type checkers
 
-SECURED: Literal["sign_and_encrypt"] = "sign_and_encrypt"
-PLAIN: Literal["none"] = "none"
-Mode = Literal["sign_and_encrypt", "none"]
+
+def own_pair(security: OpcuaSecurity, now: datetime) -> OwnCertificate:
+    """Return our own checked pair; a CertificateError says what is wrong."""
+    if not security.certificate or not security.key:
+        text = 'certificate and key are needed: `voltbench certificate` makes them; security = "none" talks plainly'
+        raise CertificateError(text)
+    return load_own(security.certificate, security.key, now)
 
 
-@dataclass(frozen=True, slots=True)
-class OpcuaSecurity:
-    """Say how a channel is secured.
-
-    Parameters
-    ----------
-    mode: `sign_and_encrypt` (Basic256Sha256) or `none`, which must be asked for
-    certificate, key: our own pair, DER or PEM, and PEM of mode 0600
-    trust: folder of the certificates that we trust
-    user, password_file: who logs in; the file is of mode 0600. Empty: anonymous
-    """
-
-    mode: Mode = SECURED
-    certificate: str = ""
-    key: str = ""
-    trust: str = ""
-    user: str = ""
-    password_file: str = ""
-
-    @property
-    def secured(self) -> bool:
-        """Say whether the channel is to be signed and encrypted."""
-        return self.mode == SECURED
-
-    def own(self, now: datetime) -> OwnCertificate:
-        """Return our own checked pair; a CertificateError says what is wrong."""
-        if not self.certificate or not self.key:
-            raise CertificateError(
-                'certificate and key are needed: `voltbench certificate` makes them; security = "none" talks plainly'
-            )
-        return load_own(self.certificate, self.key, now)
-
-    def password(self) -> str:
-        """Return the password of `user`; empty where nobody logs in."""
-        if not self.user:
-            return ""
-        return read_secret(Path(self.password_file), "password_file").decode().rstrip("\r\n")
+def password_of(security: OpcuaSecurity) -> str:
+    """Return the password of the user that logs in; empty where nobody does."""
+    if not security.user:
+        return ""
+    return read_secret(Path(security.password_file), "password_file").decode().rstrip("\r\n")
 
 
 async def secure(client: Client, security: OpcuaSecurity, now: datetime) -> OwnCertificate | None:
@@ -77,10 +49,10 @@ async def secure(client: Client, security: OpcuaSecurity, now: datetime) -> OwnC
     """
     if security.user:
         client.set_user(security.user)
-        client.set_password(security.password())
+        client.set_password(password_of(security))
     if not security.secured:
         return None
-    own = security.own(now)
+    own = own_pair(security, now)
     trust = load_trust(security.trust)
     client.application_uri = own.uri
     offered = await client.connect_and_get_server_endpoints()

@@ -26,7 +26,8 @@ from asyncua.ua.ua_binary import struct_from_binary, uatcp_to_binary
 
 from instruments.opcua_accounts import Account, Accounts
 from instruments.opcua_certificate import CertificateError, check_peer, load_trust, utc_now
-from instruments.opcua_channel import OpcuaSecurity
+from instruments.opcua_channel import own_pair
+from instruments.opcua_security import OpcuaSecurity
 
 ua: Any = asyncua.ua  # its names are not exported to type checkers
 
@@ -322,7 +323,7 @@ class OpcuaServer(Server):
         self.set_server_name(f"{manufacturer} {product}")
         policies = [ua.SecurityPolicyType.NoSecurity] if self.door.plain else []
         if self.door.security.secured:
-            own = self.door.security.own(utc_now())
+            own = own_pair(self.door.security, utc_now())
             load_trust(self.door.security.trust)
             await self.load_certificate(own.der, "der")
             await self.load_private_key(own.key_pem, format="pem")

@@ -22,7 +22,8 @@ from asyncua.ua.uatypes import NodeId, StatusCode
 from instruments.catalog import CatalogError, Model, OpcuaPart
 from instruments.faults import FaultKind, PortFault
 from instruments.opcua_certificate import WARN_DAYS, CertificateError, OwnCertificate, utc_now
-from instruments.opcua_channel import PLAIN, OpcuaSecurity, secure
+from instruments.opcua_channel import secure
+from instruments.opcua_security import PLAIN, OpcuaSecurity
 from instruments.substation_reading import GOOD, StationModel, SubstationReading
 
 ua: Any = asyncua.ua  # its names are not exported to type checkers

@@ -53,5 +53,6 @@ def site_of(rig: RigFile, devices: Devices, phases: dict[str, list[str]]) -> Rig
         )
     station = rig["substation"]
     substation = {"name": station["name"], "model": station["model"], "address": devices[station["name"]]["address"]}
+    substation["security"] = "none"  # the emulated one lets plain readers in
     law = copy.deepcopy(rig["law"])
     return {"site": head, "law": law, "substation": substation, "node": nodes, "charger": chargers}

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from instruments.opcua_certificate import make_certificate
-from instruments.opcua_channel import SECURED, OpcuaSecurity
+from instruments.opcua_security import SECURED, OpcuaSecurity
 
 
 def pair(folder: Path, name: str, age_days: float = 0.0, uri: str = "", days: int = 365) -> OpcuaSecurity:

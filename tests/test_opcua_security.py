@@ -14,7 +14,7 @@ from hil.twins.substation import MODEL, USER, SubstationTwin
 from instruments.catalog import load_model
 from instruments.faults import PortFault
 from instruments.opcua_certificate import CertificateError, check_peer, load_own, load_trust, make_certificate
-from instruments.opcua_channel import PLAIN, SECURED, OpcuaSecurity
+from instruments.opcua_security import PLAIN, SECURED, OpcuaSecurity
 from instruments.opcua_substation import SubstationClient
 
 

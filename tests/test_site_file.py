@@ -140,7 +140,8 @@ def test_the_schema_of_the_site_file_is_printed():
         [*VOLTBENCH, "schema", "--site"], env=ENVIRONMENT, capture_output=True, text=True, timeout=60
     )
     assert ended.returncode == 0, ended.stderr
-    assert set(json.loads(ended.stdout)["properties"]) == {"site", "law", "node", "charger", "substation", "contract"}
+    tables = {"site", "law", "node", "charger", "substation", "opcua", "contract"}
+    assert set(json.loads(ended.stdout)["properties"]) == tables
 
 
 def test_the_field_needs_no_plant_and_no_twin():
@@ -156,3 +157,9 @@ def test_chargers_behind_one_address_keep_unit_and_connector(good, load):
     ports = load(good).charger_ports()
     assert [(port.unit, port.connector) for port in ports[:2]] == [(7, 1), (None, 3)]
     assert ports[2].unit is None
+
+
+def test_a_secured_substation_names_the_files_that_it_lacks(good, load):
+    good["substation"]["security"] = "sign_and_encrypt"
+    with pytest.raises(RigError, match=r"substation\.security: certificate and key are needed: `voltbench certificate`"):
+        load(good)

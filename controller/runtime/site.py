@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from controller.law import image
 from controller.runtime.journal import NAME as JOURNAL
+from controller.runtime.opcua_keys import OpcuaKeys, OpcuaServerPort
 
 HAND = "hand"  # address of what an operator does
 
@@ -45,7 +46,7 @@ class CsmsPort(Strict):
     key: str = Field(default="", description="PEM file of its key; profile 2")
 
 
-class SubstationPort(Strict):
+class SubstationPort(OpcuaKeys):
     """Say how the substation is reached and which measuring point is which node of the plan."""
 
     name: str
@@ -148,6 +149,7 @@ class Site(Strict):
     chargers: list[ChargerPort]
     csms: CsmsPort = CsmsPort()
     substation: SubstationPort | None = None
+    opcua: OpcuaServerPort | None = Field(default=None, description="what is served to a control room")
     bench: BenchPort | None = None
     journal_dir: str = Field(default="", description="where orders and deeds are kept; empty: the run folder")
     order_sources: dict[str, str] = Field(

@@ -230,6 +230,8 @@ def build_ports(site: Site, tell: Callable[..., None] | None = None) -> tuple[li
         site.dims[1],
         clock_ns=time.monotonic_ns,
         utc_ns=clock.utc_ns,
+        security=station.opcua(),
+        tell=tell,
     )
     return chargers, substation
 

@@ -4,6 +4,7 @@ A device with a real address has no twin here; nothing else about the rig change
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from hil.rig.dc_bench_twins import DcBenchTwins
 from hil.rig.estop_twin import EstopTwin
 from hil.rig.listening import HOST, PortInUse, listen
 from hil.rig.ocpp_points import OcppPoints
+from hil.rig.opcua_part import make_link
 from hil.rig.real_bench import RealBench
 from hil.rig.rigfile import devices as listed_devices
 from hil.rig.world import ActiveOrder, World
@@ -54,7 +56,9 @@ class Pace:
 class Devices:
     """Hold the twins of a rig: `start` them, call `before` and `after` around each world step, `stop` them."""
 
-    def __init__(self, assembly: Assembly, world: World, clock_s: Callable[[], float]) -> None:
+    def __init__(
+        self, assembly: Assembly, world: World, clock_s: Callable[[], float], store_dir: Path | None = None
+    ) -> None:
         self.assembly = assembly
         self.world = world
         rig = assembly.rig
@@ -65,7 +69,7 @@ class Devices:
         }
         self.points = OcppPoints(assembly, world, clock_s, self._utc_ns)
         groups = {"transformer": 1, "head": 1, "poc": len(rig.charger)}
-        self.substation = SubstationTwin(groups, utc_ns=self._utc_ns) if rig.substation.twin else None
+        self.substation = self._station(groups, store_dir) if rig.substation.twin else None
         self._clock_s = clock_s
         self.bench: BenchTwins | RealBench | None = None
         if rig.bench is not None:
@@ -84,6 +88,16 @@ class Devices:
         self._told: ActiveOrder | None = None
         self._beat = Pace(BEAT_S)
         self._publish = Pace(rig.substation.publish_period_s)
+
+    def _station(self, groups: dict[str, int], store_dir: Path | None) -> SubstationTwin:
+        """Return the emulated substation; its certificates, and ours for it, are made in the run's folder."""
+        part = self.assembly.rig.substation
+        if store_dir is None or part.security == "none":
+            return SubstationTwin(groups, utc_ns=self._utc_ns)
+        link = make_link(store_dir, [HOST])
+        return SubstationTwin(
+            groups, utc_ns=self._utc_ns, security=link.station, password=link.password, plain=part.plain
+        )
 
     def _utc_ns(self) -> int:
         return round((self.assembly.start_utc_s + self._clock_s()) * NS)

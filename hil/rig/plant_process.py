@@ -55,7 +55,7 @@ class Plant:
         self.site: Site | None = None
         self.asked_ns = 0  # when it was asked to end; 0 not yet
         self.parent = os.getppid()
-        self.devices = Devices(self.assembly, self.world, self.clock_s)
+        self.devices = Devices(self.assembly, self.world, self.clock_s, self.store_dir)
         self._truth = np.zeros((), dtype=truth_dtype(len(self.assembly.evse), len(self.assembly.customer_names)))
         self._bytes = self._truth.reshape(1).view(np.uint8)
         self._store = Store.create(self.store_dir / TRUTH, self._bytes.size)

@@ -13,6 +13,7 @@ import numpy as np
 
 from controller.runtime import stores
 from controller.runtime.bench_images import SET_NAME
+from controller.runtime.opcua_keys import OpcuaKeys, OpcuaServerPort
 from controller.runtime.processes import STOP_BENCH, STOP_PLANT
 from controller.runtime.site import (
     HAND,
@@ -27,8 +28,18 @@ from controller.runtime.site import (
 from controller.runtime.supervisor import ProcessSpec
 from hil.rig.assembler import CONNECTION_NODE, Assembly
 from hil.rig.csms_part import csms_port
+from hil.rig.opcua_part import link_keys
 from hil.rig.rigfile import devices
-from hil.rig.schema import BENCH_ROLES, AdapterPart, BenchPart, ChargerPart, EstopPart, InstrumentPart, Twin
+from hil.rig.schema import (
+    BENCH_ROLES,
+    AdapterPart,
+    BenchPart,
+    ChargerPart,
+    EstopPart,
+    InstrumentPart,
+    SubstationPart,
+    Twin,
+)
 from hil.rig.store_dir import PLAN, SITE, TMPFS, make_store_dir
 
 __all__ = ["PLAN", "SITE", "TMPFS", "make_store_dir"]
@@ -110,7 +121,9 @@ def write_site(
                 "head": [1],
                 "poc": list(range(CONNECTION_NODE, CONNECTION_NODE + len(rig.charger))),
             },
+            **_station_keys(rig.substation, store_dir).login(),
         ),
+        opcua=None if rig.opcua is None else OpcuaServerPort(**rig.opcua.model_dump()),
         bench=_bench_port(assembly, address),
     )
     stores.prepare(site)
@@ -119,6 +132,11 @@ def write_site(
         (folder / SITE).write_text(site.model_dump_json(indent=1))
     shutil.copy(site.store(PLAN), run_dir / PLAN)
     return site
+
+
+def _station_keys(part: SubstationPart, store_dir: Path) -> OpcuaKeys:
+    """Return how the link to the substation is secured: as the rig says, or as the plant made it for its twin."""
+    return link_keys(store_dir) if part.twin and part.security != "none" else part
 
 
 def _charger_port(part: ChargerPart, address: str) -> ChargerPort:

@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from controller.law import preset
+from controller.runtime.opcua_keys import OpcuaKeys
 from hil.rig.csms_part import CsmsPart
 from hil.rig.key_types import Amps, Pu, Seconds, Share, Strict, Watts
+from hil.rig.opcua_part import OpcuaServerPart
 from hil.rig.scenario_keys import ScenarioPart
 from profiles.evse import load_behaviours
 
@@ -223,9 +225,13 @@ class BenchPart(Strict):
         return {key: part for key, part in self.parts().items() if not (by_hand and key == "adapter")}
 
 
-class SubstationPart(Twin):
-    """Name the substation that measures transformer, feeder head and connections, and carries DSO orders."""
+class SubstationPart(OpcuaKeys, Twin):
+    """Name the substation that measures transformer, feeder head and connections, and carries DSO orders.
 
+    An emulated one makes its certificates, and ours for it, anew for each run.
+    """
+
+    plain: bool = Field(default=True, description="the twin lets unsecured readers in too, on this machine only")
     publish_period_s: Annotated[float, Field(ge=0.05, le=60)] = 0.2
     max_age_s: Seconds = 2.0
     hold_s: Seconds = 30.0
@@ -329,6 +335,7 @@ class Rig(Strict):
     law: LawPart
     charger: Annotated[list[ChargerPart], Field(min_length=1)]
     substation: SubstationPart
+    opcua: OpcuaServerPart | None = None
     csms: CsmsPart = CsmsPart()
     bench: BenchPart | None = None
     safety: SafetyPart = SafetyPart()

@@ -19,8 +19,10 @@ from controller.law import image
 from controller.law.names import Fairness, VoltSource
 from controller.runtime.contract_plan import Binding, window_specs
 from controller.runtime.failsafe_check import check_failsafes
+from controller.runtime.opcua_keys import OpcuaServerPort
 from controller.runtime.plan import ChargerSpec, DroopSpec, NodeSpec, PlanError, SiteSpec, build_plan
 from controller.runtime.site import ChargerPort, SubstationPort
+from hil.rig.opcua_part import check_keys
 from hil.rig.references import Problem, near, short
 from hil.rig.rigfile import RigError, explain
 from hil.rig.site_schema import SiteCharger, SiteFile
@@ -60,7 +62,12 @@ class LoadedSite:
         part = self.file.substation
         if part is None:
             return None
-        return SubstationPort(name=part.name, model=part.model, address=part.address, points=self.points)
+        port: dict[str, Any] = {"name": part.name, "model": part.model, "address": part.address, "points": self.points}
+        return SubstationPort(**port, **part.login())
+
+    def opcua_port(self) -> OpcuaServerPort | None:
+        """Return what is served to a control room; None where nothing is."""
+        return None if self.file.opcua is None else OpcuaServerPort(**self.file.opcua.model_dump())
 
 
 def load_site(name: str) -> LoadedSite:
@@ -245,6 +252,7 @@ def _check_nodes(file: SiteFile) -> Found:
             yield "node.meter", group, text
     if file.substation is not None:
         yield from _check_device("substation", "substation", file.substation.model, file.substation.address)
+        yield from check_keys("substation", file.substation)
         if not points:
             yield "substation", short(file.substation.name), "measures no node; give a [[node]] its meter"
 

@@ -5,9 +5,11 @@ It shares law and contracts with the rig file, and has no feeder, no cars and no
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
+from controller.runtime.opcua_keys import OpcuaKeys
 from hil.rig.key_types import Amps, Seconds, Strict, Watts
+from hil.rig.opcua_part import OpcuaServerPart
 from hil.rig.schema import ContractPart, GridPhase, LawPart
 
 Name = Annotated[str, Field(min_length=1, max_length=48)]
@@ -67,8 +69,10 @@ class SiteCharger(Strict):
     may_pause: bool = True
 
 
-class SiteSubstation(Strict):
+class SiteSubstation(OpcuaKeys):
     """Say how the substation is reached that measures the nodes and carries DSO orders."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
     name: Name
     model: str
@@ -87,4 +91,5 @@ class SiteFile(Strict):
     node: Annotated[list[SiteNode], Field(min_length=1)]
     charger: Annotated[list[SiteCharger], Field(min_length=1)]
     substation: SiteSubstation | None = None
+    opcua: OpcuaServerPart | None = None
     contract: list[ContractPart] = Field(default=[])

@@ -17,7 +17,7 @@ from asyncua.ua.uatypes import NodeId, VariantType
 
 from instruments.catalog import Model, OpcuaPart, load_model
 from instruments.opcua_accounts import Accounts
-from instruments.opcua_channel import PLAIN, OpcuaSecurity
+from instruments.opcua_security import PLAIN, OpcuaSecurity
 from instruments.opcua_server import OpcuaServer
 
 ua: Any = asyncua.ua  # its names are not exported to type checkers
