@@ -161,5 +161,5 @@ def test_chargers_behind_one_address_keep_unit_and_connector(good, load):
 
 def test_a_secured_substation_names_the_files_that_it_lacks(good, load):
     good["substation"]["security"] = "sign_and_encrypt"
-    with pytest.raises(RigError, match=r"substation\.security: certificate and key are needed: `voltbench certificate`"):
+    with pytest.raises(RigError, match=r"substation\.security: certificate and key are needed: `voltbench"):
         load(good)
