@@ -147,6 +147,12 @@ class Journal:
             os.write(self._anchors, f"\n{no + 1} {chain.hex()}\n".encode())  # after the commit: none without its row
         return no + 1
 
+    def entry(self, no: int) -> Entry | None:
+        """Return one entry by its number; None where there is none."""
+        with _Told(self.path):
+            row = self._base.execute(f"SELECT {COLUMNS} FROM entry WHERE no = ?", (no,)).fetchone()
+        return None if row is None else _entry(row)
+
     def redact(self, subject: str, before_utc_ns: int, why: str) -> int:
         """Delete the bodies of a subject's entries older than a time and say so in an entry; return how many."""
         with _Told(self.path), self._transaction():
@@ -226,11 +232,15 @@ def link(before: bytes, head: tuple[Any, ...], body_hash: bytes, key: bytes) -> 
 def read_entries(path: Path) -> Iterator[Entry]:
     """Yield the entries in order; a JournalError where there is no readable journal."""
     for row in _rows(path):
-        body = None if row[7] is None else json.loads(row[7])
-        if body is not None:
-            body.pop("salt", None)
-        no, utc_ns, mono_ns, kind, source, order_id, subject = row[:7]
-        yield Entry(no, utc_ns, mono_ns, kind, source, order_id, subject, body)
+        yield _entry(row)
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    body = None if row[7] is None else json.loads(row[7])
+    if body is not None:
+        body.pop("salt", None)
+    no, utc_ns, mono_ns, kind, source, order_id, subject = row[:7]
+    return Entry(no, utc_ns, mono_ns, kind, source, order_id, subject, body)
 
 
 def verify(path: Path, key: bytes = b"") -> tuple[int, list[Finding]]:

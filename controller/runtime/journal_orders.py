@@ -1,4 +1,4 @@
-"""Tell the life of each order from a journal: received, answered, decided, told to devices, taken, obeyed, ended."""
+"""Tell the life of each order from a journal: received, answered, decided, sent, accepted by devices, obeyed, ended."""
 
 import math
 from collections.abc import Iterable
@@ -8,16 +8,16 @@ from typing import Any
 from controller.runtime.journal import Entry
 
 NAN = math.nan
-STEPS = ("decided", "told", "taken", "obeyed", "missed")
+STEPS = ("decided", "sent", "accepted", "obeyed", "missed")
 
 
 @dataclass(slots=True)
 class OrderLife:
     """Hold what became of one message about an order; seconds count from its receipt, or from its start if later.
 
-    `decided_s`: a scan had a cap at or below it; `told_s`: the set-points of all chargers below add up to it;
-    `taken_s`: each of them says that it applies its set-point; `obeyed_s`: measured watts within tolerance. NaN: not
-    seen. `state` is accepted, refused, in force, obeyed, missed, replaced, withdrawn or over.
+    `decided_s`: a scan had a cap at or below it; `sent_s`: every charger below that had to change has acknowledged
+    its set-point; `accepted_s`: those that tell their limit apply it; `obeyed_s`: measured watts within tolerance.
+    NaN: not seen. `state` is received, accepted, refused, obeyed, missed, replaced, withdrawn or over.
     """
 
     no: int
@@ -34,8 +34,8 @@ class OrderLife:
     state: str
     why: str = ""
     decided_s: float = NAN
-    told_s: float = NAN
-    taken_s: float = NAN
+    sent_s: float = NAN
+    accepted_s: float = NAN
     obeyed_s: float = NAN
     missed_s: float = NAN
     misses: int = 0
@@ -52,10 +52,10 @@ def lives(entries: Iterable[Entry]) -> list[OrderLife]:
     newest: dict[tuple[str, str], OrderLife] = {}
     for entry in entries:
         body = entry.body or {}
-        if entry.kind in ("accepted", "refused") and "order" in body:
+        if entry.kind in ("received", "accepted", "refused") and "order" in body:
             life = _begin(entry, body)
             by_no[entry.no] = life
-            if entry.kind == "accepted":
+            if entry.kind != "refused":
                 before = newest.get((entry.source, entry.order_id))
                 if before is not None and not before.over:
                     before.over = True
@@ -82,7 +82,7 @@ def _begin(entry: Entry, body: dict[str, Any]) -> OrderLife:
         value_w=float(order["value_w"]),
         from_s=float(order["from_s"]),
         to_s=float(order["to_s"]),
-        received_utc_ns=entry.utc_ns,
+        received_utc_ns=entry.utc_ns - max(entry.mono_ns - int(body.get("received_mono_ns") or entry.mono_ns), 0),
         state=entry.kind,
         why=str(body.get("why", "")),
         over=entry.kind == "refused" or order["kind"] == "withdraw",

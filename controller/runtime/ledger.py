@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,13 +15,16 @@ import numpy as np
 
 from controller.law import image
 from controller.runtime import ledger_format as fmt
+from controller.runtime.clock import SiteClock
 from controller.runtime.events import NAME as EVENTS
 from controller.runtime.events import Events
+from controller.runtime.evidence import Evidence, acknowledged
+from controller.runtime.journal import Journal, JournalError
 from controller.runtime.ledger_format import Kind, LedgerError
 from controller.runtime.process import die_with_parent, ignore_sigint, on_sigterm
 from controller.runtime.ring import NAME as RING
 from controller.runtime.ring import Ring, RingError
-from controller.runtime.site import read_site
+from controller.runtime.site import Site, read_site
 
 CHECKPOINT_SCANS = 600
 FILE_BYTES = 64 << 20
@@ -29,6 +32,8 @@ LEAST_FREE_BYTES = 64 << 20
 DISK_CHECK_RECORDS = 100
 POLL_S = 0.02
 SYNC_S = 1.0
+
+Follow = Callable[[Any, Any], None]  # INPUT and OUTPUT views of a scan
 
 
 class LedgerWriter:
@@ -233,8 +238,8 @@ def _own(table: str, views: Any) -> Any:
     return image.CLASSES[table](*(array.copy() for array in views))
 
 
-def drain(ring: Ring, writer: LedgerWriter, dims: image.Dims) -> int:
-    """Write all records that wait in the ring to the ledger; return how many."""
+def drain(ring: Ring, writer: LedgerWriter, dims: image.Dims, follow: Follow | None = None) -> int:
+    """Write all records that wait in the ring to the ledger, and show each scan to `follow`; return how many."""
     split = image.layout("input", dims)[1]
     count = 0
     while (slot := ring.take()) is not None:
@@ -242,8 +247,23 @@ def drain(ring: Ring, writer: LedgerWriter, dims: image.Dims) -> int:
             writer.state(slot.scan, slot.payload)
         else:
             writer.scan(slot.scan, slot.payload[:split], slot.payload[split:])
+            if follow is not None:
+                follow(
+                    image.views("input", dims, slot.payload[:split]), image.views("output", dims, slot.payload[split:])
+                )
         count += 1
     return count
+
+
+def follower(site: Site, events: Events) -> Evidence | None:
+    """Return what follows the orders from scan to scan; None, with a fault told, where there is no journal to write."""
+    try:
+        journal = Journal(site.journal(), utc_ns=SiteClock(site.utc_minus_mono_ns).utc_ns)
+    except JournalError as error:
+        events.write("fault", text=f"no evidence of orders is kept: {error}")
+        return None
+    plan = image.views("plan", site.image_dims(), site.load_plan())
+    return Evidence(site.node_names, plan, journal, acknowledged(site))
 
 
 def main(site_json: Path) -> int:
@@ -258,14 +278,16 @@ def main(site_json: Path) -> int:
     try:
         ring = Ring.attach(site.store(RING))
         writer = LedgerWriter(Path(site.run_dir), dims, site.load_plan())
+        evidence = follower(site, events)
+        follow = evidence.scan if evidence is not None else None
         synced_s = time.monotonic()
         while not ended:
-            drain(ring, writer, dims)
+            drain(ring, writer, dims, follow)
             if time.monotonic() - synced_s > SYNC_S:
                 writer.sync()
                 synced_s = time.monotonic()
             time.sleep(POLL_S)
-        drain(ring, writer, dims)
+        drain(ring, writer, dims, follow)
         writer.sync()
         writer.close()
     except (LedgerError, RingError, OSError) as error:

@@ -51,6 +51,8 @@ class PortMeter:
         links = np.fromiter(map(attrgetter("link"), readings), dtype=bool, count=len(readings))
         trips = np.fromiter((getattr(r, "round_trip_ns", 0) for r in readings), dtype=np.int64, count=len(readings))
         rows["link"] = links
+        rows["sent_a"] = [getattr(r, "sent_a", math.nan) for r in readings]
+        rows["sent_ns"] = [getattr(r, "sent_ns", 0) for r in readings]
         rows["errors"] = [getattr(r, "errors", 0) for r in readings]
         self._tell_faults([getattr(r, "fault", "") or "" for r in readings])
         count_ns(rows["round_trip"], trips, (trips > 0) & (trips != self._trips))

@@ -19,6 +19,8 @@ PORT = np.dtype(
         ("age", HISTOGRAM),
         ("obey", HISTOGRAM),
         ("overwritten_a", "f8"),
+        ("sent_a", "f8"),  # the last set-point that a charger acknowledged, and when
+        ("sent_ns", "i8"),
     ]
 )
 

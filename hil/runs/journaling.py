@@ -94,13 +94,13 @@ def show(found: list[OrderLife], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(plain([life.to_dict() for life in found])))
         return
-    print(f"{'order':20} {'subject':14} {'limit':>11} {'received':23} {'decided':>8} {'told':>8} {'taken':>8} "
+    print(f"{'order':20} {'subject':14} {'limit':>11} {'received':23} {'decided':>8} {'sent':>8} {'accepted':>8} "
           f"{'obeyed':>8}  state")  # fmt: skip
     for life in found:
         kw = f"{life.value_w / 1e3:.1f} kW" if life.value_w == life.value_w else ""
         arrow = {"import": "<=", "export": ">="}.get(life.direction, "") if life.kind == "cap" else "="
         print(f"{life.source + ' ' + life.order_id:20} {life.subject:14} {arrow + ' ' + kw:>11} "
-              f"{clock(life.received_utc_ns)} {_s(life.decided_s)} {_s(life.told_s)} {_s(life.taken_s)} "
+              f"{clock(life.received_utc_ns)} {_s(life.decided_s)} {_s(life.sent_s)} {_s(life.accepted_s)} "
               f"{_s(life.obeyed_s)}  {life.state}{': ' + life.why if life.why else ''}")  # fmt: skip
 
 

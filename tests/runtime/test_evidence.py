@@ -1,0 +1,152 @@
+"""The watcher: from scans alone it journals when an order was decided, sent, accepted by the devices and obeyed."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from controller.law import image
+from controller.runtime.evidence import Evidence, below
+from controller.runtime.journal import NAME, Journal, JournalError, read_entries
+from controller.runtime.journal_orders import OrderLife, lives
+from controller.runtime.order import Order
+from controller.runtime.order_book import OrderBook
+
+S = 1_000_000_000
+UTC_NS = 1_700_000_000 * S
+NODES, CHARGERS = ["transformer", "head"], ["cp1", "cp2"]
+DIMS = image.Dims(2, 2, 0, 2)
+
+
+class Site:
+    """Play the scans of two chargers below a metered head; one scan a tenth of a second."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now_ns = 5 * S
+        self.journal = Journal(folder / NAME, utc_ns=lambda: UTC_NS + self.now_ns)
+        self.plan = image.allocate("plan", DIMS)[1]
+        self.plan.parent[:] = [-1, 0]
+        self.plan.charger_node[:] = 1
+        self.plan.node_metered[1] = 1
+        self.plan.node_obey_s[:] = 10.0
+        self.inp, self.out = image.allocate("input", DIMS)[1], image.allocate("output", DIMS)[1]
+        self.inp.charger_link[:] = 1
+        self.inp.charger_limit_a[:] = 16.0
+        self.inp.charger_a[:] = 16.0
+        self.inp.node_a_quality[:] = 0
+        self.inp.node_w[1] = 22_000.0
+        self.out.allowed_a[:] = 16.0
+        self.sent = np.full(2, 16.0), np.zeros(2, dtype=np.int64)
+        self.evidence = Evidence(NODES, self.plan, self.journal, lambda: self.sent)
+        self.book = OrderBook(NODES, CHARGERS, self.append)
+
+    def append(self, kind: str, **body: object) -> int:
+        return self.journal.append(kind, mono_ns=self.now_ns, **body)
+
+    def scan(self, seconds: float = 0.1) -> None:
+        for _ in range(round(seconds * 10)):
+            self.now_ns += S // 10
+            self.inp.now_ns[0], self.inp.utc_ns[0] = self.now_ns, UTC_NS + self.now_ns
+            self.inp.node_a_change_ns[:] = self.now_ns
+            force = self.book.force((UTC_NS + self.now_ns) / S)
+            self.inp.book_w[:], self.inp.book_no[:] = force.import_w, force.import_no
+            self.out.node_cap_w[:] = force.import_w
+            self.evidence.scan(self.inp, self.out)
+
+    def life(self, row: int = -1) -> OrderLife:
+        return lives(read_entries(self.journal.path))[row]
+
+
+@pytest.fixture
+def site(tmp_path: Path):
+    made = Site(tmp_path)
+    yield made
+    made.journal.close()
+
+
+def order(site: Site, value_w: float, **fields: object) -> None:
+    assert site.book.offer(
+        Order("dso", "a", 1, "cap", "head", value_w=value_w, **fields),
+        (UTC_NS + site.now_ns) / S,
+        received_mono_ns=site.now_ns - S // 5,
+    ).accepted
+
+
+def test_every_step_of_an_order_gets_its_time_since_receipt(site: Site) -> None:
+    site.scan(1)
+    order(site, 11_000.0)
+    site.out.allowed_a[:] = 8.0
+    site.scan(1)
+    assert site.life().state == "accepted"
+    site.sent = np.full(2, 8.0), np.array([site.now_ns, site.now_ns - S // 2])
+    site.scan(0.5)
+    site.inp.charger_limit_a[:] = 8.0
+    site.scan(0.5)
+    site.inp.node_w[1] = 11_100.0
+    site.scan(1)
+    life = site.life()
+    assert (life.decided_s, life.sent_s, life.accepted_s, life.obeyed_s) == (0.3, 1.2, 1.8, 2.3)
+    assert life.state == "obeyed"
+
+
+def test_watts_over_the_limit_for_longer_than_the_obey_time_are_missed_and_told_again(site: Site) -> None:
+    order(site, 11_000.0)
+    site.scan(11.9)
+    assert site.life().state == "accepted"
+    site.scan(0.5)
+    assert site.life().state == "missed"
+    site.inp.node_w[1] = 10_000.0
+    site.scan(0.2)
+    assert site.life().state == "obeyed"
+    site.inp.node_w[1] = 12_000.0
+    site.scan(12.5)
+    assert (site.life().state, site.life().misses) == ("missed", 2)
+
+
+def test_a_meter_that_is_not_believed_says_neither_obeyed_nor_missed(site: Site) -> None:
+    site.inp.node_w[1] = 5_000.0
+    site.inp.node_a_quality[:] = 1
+    order(site, 11_000.0)
+    site.scan(15)
+    assert site.life().state == "accepted"
+
+
+def test_an_order_that_the_substation_shows_gets_an_entry_and_its_steps(site: Site) -> None:
+    site.inp.order_w[1], site.inp.order_quality[:] = 9_000.0, 0
+    site.scan(0.1)
+    assert (site.life().source, site.life().value_w, site.life().state) == ("substation", 9_000.0, "received")
+    site.out.node_cap_w[:] = 9_000.0
+    site.inp.node_w[1] = 9_000.0
+    site.inp.order_quality[:] = 2
+    site.inp.order_w[1] = math.nan  # lost: it still binds, and nothing new is journaled
+    site.evidence.scan(site.inp, site.out)
+    assert site.life().state == "obeyed"
+    assert len(lives(read_entries(site.journal.path))) == 1
+    site.inp.order_w[1], site.inp.order_quality[:] = math.inf, 0
+    site.scan(0.1)
+    assert site.life().over
+
+
+def test_steps_wait_for_room_on_the_disk(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    order(site, 11_000.0)
+    append = Journal.append
+    full = [True]
+
+    def fail(self: Journal, kind: str, **body: object) -> int:
+        if full[0]:
+            raise JournalError("no room")
+        return append(self, kind, **body)
+
+    monkeypatch.setattr(Journal, "append", fail)
+    site.inp.node_w[1] = 10_000.0
+    site.scan(2)
+    assert site.life().state == "accepted"
+    full[0] = False
+    site.scan(2)
+    assert site.life().state == "obeyed"
+
+
+def test_chargers_below_a_node_are_those_of_its_subtree() -> None:
+    found = below(np.array([-1, 0, 1, 0]), np.array([2, 3, 1]))
+    assert found.tolist() == [[True] * 3, [True, False, True], [True, False, False], [False, True, False]]
