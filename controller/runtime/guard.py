@@ -87,16 +87,22 @@ def _target(port: InstrumentPort) -> Target | None:
     )
 
 
-def close_chain(site: Site) -> Estop | None:
-    """Close the emergency-stop chain and return its relay, None where the site has none; a PortFault names the card."""
+def chain_of(site: Site) -> tuple[ModbusRelay, Estop] | None:
+    """Return the relay of the emergency-stop chain, not opened, and its coil; None where the site has none."""
     port = None if site.bench is None else site.bench.estop
     if port is None:
         return None
     relay = ModbusRelay(port.name, load_model(port.model), port.address, places=port.places, opening_s=OPENING_S)
-    relay.open()
-    relay.write(port.coil, True)
-    relay.hurry()
-    return Estop(relay, port.coil)
+    return relay, Estop(relay, port.coil)
+
+
+def close_chain(relay: ModbusRelay, coil: str) -> None:
+    """Close the emergency-stop chain; after a PortFault nobody knows how it stands, and it has to be opened."""
+    try:
+        relay.open()
+        relay.write(coil, True)
+    finally:
+        relay.hurry()
 
 
 def prove(lines: list[Line], boot_s: float, ended: list[int], *, first: bool) -> None:
@@ -156,7 +162,9 @@ def main(site_json: Path) -> int:
     try:
         require_guards(site)
         lines = [Line(target) for target in targets(site)]
-        estop = close_chain(site)
+        if chain := chain_of(site):
+            relay, estop = chain
+            close_chain(relay, estop.coil)
         boot_s = site.bench.estop.boot_s if site.bench is not None and site.bench.estop is not None else 0.0
         prove(lines, boot_s, ended, first=estop is not None)
     except (PortFault, GuardError) as error:
@@ -165,12 +173,14 @@ def main(site_json: Path) -> int:
         if estop is not None:
             estop.trip(events, "the guard cannot stand")
         return 3
-    beat = Store.attach(site.store(stores.GUARD), stores.BEAT_BYTES)
-    cause = watch(site, ended, beat)
-    if cause:
-        events.write("guard_trip", cause=cause)
-        print(f"guard: trip: {cause}", file=sys.stderr)
-    confirmed = make_safe(lines, events, cause or "the run ends", estop)
+    cause: str | None = "the guard failed"
+    try:
+        cause = watch(site, ended, Store.attach(site.store(stores.GUARD), stores.BEAT_BYTES))
+    finally:  # an error of ours: its trace goes on after all is off
+        if cause:
+            events.write("guard_trip", cause=cause)
+            print(f"guard: trip: {cause}", file=sys.stderr)
+        confirmed = make_safe(lines, events, cause or "the run ends", estop)
     for line in lines:
         line.close()
     if estop is not None:

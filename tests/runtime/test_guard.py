@@ -272,6 +272,61 @@ def test_the_guard_makes_safe_when_its_supervisor_is_killed(site, tmp_path, inst
     assert kinds == ["guard_trip", "safe_off"]
 
 
+class Card(Chain):
+    """Stand for the relay card of a site; `deaf` closes its relay and is not heard to have done so."""
+
+    deaf = False
+    closed = False
+
+    def __init__(self, *_arguments, **_options):
+        super().__init__()
+        Card.last = self
+
+    def open(self):
+        return "card"
+
+    def write(self, coil, on):
+        self.closed = on
+        if self.deaf and on:
+            raise PortFault(FaultKind.READBACK, self.name, coil, "switched on, its mirror contact reads off")
+
+    def hurry(self):
+        pass
+
+    def make_safe(self, *names):
+        self.closed = False
+
+
+@pytest.fixture
+def with_card(site, monkeypatch):
+    """Let the guard stand over a site whose only guard is a relay, in this process."""
+    made = with_bench(site, estop=CHAIN)
+    for name, stand_in in {"ModbusRelay": Card, "read_site": lambda path: made, "targets": lambda site: []}.items():
+        monkeypatch.setattr(guard, name, stand_in)
+    for name in ("ignore_sigint", "on_sigterm"):
+        monkeypatch.setattr(guard, name, lambda *_arguments: None)
+    return made
+
+
+def test_a_chain_that_is_not_read_back_as_closed_is_opened_again(with_card, tmp_path, monkeypatch):
+    monkeypatch.setattr(Card, "deaf", True)
+    assert guard.main(tmp_path / "site.json") == 3
+    assert not Card.last.closed
+    assert [event["kind"] for event in read_events(tmp_path / "run" / "events.jsonl")] == ["fault", "estop_open"]
+
+
+def test_a_guard_that_fails_itself_opens_the_chain_before_it_ends(with_card, tmp_path, monkeypatch):
+    def fail(*_arguments):
+        assert Card.last.closed
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(guard, "watch", fail)
+    with pytest.raises(ZeroDivisionError):
+        guard.main(tmp_path / "site.json")
+    assert not Card.last.closed
+    assert [event["kind"] for event in read_events(tmp_path / "run" / "events.jsonl")] == ["guard_trip", "estop_open"]
+
+
 def test_a_planned_stop_gives_the_bench_time_to_end_in_order(site):
     usual, stopping = guard.limits(site, stopping=False), guard.limits(site, stopping=True)
     assert usual.bench_s == 1.0
