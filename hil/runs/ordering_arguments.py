@@ -53,7 +53,9 @@ def add_commands(commands: Any, duration: Callable[[str], float]) -> None:
     order.add_argument("--charger", help="the charger that --setpoint drives")
     what = order.add_mutually_exclusive_group(required=True)
     what.add_argument("--limit", dest="limit_w", type=watts, metavar="52kW", help="not more than this")
-    what.add_argument("--setpoint", dest="setpoint_w", type=watts, metavar="-3kW", help="this, + from the grid")
+    what.add_argument(
+        "--setpoint", dest="setpoint_w", type=watts, metavar="2kW", help="this, + from the grid; =-3kW exports"
+    )
     what.add_argument("--withdraw", metavar="ID", help="end an order of the same source")
     order.add_argument("--export", action="store_true", help="the limit is one of export")
     order.add_argument("--from", dest="from_text", default="now", metavar="18:00", help="at the site, or ISO 8601")

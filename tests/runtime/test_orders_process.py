@@ -1,0 +1,145 @@
+"""The orders process as it is: killed, restarted, with a full disk; and the command line that sends to it."""
+
+import json
+import math
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from foreseeable import wait_for
+
+from controller.law import image
+from controller.runtime import stores
+from controller.runtime.journal import read_entries, verify
+from controller.runtime.journal_orders import lives
+from controller.runtime.order import Answer, Order
+from controller.runtime.order_image import BookImage
+from controller.runtime.order_intake import OFFERS, Intake, IntakeError
+from controller.runtime.site import Site
+from hil import cli
+
+CAP = Order("dso", "a", 1, "cap", "head", value_w=52_000.0)
+FULL_BYTES = 96 << 10
+
+
+@contextmanager
+def orders_process(site: Site, path: Path, file_bytes: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the process until the context ends (then it is killed); `file_bytes` is the room it has for a file."""
+    Path(site.run_dir, "site.json").write_text(site.model_dump_json())
+    path.write_text(site.model_dump_json())
+    child = subprocess.Popen([sys.executable, "-m", "controller.runtime.orders", str(path)], stderr=subprocess.PIPE)
+    if file_bytes is not None:
+        resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (file_bytes, resource.RLIM_INFINITY))
+    try:
+        image_ = BookImage(site)
+        wait_for(lambda: image_.written or child.poll() is not None)
+        assert child.poll() is None, child.stderr and child.stderr.read().decode()
+        yield child
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def latched(site: Site) -> object:
+    """Return INPUT views as the scan would latch them now."""
+    inp = image.allocate("input", site.image_dims())[1]
+    BookImage(site).latch(inp)
+    return inp
+
+
+def test_nothing_acknowledged_is_lost_by_a_kill_and_a_restart_lifts_nothing(site, tmp_path):
+    acknowledged: dict[str, float] = {}
+    with orders_process(site, tmp_path / "site.json") as child:
+        intake = Intake(site)
+        tickets = {intake.post(replace(CAP, order_id=f"o{k}", value_w=90_000.0 - 1_000.0 * k)): k for k in range(60)}
+        wait_for(lambda: Path(site.store("answers.box")).read_bytes().count(b"\n") >= 12)
+        child.kill()
+        child.wait()
+        for ticket, k in tickets.items():
+            answer = intake.answer(ticket)
+            if answer is not None and answer.accepted:
+                acknowledged[f"o{k}"] = 90_000.0 - 1_000.0 * k
+        intake.close()
+    assert 12 <= len(acknowledged) <= 60
+    kept = {life.order_id: life.value_w for life in lives(read_entries(site.journal()))}
+    assert acknowledged.items() <= kept.items()
+    assert verify(site.journal())[1] == []
+    stores.prepare(site)  # all shared files anew, as a controller that is started again makes them
+    with orders_process(site, tmp_path / "site.json"):
+        assert latched(site).book_w[1] == min(kept.values()) <= min(acknowledged.values())
+        intake = Intake(site)
+        again = intake.offer(replace(CAP, order_id="o0", value_w=90_000.0))  # as one does who had no answer
+        assert again == Answer(True, obeyed=True)
+        late = intake.offer(replace(CAP, order_id="o0", sequence=0, value_w=99_000.0))
+        assert "sequence 0 came after 1" in late.why
+        intake.close()
+        assert latched(site).book_w[1] == min(kept.values())
+
+
+def test_a_full_disk_lowers_and_acknowledges_nothing_until_there_is_room(site, tmp_path):
+    with orders_process(site, tmp_path / "site.json", FULL_BYTES) as child:
+        intake, number, answer = Intake(site), 0, Answer(True)
+        while answer.accepted and number < 100:  # until the disk is full
+            number += 1
+            answer = intake.offer(replace(CAP, sequence=number, value_w=90_000.0 - number))
+        assert (answer.accepted, answer.obeyed) == (False, True), answer
+        assert "cannot be kept" in answer.why
+        lowest = replace(CAP, sequence=number + 1, value_w=10_000.0)
+        assert intake.offer(lowest).obeyed
+        assert latched(site).book_w[1] == 10_000.0
+        for raising in (replace(CAP, sequence=number + 2, value_w=95_000.0), Order("dso", "a", number + 3, "withdraw")):
+            answer = intake.offer(raising)
+            assert (answer.accepted, answer.obeyed) == (False, False)
+        assert latched(site).book_w[1] == 10_000.0
+        assert BookImage(site).store.sequence > 0
+        resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        assert intake.offer(lowest) == Answer(True, obeyed=True)  # the same again: kept now
+        assert child.poll() is None
+        intake.close()
+    assert verify(site.journal())[1] == []
+    assert lives(read_entries(site.journal()))[-1].value_w == 10_000.0
+
+
+def test_voltbench_order_and_journal_say_what_became_of_an_order(site, tmp_path, capsys):
+    run, key = site.run_dir, tmp_path / "dso.key"
+    key.write_text("hmac:" + "5a" * 32)
+    keyed = site.model_copy(update={"order_sources": {"operator": "", "dso": str(key)}})
+
+    def voltbench(*argv: str) -> tuple[int, str, str]:
+        code = cli.main(list(argv))
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    with orders_process(keyed, tmp_path / "site.json"):
+        code, out, _ = voltbench("order", run, "--node", "head", "--limit", "52kW", "--for", "1h", "--id", "x")
+        assert (code, out) == (0, "x of operator: accepted\n")
+        assert latched(site).book_w.tolist() == [math.inf, 52_000.0]
+        code, out, _ = voltbench("order", run, "--node", "tail", "--limit", "1kW", "--json")
+        assert (code, json.loads(out)["state"]) == (1, "refused")
+        assert voltbench("order", run, "--limit", "1kW")[0] == 2
+        signed = ("--source", "dso", "--node", "head", "--limit", "40kW", "--id", "y")
+        assert "signature" in voltbench("order", run, *signed)[1]
+        assert voltbench("order", run, *signed, "--key", str(key))[0] == 0
+        assert voltbench("order", run, "--source", "mallory", "--withdraw", "y")[0] == 1
+        assert latched(site).book_w[1] == 40_000.0
+        assert voltbench("order", run, "--source", "dso", "--withdraw", "y", "--key", str(key))[0] == 0
+        assert latched(site).book_w[1] == 52_000.0
+        assert voltbench("order", run, "--charger", "cp1", "--setpoint=-3kW", "--for", "60s")[0] == 0
+        assert latched(site).wish_w.tolist() == [math.inf, -3_000.0, math.inf]
+    rows = json.loads(voltbench("journal", "show", run, "--json")[1])
+    assert next((row["order_id"], row["state"]) for row in rows) == ("x", "accepted")
+    assert {row["state"] for row in rows} == {"accepted", "refused", "withdrawn"}
+    assert voltbench("journal", "verify", run)[0] == 0
+
+
+def test_who_is_not_answered_is_told_that_nothing_is_acknowledged(site):
+    with pytest.raises(IntakeError, match="not acknowledged"):
+        Intake(site).offer(CAP, timeout_s=0.05)
+    site.store(OFFERS).unlink()
+    with pytest.raises(IntakeError, match="no controller takes orders"):
+        Intake(site)
