@@ -13,6 +13,7 @@ from controller.runtime.opcua_keys import OpcuaKeys
 from hil.rig.csms_part import CsmsPart
 from hil.rig.key_types import Amps, Pu, Seconds, Share, Strict, Watts
 from hil.rig.opcua_part import OpcuaServerPart
+from hil.rig.orders_part import OrdersPart
 from hil.rig.scenario_keys import ScenarioPart
 from profiles.evse import load_behaviours
 
@@ -340,6 +341,7 @@ class Rig(Strict):
     bench: BenchPart | None = None
     safety: SafetyPart = SafetyPart()
     contract: list[ContractPart] = Field(default=[])
+    orders: OrdersPart = OrdersPart()
     verdict: VerdictPart
 
     @model_validator(mode="after")

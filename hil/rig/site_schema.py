@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field
 from controller.runtime.opcua_keys import OpcuaKeys
 from hil.rig.key_types import Amps, Seconds, Strict, Watts
 from hil.rig.opcua_part import OpcuaServerPart
+from hil.rig.orders_part import SiteOrders
 from hil.rig.schema import ContractPart, GridPhase, LawPart
 
 Name = Annotated[str, Field(min_length=1, max_length=48)]
@@ -93,3 +94,4 @@ class SiteFile(Strict):
     substation: SiteSubstation | None = None
     opcua: OpcuaServerPart | None = None
     contract: list[ContractPart] = Field(default=[])
+    orders: SiteOrders = SiteOrders()

@@ -20,7 +20,6 @@ from controller.runtime import stores
 from controller.runtime.events import NAME as EVENTS
 from controller.runtime.events import Events
 from controller.runtime.figures import write_timing
-from controller.runtime.journal import NAME as JOURNAL
 from controller.runtime.journal import Journal
 from controller.runtime.processes import STOP_BENCH, controller_processes
 from controller.runtime.shadow import ShadowJournal
@@ -30,7 +29,7 @@ from hil.rig.site_file import LoadedSite, load_site
 from hil.rig.site_margin import site_margin
 from hil.rig.store_dir import PLAN, SITE, make_store_dir
 from hil.runs.exits import INTERRUPTED, OK
-from hil.runs.folder import add_identities, make_run_dir, software
+from hil.runs.folder import RUNS, add_identities, make_run_dir, software
 from hil.runs.summary import finite
 from instruments.catalog import charger_of, load_model
 
@@ -88,6 +87,8 @@ def field_site(loaded: LoadedSite, store_dir: str, run_dir: str, *, shadow: bool
         substation=loaded.substation_port(),
         opcua=loaded.opcua_port(),
         shadow=shadow,
+        journal_dir="" if shadow else str(Path(loaded.file.orders.journal or RUNS / f"{head.name}.journal").absolute()),
+        order_sources=loaded.file.orders.source,
     )
 
 
@@ -143,7 +144,7 @@ def _supervised(supervisor: Supervisor, site: Site, arguments: argparse.Namespac
     if not site.shadow:
         outcome = supervisor.watch(done, lambda: _each(tick))
     else:
-        with closing(Journal(Path(site.run_dir) / JOURNAL)) as journal:
+        with closing(Journal(site.journal())) as journal:
             shadow = ShadowJournal(site, journal)
             tick.append(lambda: shadow.look(time.monotonic_ns()))
             outcome = supervisor.watch(done, lambda: _each(tick))

@@ -104,6 +104,9 @@ def test_a_restart_of_the_controller_moves_no_amp(corner, write_site, tmp_path):
     for line in process.stderr:
         if "drawn" in line and " 0.0 A  root" not in line:
             break
+    root = tomllib.loads(site.read_text())["node"][0]["name"]
+    ordered = voltbench("order", "first", "--node", root, "--limit", "90kW", "--for", "1h", cwd=tmp_path)
+    assert ordered.returncode == 0, ordered.stderr
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
@@ -111,7 +114,9 @@ def test_a_restart_of_the_controller_moves_no_amp(corner, write_site, tmp_path):
     assert second.returncode == 0, second.stderr
     assert sum(proxy.writes for proxy in corner[2].values()) > 0
     last = [out.allowed_a.copy() for _, _, out in LedgerReader(tmp_path / "first").scans()][-1]
-    again = np.array([out.allowed_a.copy() for _, _, out in LedgerReader(tmp_path / "second").scans()])
+    scans = list(LedgerReader(tmp_path / "second").scans())
+    assert {float(inp.book_w[0]) for _, inp, _ in scans} == {90e3}  # what was ordered holds from the first scan on
+    again = np.array([out.allowed_a.copy() for _, _, out in scans])
     assert last.min() >= 6.0
     assert np.abs(again[0] - last).max() < 1.0  # what stood is read back from the chargers: no drop and no jump
     assert again.min() >= last.min() - 1.0
