@@ -212,7 +212,20 @@ def test_an_order_of_the_dso_leaves_no_room():
     assert "no room: root" in street.find().why
 
 
-@pytest.mark.parametrize("what", ["node", "link", "meter", "volts", "signal"])
+def test_an_order_in_watts_holds_where_only_amps_are_measured():
+    street = Street(Car("one"))
+    street.nodes.order_w = np.array([5000.0, np.inf])  # 12 A of houses and 6 A of the car are 4.6 kW at most
+    street.nodes.node_w[:] = np.nan
+    assert "no room: root" in street.find().why
+
+
+def test_a_meter_that_tells_no_amps_leaves_no_room():
+    street = Street(Car("one"))
+    street.work._nodes.node_a[1] = np.nan
+    assert street.work.plan_step(0).why.startswith("no room: poc_one")
+
+
+@pytest.mark.parametrize("what", ["node", "link", "meter", "amps", "order", "volts", "signal"])
 def test_what_goes_wrong_ends_it_and_puts_everything_back(what):
     street = Street(Car("one"), Car("two"))
     steps = []
@@ -228,6 +241,10 @@ def test_what_goes_wrong_ends_it_and_puts_everything_back(what):
             street.cars[1].reading.link = False
         elif what == "meter":
             street.nodes.node_a_quality[1] = 2
+        elif what == "amps":
+            street.nodes.node_a[1] = np.nan
+        elif what == "order":
+            street.nodes.node_w[0], street.nodes.order_w = 6000.0, np.array([4200.0, np.inf])
         elif what == "volts":
             street.nodes.node_v[2] = 180.0
         else:

@@ -202,10 +202,14 @@ class Commission:
                 raise CommissionStopped(f"{port.name}: its link is lost ({port.reading.fault or 'closed'})")
         if nodes is None:
             return
-        for m in np.flatnonzero(plan.node_metered):
+        for m in np.flatnonzero(plan.node_metered).tolist():
             age_s = (now_ns - int(nodes.node_a_change_ns[m])) / NS
-            if nodes.node_a_quality[m] == Quality.BAD or age_s > float(plan.node_max_age_s[m]) + LOST_S:
+            lost = nodes.node_a_quality[m] == Quality.BAD or not np.isfinite(nodes.node_a[m]).any()
+            if lost or age_s > float(plan.node_max_age_s[m]) + LOST_S:
                 raise CommissionStopped(f"{names[m]}: its meter is lost (age {age_s:.1f} s)")
+            load_w, cap_w = self._load_w(m), self._cap_w(m)
+            if load_w > cap_w:
+                raise CommissionStopped(f"{names[m]}: {load_w:.0f} W, its limit or order is {cap_w:.0f} W")
             over_a = np.abs(nodes.node_a[m]) - plan.node_limit_a[m]
             if float(np.nanmax(over_a)) > 0.0:
                 raise CommissionStopped(f"{names[m]}: a phase is {float(np.nanmax(over_a)):.1f} A over its limit")
@@ -223,8 +227,10 @@ class Commission:
         while m >= 0:
             limit_a, cap_w = plan.node_limit_a[m], self._cap_w(m)
             if nodes is not None and plan.node_metered[m]:
-                here_a = float(np.nanmin(limit_a - np.abs(nodes.node_a[m])))
-                here_a = min(here_a, (cap_w - float(nodes.node_w[m])) / (3 * HIGH_V))
+                amps = np.abs(nodes.node_a[m])
+                known = np.isfinite(amps).any()  # a meter that tells nothing leaves nothing
+                here_a = float(np.nanmin(limit_a - amps)) if known else 0.0
+                here_a = min(here_a, (cap_w - self._load_w(m)) / (3 * HIGH_V))
             else:  # nobody measures: what is not ours is taken at its design load, the others at what holds them
                 others_a = sum(self.stood_a[k] for k in range(len(self._ports)) if k != i and self._below(k, m))
                 load_a = float(np.max(plan.node_design_a[m])) + others_a + drawn_a
@@ -233,6 +239,14 @@ class Commission:
                 room_a, where = here_a, self._node_names[m]
             m = int(plan.parent[m])
         return room_a, where
+
+    def _load_w(self, m: int) -> float:
+        """Return the watts of a metered node; where it tells none, those of its amps at high volts."""
+        nodes = self._nodes
+        if nodes is None:
+            return math.nan
+        load_w = float(nodes.node_w[m])
+        return load_w if math.isfinite(load_w) else float(np.nansum(np.abs(nodes.node_a[m]))) * HIGH_V
 
     def _cap_w(self, m: int) -> float:
         """Return the watts that a node may take: its own limit, an order that is not over, the fail-safe without."""
