@@ -189,6 +189,7 @@ def small_rig(kind: str) -> dict[str, Any]:
     rig["charger"] = [charger for charger in rig["charger"] if charger["name"] == rig["bench"]["charger"]]
     rig["scenario"] |= {"settle_s": 60.0, "events": []}
     rig["contract"] = []
+    rig["substation"]["security"] = "none"  # its certificates would be those of the emulation alone
     estop = {"name": "chain", "model": "relay-card", "twin": True}
     hardware = {"emergency_stop": True, "rcd": "type B 30 mA", "n_pe_bond": "at the source"}
     rig["safety"] = hardware if kind == "wd" else hardware | {"estop": estop}
