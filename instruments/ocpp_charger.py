@@ -242,12 +242,12 @@ class OcppCharger:
         if not math.isfinite(want_a) or (want_a != 0.0 and not part.min_a <= want_a <= part.max_a):
             detail = f"{want_a:g} A; allowed: 0 or {part.min_a:g}..{part.max_a:g} A"
             raise PortFault(FaultKind.RANGE, self.name, self._part.purpose, detail)
-        return self._as_order(want_a)
+        return self._as_order(want_a, self.reading.volt_v)
 
-    def _as_order(self, amp_a: float) -> Order:
+    def _as_order(self, amp_a: float, volt_v: Any) -> Order:
         units = self._limits.units if self._limits else tuple(self._part.rate_units)
         unit = units[self._unit % len(units)]
-        return order_of(amp_a, unit, self.reading.volt_v, self._phases if unit == "A" else self._watt_phases)
+        return order_of(amp_a, unit, volt_v, self._phases if unit == "A" else self._watt_phases)
 
     def _due(self, order: Order, now_ns: int) -> bool:
         """Say whether an order has to go out now: it changed, or has to be renewed, and the gap is over."""
@@ -293,7 +293,8 @@ class OcppCharger:
             detail = "its highest stack level is 0: no room for a floor below the order"
             hint = "use a record with failsafe = latched, which the plan counts in full"
             raise PortFault(FaultKind.INTERLOCK, self.name, "ChargeProfileMaxStackLevel", detail, hint)
-        await self._set_profile(self._writer.floor(self._as_order(self._failsafe_a), self._utc_ns()))
+        floor = self._as_order(self._failsafe_a, ())  # it stands for ever: in watts at the lowest volts
+        await self._set_profile(self._writer.floor(floor, self._utc_ns()))
         self._floor_ns = NEVER_NS
         self.reading.failsafe_a, self.reading.failsafe_s = self._failsafe_a, float(int(self._failsafe_s))
 
@@ -341,7 +342,10 @@ class OcppCharger:
         drawn_a = self._watch.drawn_a(self.reading, now_ns)
         if math.isfinite(drawn_a):
             # it shares the watts over the car's phases, not over its own
-            self._watt_phases = max(1, min(self._watt_phases, drawing_phases(self.reading)))
+            phases = max(1, min(self._watt_phases, drawing_phases(self.reading)))
+            if phases < self._watt_phases and not self._read_only:
+                self._floor_ns = 0  # the floor's watts were for more phases, too
+            self._watt_phases = phases
             self._overwritten(drawn_a, "Current.Import", "drawn")
 
     def _overwritten(self, amp_a: float, channel: str, how: str) -> None:

@@ -102,6 +102,26 @@ def test_a_point_that_takes_watts_only_gets_measured_volts_times_amps() -> None:
     asyncio.run(play())
 
 
+def test_the_watts_of_a_floor_are_never_more_amps_at_low_volts_or_on_one_phase() -> None:
+    async def play() -> None:
+        async with bench(quick("ocpp1.6", quirks={"only_watts": True})) as here:
+            point = await ready(here)
+            await until(lambda: bool(point.orders()), "an order")
+            await point.hang_up()
+            await until(lambda: not here.charger.reading.link, "link lost")
+            point = await ready(here)
+            await until(lambda: bool(point.orders()), "an order again")
+            assert point.limit(point.sent_profiles()[0]) == (3726.0, "W")  # 6 A x 3 x 207 V, whatever was measured
+            for _ in range(40):
+                await point.meter([30.0, 0.0, 0.0], VOLTS)
+                if point.limit(point.sent_profiles()[-1]) == (1242.0, "W"):
+                    return
+                await asyncio.sleep(0.1)
+            raise AssertionError("the floor was not lowered for a car that puts all watts on one phase")
+
+    asyncio.run(play())
+
+
 def test_a_point_that_rejects_amps_is_tried_with_watts() -> None:
     async def play() -> None:
         async with bench(quick("ocpp2.0.1")) as here:
