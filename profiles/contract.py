@@ -9,12 +9,19 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from profiles import contract_calls, contract_windows
+from profiles import contract_calls, contract_doe, contract_group, contract_lpc, contract_par14a, contract_windows
 from profiles.errors import ProfileError
 
 HERE = Path(__file__).parent / "contracts"
 
-AnyContract = contract_windows.Kinds | contract_calls.Kinds
+AnyContract = (
+    contract_windows.Kinds
+    | contract_calls.Kinds
+    | contract_par14a.Kinds
+    | contract_lpc.Kinds
+    | contract_group.Kinds
+    | contract_doe.Kinds
+)
 READER: TypeAdapter[AnyContract] = TypeAdapter(Annotated[AnyContract, Field(discriminator="kind")])
 
 

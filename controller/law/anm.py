@@ -1,4 +1,4 @@
-"""Step 6, groups: share a capacity among connections that are no branch of the tree, or by another rule than the tree's.
+"""Step 6, groups: share a capacity among connections that are no branch of the tree, or by a rule of their own.
 
 A group is some nodes, none below another, and a limit on the sum of what is drawn (given) there: a cluster of stations
 of several connections under one contract, or active network management (ANM) behind one constraint. What the group may
@@ -169,6 +169,7 @@ def bind_group(
 @Stage
 def share_import(
     utc_ns: Array,
+    group_w: Array,
     rotation_s: Array,
     parent: Array,
     charger_node: Array,
@@ -182,6 +183,8 @@ def share_import(
     u_nom_v: Array,
     volts_v: Array,
     linked: Array,
+    switch_phases: Array,
+    phase_count: Array,
     floor_q_a: Array,
     cap_a: Array,
     node_cap_why: Array,
@@ -213,13 +216,18 @@ def share_import(
         group_held_w[m] += reserved_a[i] * volts_v[i]
         if cap_a[i] >= floor_q_a[i] and cap_a[i] > 0.0:
             group_want_w[m] += cap_a[i] * volts_v[i]
-            group_floor_w[m] = min(group_floor_w[m], floor_q_a[i] * volts_v[i])
+            floor_w = floor_q_a[i] * volts_v[i]
+            if switch_phases[i] == 1 and phase_count[i] > 1:
+                floor_w /= float(phase_count[i])  # it can go to one phase, see `phases`
+            group_floor_w[m] = min(group_floor_w[m], floor_w)
     turn = int(utc_ns[0] // max(int(rotation_s[0] * 1e9), 1))
     for g in range(parent.shape[0]):
         count = in_line(g, int(group_rule[g]), turn, group_of, anm_stack, group_line)
         if count == 0:
             continue
         left_w = group_limit_w[g]
+        if not group_w[g] >= left_w:  # NaN, which nobody says, allows nothing
+            left_w = group_w[g] if group_w[g] > 0.0 else 0.0
         for k in range(count):
             m = group_line[k]
             group_want_w[m] = min(group_want_w[m], max(room[m, WATTS], 0.0))

@@ -7,6 +7,7 @@ INPUT: tuple[Field, ...] = (
     Field("doe_export_w", "f8", "M", "W", INF, "export limit handed in for the node, from 0; +inf none"),
     Field("doe_to_s", "f8", "M", "s", NAN, "UTC epoch time at which both are over; NaN until another comes"),
     Field("doe_ns", "i8", "M", "ns", 0, "monotonic time at which they were renewed; 0 never"),
+    Field("group_w", "f8", "M", "W", INF, "limit of a group's imports handed in (a row a group): dimmed, called on"),
 )
 
 PLAN: tuple[Field, ...] = (

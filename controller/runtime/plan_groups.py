@@ -30,6 +30,7 @@ class GroupSpec:
     whole: bool = False
     stack: tuple[int, ...] = ()
     firm_w: tuple[float, ...] = ()
+    dimmed_w: float = INF  # what dimming hands in (section 14a); the plan does not hold it
 
 
 def check_groups(groups: Sequence[GroupSpec], parents: Sequence[int]) -> Iterator[tuple[str, str, str]]:
