@@ -13,6 +13,7 @@ import numpy as np
 
 from controller.law import image
 from controller.law.names import Fairness, VoltSource
+from controller.runtime.contract_limits import with_limits
 from controller.runtime.contract_plan import Binding, window_specs
 from controller.runtime.plan import (
     ChargerSpec,
@@ -31,6 +32,7 @@ from hil.rig.plant_parts import ev_of, evse_of, export_max_a, floor_a_of, hard_m
 from hil.rig.rigfile import LoadedRig
 from hil.rig.schema import ChargerPart, Rig
 from instruments import catalog
+from profiles.contract import load_contract
 from profiles.feeder import Feeder
 from profiles.household import Households, load_households
 from profiles.session import draw_sessions
@@ -210,10 +212,13 @@ def _site_spec(
                 export=_export(charger, car),
             )
         )
+    bindings = _bindings(loaded, chargers)
+    nodes, groups = with_limits(bindings, _nodes(rig), chargers)
     return SiteSpec(
-        nodes=tuple(_nodes(rig)),
+        nodes=nodes,
         chargers=tuple(chargers),
-        windows=tuple(window_specs(_bindings(loaded, chargers), chargers)),
+        windows=tuple(window_specs(bindings, chargers)),
+        groups=groups,
         period_s=rig.rig.scan_period_s,
         rotation_s=law.rotation_s,
         min_on_s=law.min_on_s,
@@ -278,7 +283,9 @@ def _bindings(loaded: LoadedRig, chargers: list[ChargerSpec]) -> list[Binding]:
     """Return the contracts of the rig with the chargers that each one binds."""
     names = [charger.name for charger in chargers]
     worst_obey_s = max(charger.obey_s for charger in chargers)
-    return [
+    guard = loaded.rig.guard
+    guarded = [] if guard is None else [Binding(load_contract(guard.contract), nodes=(int(guard.node == "head"),))]
+    return guarded + [
         Binding(
             contract,
             tuple(names.index(name) for name in part.chargers),

@@ -16,6 +16,7 @@ from controller.law.names import Quality
 from controller.runtime.clock import LocalTime
 from hil.plant.kernel import kernel
 from hil.rig.assembler import Assembly
+from hil.rig.energy_guard import EnergyGuard
 from hil.rig.world import World
 from instruments import catalog
 from instruments.modbus_charger import BACKOFF_FIRST_S, BACKOFF_LAST_S
@@ -240,6 +241,8 @@ class Links:
         self.inp_bytes, self.inp = image.allocate("input", assembly.dims)
         self._first_ns = EPOCH_NS - int(t_s * NS)
         self.chargers = ChargerLinks(world, assembly, self.inp, self.now_ns(t_s))
+        part = assembly.rig.guard
+        self.guard = None if part is None else EnergyGuard(part, self.now_ns(t_s), world.log)
         self._publish_ns = round(assembly.rig.substation.publish_period_s * NS)
         self._next_publish_ns = self._next_beat_ns = self.now_ns(t_s)
 
@@ -267,6 +270,10 @@ class Links:
             self._next_beat_ns = now_ns + BEAT_NS
             inp.order_beat_ns[:] = now_ns
             inp.order_quality[:] = Quality.GOOD
+        if self.guard is not None:
+            self.guard.play(t_s, now_ns, inp)
+        for k, group in enumerate(self.assembly.site.groups):
+            inp.group_w[k] = group.dimmed_w if self.world.dimmed else np.inf
         return inp
 
     def write(self, t_s: float, out: Any) -> None:

@@ -318,6 +318,13 @@ def _check_contracts(raw: dict[str, Any]) -> Found:
                 load_contract(file)
         except ProfileError as error:
             yield f"contract[{k}].file", short(file), str(error)
+    guard = text_of(table_of(raw, "guard"), "contract")
+    try:
+        kind = "lpc" if guard is None else load_contract(guard).kind
+        if kind != "lpc":
+            yield "guard.contract", short(guard), f'its kind is "{kind}"; allowed is "lpc"'
+    except ProfileError as error:
+        yield "guard.contract", short(guard), str(error)
 
 
 def _check_zone(raw: dict[str, Any]) -> Found:

@@ -19,9 +19,9 @@ class Event(Strict):
     """Let something happen in the scenario."""
 
     at_s: Seconds
-    kind: Literal["order", "cut_link", "freeze", "silence", "frequency", ChargerFault] = Field(
+    kind: Literal["order", "cut_link", "freeze", "silence", "frequency", "dim", ChargerFault] = Field(
         description="DSO order; a charger's link is cut; a substation value stands still; the DSO's heartbeat stops;"
-        " the grid's frequency moves; a fault of the chargers named (docs/emulation.md)"
+        " the grid's frequency moves; section 14a is dimmed; a fault of the chargers named (docs/emulation.md)"
     )
     for_s: Annotated[float, Field(gt=0, description="it ends after this time: order, cut link or frozen value")] = (
         3600.0

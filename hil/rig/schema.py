@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from controller.law import preset
 from controller.runtime.opcua_keys import OpcuaKeys
 from hil.rig.csms_part import CsmsPart
+from hil.rig.guard_keys import GuardPart
 from hil.rig.key_types import Amps, Pu, Seconds, Share, Strict, Watts
 from hil.rig.opcua_part import OpcuaServerPart
 from hil.rig.orders_part import OrdersPart
@@ -342,6 +343,7 @@ class Rig(Strict):
     safety: SafetyPart = SafetyPart()
     contract: list[ContractPart] = Field(default=[])
     orders: OrdersPart = OrdersPart()
+    guard: GuardPart | None = None
     verdict: VerdictPart
 
     @model_validator(mode="after")

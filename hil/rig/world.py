@@ -116,6 +116,7 @@ class World:
         self.dark = np.zeros(self.n, dtype=bool)  # chargers without supply
         self.frozen: set[tuple[str, str]] = set()
         self.beats = True  # the DSO's heartbeat
+        self.dimmed = False  # section 14a
         self.frequency_hz = NOMINAL_HZ
         self.log: list[dict[str, Any]] = []
         self.eventful = True  # False: the scenario's events do not happen (twins served alone)
@@ -247,6 +248,8 @@ class World:
                 self._cut(t_s, event.chargers, event.for_s)
             elif event.kind == "silence":
                 self._silence(t_s, event.for_s)
+            elif event.kind == "dim":
+                self._dim(t_s, event.for_s)
             elif event.kind == "frequency" and event.hz is not None:
                 self._frequency(t_s, event.hz, event.for_s)
             elif event.kind in faults.CHARGER_FAULTS:
@@ -277,6 +280,16 @@ class World:
 
         self._ends.append((t_s + for_s, resume))
         self.log.append({"t_s": t_s, "event": "silence", "for_s": for_s, "measured_w": self.head_w})
+
+    def _dim(self, t_s: float, for_s: float) -> None:
+        """Dim the devices of section 14a contracts."""
+        self.dimmed = True
+
+        def brighten() -> None:
+            self.dimmed = False
+
+        self._ends.append((t_s + for_s, brighten))
+        self.log.append({"t_s": t_s, "event": "dim", "for_s": for_s})
 
     def _frequency(self, t_s: float, hz: float, for_s: float) -> None:
         """Move the grid's frequency; the feeder itself does not depend on it."""

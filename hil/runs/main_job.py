@@ -13,7 +13,7 @@ from controller.runtime.events import NAME as EVENTS
 from controller.runtime.events import read_events
 from controller.runtime.site import read_site
 from hil.rig.assembler import Assembly, assemble
-from hil.rig.precheck import precheck, refuse_export_on_wires
+from hil.rig.precheck import precheck, refuse_export_on_wires, refuse_guard_on_wires
 from hil.rig.realtime import SITE, emulates
 from hil.rig.references import Problem
 from hil.rig.rigfile import LoadedRig, RigError, load_rig
@@ -48,6 +48,7 @@ def run_rig(arguments: argparse.Namespace) -> int:
         say.print(line)
     if not arguments.fast:
         refuse_export_on_wires(assembly)
+        refuse_guard_on_wires(assembly)
         require_operator(loaded, desk=arguments.desk)
     run_dir = make_run_dir(arguments.out, rig.rig.name)
     write_manifest(run_dir, loaded, assembly, {"stage": "fast" if arguments.fast else "bench", "for_s": for_s})

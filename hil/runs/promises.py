@@ -89,6 +89,28 @@ class SilenceRule:
 
 
 @dataclass(frozen=True, slots=True)
+class GuardRule:
+    """Promise that an energy guard is obeyed: its limits at the head, its writes answered, its transitions walked.
+
+    `steps` are (s, W) from which a limit is in force, `walked` and `wanted` name transitions, `wrong` answers.
+    """
+
+    steps: tuple[tuple[float, float], ...]
+    walked: tuple[str, ...]
+    wanted: tuple[str, ...]
+    wrong: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DimRule:
+    """Promise that dimmed groups of chargers keep their floors (W), and that nobody in them starves."""
+
+    groups: tuple[tuple[str, tuple[int, ...], float], ...]
+    from_s: float
+    until_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class DeadlineBudget:
     """Bound the scan: share of periods missed, and wake-up lateness at p99 as a share of the period."""
 
@@ -113,6 +135,8 @@ class VerdictPlan:
     cut: CutRule | None = None
     stale: StaleRule | None = None
     silence: SilenceRule | None = None
+    guard: GuardRule | None = None
+    dim: DimRule | None = None
     deadlines: DeadlineBudget | None = None
     tolerance_a: float = 0.5
     tolerance_w: float = 500.0

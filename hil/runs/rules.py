@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from hil.runs import rules_limits
 from hil.runs.promises import (
     FAILED,
     INCONCLUSIVE,
@@ -41,6 +42,8 @@ def of(plan: VerdictPlan) -> list[Rule]:
         (plan.cut, (failsafe_seen,)),
         (plan.stale, (nothing_rose_on_stale,)),
         (plan.silence, (heartbeat_failsafe,)),
+        (plan.guard, (rules_limits.guard_walked, rules_limits.guard_obeyed)),
+        (plan.dim, (rules_limits.floors_kept,)),
     ]
     return [rule for asked, group in wanted if asked is not None for rule in group]
 
