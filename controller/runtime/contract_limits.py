@@ -100,7 +100,8 @@ def _par14a(contract: Par14a, binding: Binding, chargers: Sequence[ChargerSpec],
                    for device in contract.device)  # fmt: skip
     kept_w = contract.limit.kept(max(floor_w - others_w, 0.0))
     limit_w = kept_w if contract.dimmed else INF
-    return [GroupSpec(contract.name, tuple(at), limit_w=limit_w, dimmed_w=kept_w)]
+    name = f"{contract.name}/{chargers[binding.chargers[0]].name}" if binding.chargers else contract.name
+    return [GroupSpec(name, tuple(at), limit_w=limit_w, dimmed_w=kept_w)]
 
 
 def _rating_w(charger: ChargerSpec) -> float:
