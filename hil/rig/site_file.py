@@ -17,7 +17,6 @@ from pydantic import ValidationError
 
 from controller.law import image
 from controller.law.names import Fairness, VoltSource
-from controller.runtime.contract_limits import with_limits
 from controller.runtime.contract_plan import Binding, window_specs
 from controller.runtime.failsafe_check import check_failsafes
 from controller.runtime.opcua_keys import OpcuaServerPort
@@ -113,12 +112,10 @@ def site_spec(file: SiteFile, models: list[catalog.Model], contracts: list[AnyCo
         )
         for part, contract in zip(file.contract, contracts, strict=True)
     ]
-    nodes, groups = with_limits(bindings, tuple(_nodes(file)), chargers)
     return SiteSpec(
-        nodes=nodes,
+        nodes=tuple(_nodes(file)),
         chargers=chargers,
         windows=tuple(window_specs(bindings, chargers)),
-        groups=groups,
         period_s=file.site.scan_period_s,
         rotation_s=law.rotation_s,
         min_on_s=law.min_on_s,
