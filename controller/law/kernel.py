@@ -48,6 +48,7 @@ def law_hash() -> str:
 numba.config.CACHE_DIR = str(Path.home() / ".cache" / "voltbench" / f"law-{law_hash()}")  # type: ignore[attr-defined]
 
 COMPILED = not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
+INDEX: Any = numba.types.uintp  # of a charger: without a test for an index from the end, loops can be vectorised
 NUMBERS: dict[str, Any] = {"error_model": "numpy", "fastmath": False}  # float64 as numpy computes it, no reordering
 
 
@@ -100,7 +101,7 @@ def _returned(hint: Any) -> Any:
 def _plain_type(kind: Any) -> Any:
     """Return an argument's type without its value; every integer is one of 64 bits."""
     kind = CORE.types.unliteral(kind)
-    return numba.types.intp if isinstance(kind, numba.types.Integer) else kind
+    return numba.types.intp if isinstance(kind, numba.types.Integer) and kind != INDEX else kind
 
 
 def _call(context: Any, builder: Any, function: Any, sig: Any, args: Any, noalias: bool) -> Any:
@@ -165,7 +166,7 @@ def _compiled_call(step: Stage) -> Any:
     """Return what `step(images, *span)` becomes in compiled code: make its arrays from the table, call it."""
     fields = [PLACES[name] for name in step.names]
     arrays = [_array_type(table, field) for _, table, field in fields]
-    sig = numba.types.void(*(numba.types.intp,) * step.span, *arrays)
+    sig = numba.types.void(*(INDEX,) * step.span, *arrays)
 
     def generate(context: Any, builder: Any, outer: Any, args: Any) -> Any:
         table = ARRAYS_OF.make_array(outer.args[0])(context, builder, args[0]).data
@@ -180,7 +181,7 @@ def _compiled_call(step: Stage) -> Any:
         return numba.types.void(table), generate
 
     def part(typingctx: Any, table: Any, first: Any, end: Any) -> Any:
-        return numba.types.void(table, numba.types.intp, numba.types.intp), generate
+        return numba.types.void(table, INDEX, INDEX), generate
 
     return intrinsic(part if step.span else whole)
 

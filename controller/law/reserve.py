@@ -5,6 +5,8 @@ it must have fallen to that. `ramp.pay` grants raises from unreserved amps only.
 reading may be off the present amps: the swing of the limits until readings must show them. Exports are reserved apart.
 """
 
+import numpy as np
+
 from controller.law.image import BUCKETS
 from controller.law.kernel import Array, Stage, kernel
 from controller.law.names import Trust
@@ -53,37 +55,32 @@ def reserve(
     forward = now >= last_ns[0]
     buckets = hist_hi_a.shape[1]
     longer = buckets / (buckets - 1)
-    for i in range(first, end):
+    for i in range(first, end):  # loops without branches: the compiler takes several chargers at once
         last = last_a[i]
-        if last > hist_now_hi_a[i]:  # written only where it changes: that is rare, and memory is slow
-            hist_now_hi_a[i] = last
-        if last < hist_now_lo_a[i]:
-            hist_now_lo_a[i] = last
-        if forward and now < hist_end_ns[i] and hist_slot[i] >= 0:  # only the last scan's limit is new
-            if last > span_hi_a[i]:
-                span_hi_a[i] = last
-            if last < span_lo_a[i]:
-                span_lo_a[i] = last
-            if last > obey_hi_a[i]:
-                obey_hi_a[i] = last
-        else:
-            begin_bucket(i, now, last, obey_s[i], max_age_s[i], hist_hi_a, hist_lo_a, hist_now_hi_a,
+        hist_now_hi_a[i] = max(hist_now_hi_a[i], last)
+        hist_now_lo_a[i] = min(hist_now_lo_a[i], last)
+        span_hi_a[i] = max(span_hi_a[i], last)
+        span_lo_a[i] = min(span_lo_a[i], last)
+        obey_hi_a[i] = max(obey_hi_a[i], last)
+    for i in range(first, end):
+        if not (forward and now < hist_end_ns[i] and hist_slot[i] >= 0):  # not only the last scan's limit is new
+            begin_bucket(np.int64(i), now, last_a[i], obey_s[i], max_age_s[i], hist_hi_a, hist_lo_a, hist_now_hi_a,
                          hist_now_lo_a, hist_slot, hist_end_ns, obey_hi_a, span_hi_a, span_lo_a)  # fmt: skip
-        swing_a[i] = span_hi_a[i] - span_lo_a[i]
-        fell = fell_ns[i] > 0 and (now - fell_ns[i]) * 1e-9 <= longer * max(obey_s[i] + max_age_s[i], 0.001)
-        drop_a[i] = swing_a[i] if fell else 0.0  # a limit that only rose leaves no doubt below
+    for i in range(first, end):
+        swing = span_hi_a[i] - span_lo_a[i]
+        span_s = longer * max(obey_s[i] + max_age_s[i], 0.001)
+        fell = (fell_ns[i] > 0) & ((now - fell_ns[i]) * 1e-9 <= span_s)
+        swing_a[i] = swing
+        drop_a[i] = swing if fell else 0.0  # a limit that only rose leaves no doubt below
+        heard = charger_trust[i] != DESIGN
         held = obey_hi_a[i]
-        if charger_trust[i] != DESIGN:
-            for p in range(3):
-                if uses[i, p] == 1:
-                    held = max(held, seen_a[i, p])
-        if linked[i] == 1:
-            lost_a[i] = held
-        elif (now_ns[0] - contact_ns[i]) * 1e-9 <= failsafe_s[i] + obey_s[i]:
-            held = max(lost_a[i], failsafe_a[i])
-        else:
-            held = failsafe_a[i]
-        reserved_a[i] = held
+        for p in range(3):
+            seen = seen_a[i, p]
+            held = max(held, seen if heard & (uses[i, p] == 1) else held)
+        link, lost, failsafe = linked[i] == 1, lost_a[i], failsafe_a[i]
+        waits = (now - contact_ns[i]) * 1e-9 <= failsafe_s[i] + obey_s[i]
+        lost_a[i] = held if link else lost
+        reserved_a[i] = held if link else max(lost, failsafe) if waits else failsafe
 
 
 @kernel
