@@ -103,6 +103,12 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--by", choices=["run", "day", "week", "month", "year"], default="run", help="with --contract: a row a period"
     )
+    report.add_argument("--transactions", metavar="FILE", help="FlexPower indicators of recorded sessions instead")
+    report.add_argument("--windows", metavar="CONTRACT", default="flexpower_1", help="with --transactions")
+    report.add_argument(
+        "--baseline", type=amps, metavar="25", default=25.0, help="with --transactions: A per phase without the windows"
+    )
+    report.add_argument("--out", metavar="DIR", help="with --transactions: default the present folder")
 
     export = commands.add_parser("export", help="a run's samples for other tools")
     export.add_argument("run", nargs="?", help="run folder; default the newest")

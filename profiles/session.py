@@ -11,9 +11,9 @@ short ones of the morning up to twice as long: two tables do not say more. Witho
 """
 
 import csv
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, tzinfo
 from pathlib import Path
 from statistics import NormalDist
 from zoneinfo import ZoneInfo
@@ -37,7 +37,9 @@ class Sessions:
 
     Seconds have passed since midnight, local time, of the first day (over a change to or from summer time the clock
     on the wall jumps, they do not). A car that stood there at that midnight arrived before 0. `incomplete` counts
-    transactions of a file that were left out because a time or the energy in them is marked NA.
+    transactions of a file that were left out because a time or the energy in them is marked NA. Of a file also:
+    `max_w` the highest power seen, `charge_s` how long power flowed (NaN where nobody noted it), `first_day` the date
+    of second 0.
     """
 
     charger: np.ndarray
@@ -45,6 +47,24 @@ class Sessions:
     leave_s: np.ndarray
     need_wh: np.ndarray
     incomplete: int = 0
+    max_w: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    charge_s: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    first_day: date | None = None
+
+    def __post_init__(self) -> None:
+        """Fill in what nobody noted."""
+        for name in ("max_w", "charge_s"):
+            if len(getattr(self, name)) != len(self.charger):
+                object.__setattr__(self, name, np.full(len(self.charger), np.nan))
+
+    def part(self, kept: np.ndarray, shift_s: float = 0.0) -> "Sessions":
+        """Return the sessions `kept` (K,) bool, `shift_s` earlier, their chargers numbered anew as they appear."""
+        order = np.flatnonzero(kept)
+        numbers: dict[int, int] = {}
+        charger = np.array([numbers.setdefault(int(i), len(numbers)) for i in self.charger[order]], dtype=np.int64)
+        arrive_s, leave_s = self.arrive_s[order] - shift_s, self.leave_s[order] - shift_s
+        rest = (self.need_wh[order], self.incomplete, self.max_w[order], self.charge_s[order])
+        return Sessions(charger, arrive_s, leave_s, *rest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +165,58 @@ def draw_sessions(
     return _sessions(found)
 
 
-def _sessions(found: list[tuple[float, float, int, float]], incomplete: int = 0) -> Sessions:
-    arrive, leave, charger, need = (np.array([row[k] for row in found]) for k in range(4))
-    return Sessions(charger.astype(np.int64), arrive, leave, need, incomplete)
+def resample(
+    found: Sessions, seed: int, n_chargers: int, days: int, per_day: float = 0.8, first_weekday: int = 0
+) -> Sessions:
+    """Draw sessions for `n_chargers` from those of a file: any transaction of a like day, at any charger.
+
+    Arrival, stay, energy and power of a transaction stay together; working days and weekends are kept apart. As in
+    `draw_sessions` a charger has a session a day with the probability `per_day`, and none while the last one stands.
+    ProfileError where the file's date is not known, or it has no transaction for one of both.
+    """
+    if found.first_day is None:
+        raise ProfileError("sessions: a file whose first day is known is needed to draw from")
+    day, second = np.divmod(found.arrive_s, DAY_S)
+    at_weekend = (found.first_day.weekday() + day) % 7 >= 5
+    pools = [np.flatnonzero(at_weekend == weekend) for weekend in (False, True)]
+    if not all(len(pool) for pool in pools):
+        raise ProfileError("sessions: the file has no transaction of a working day, or none of a weekend")
+    random = np.random.default_rng([seed, 6])
+    rows: list[tuple[float, float, int, float, float, float]] = []
+    for i in range(n_chargers):
+        free_s = -np.inf
+        for d in range(-round(LONGEST_H / 24.0), days):
+            wanted, place = random.random(), random.random()
+            pool = pools[(first_weekday + d) % 7 >= 5]
+            k = int(pool[int(place * len(pool))])
+            arrive_s = d * DAY_S + float(second[k])
+            if wanted > per_day or arrive_s < free_s:
+                continue
+            free_s = arrive_s + float(found.leave_s[k] - found.arrive_s[k])
+            if free_s > 0.0:
+                values = (float(found.need_wh[k]), float(found.max_w[k]), float(found.charge_s[k]))
+                rows.append((arrive_s, free_s, i, *values))
+    return _sessions(sorted(rows))
+
+
+# upper end of the power of a class of cars, W: one phase 16 A, one phase 32 A, three phases 16 A, three of 32 A
+CLASS_W = ((4_200.0, "phev_1p_16a"), (8_000.0, "bev_1p_29a"), (13_000.0, "bev_3p_16a"), (np.inf, "bev_3p_32a_zoe"))
+
+
+def vehicle_of_power(max_w: float) -> str:
+    """Return the class of car whose charger gives `max_w` at most; an empty text where it is not known.
+
+    A car of two phases 16 A looks like one of one phase 32 A.
+    """
+    return "" if np.isnan(max_w) else next(name for top_w, name in CLASS_W if max_w <= top_w)
+
+
+def _sessions(found: Sequence[tuple[float, ...]], incomplete: int = 0, first_day: date | None = None) -> Sessions:
+    arrive, leave, charger, need, *rest = (
+        np.array([row[k] for row in found]) for k in range(len(found[0]) if found else 4)
+    )
+    noted = dict(zip(("max_w", "charge_s"), rest, strict=False))
+    return Sessions(charger.astype(np.int64), arrive, leave, need, incomplete, **noted, first_day=first_day)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +234,8 @@ class TransactionFormat:
     time: str
     zone: tzinfo
     local: tzinfo
+    max_kw: str = ""  # column of the highest power; not in every format
+    charge_h: str = ""  # column of the time that power flowed
 
     def columns(self) -> set[str]:
         """Return the columns that a file of this format must have."""
@@ -181,6 +252,8 @@ FORMATS = (
         time="%d/%m/%Y %H:%M",
         zone=UTC,
         local=ZoneInfo("Europe/Amsterdam"),
+        max_kw="MaxPower",
+        charge_h="ChargeTime",
     ),
     TransactionFormat(
         name="Trondheim",
@@ -211,7 +284,7 @@ def load_transactions(path: Path) -> Sessions:
             raise ProfileError(f"{path.name}:1: no transaction file known here ({names}); columns: {header}")
         rows = list(reader)
     problems: list[str] = []
-    parsed: list[tuple[datetime, datetime, str, float]] = []
+    parsed: list[tuple[datetime, datetime, str, float, float, float]] = []
     incomplete = 0
     for k, row in enumerate(rows, start=2):
         if "NA" in (row[known.arrive], row[known.leave], row[known.energy_kwh]):
@@ -229,14 +302,14 @@ def load_transactions(path: Path) -> Sessions:
     first = earliest.replace(hour=0, minute=0, second=0).astimezone(UTC)
     numbers: dict[str, int] = {}
     found = [
-        ((a - first).total_seconds(), (b - first).total_seconds(), numbers.setdefault(c, len(numbers)), wh)
-        for a, b, c, wh in parsed
+        ((a - first).total_seconds(), (b - first).total_seconds(), numbers.setdefault(c, len(numbers)), *rest)
+        for a, b, c, *rest in parsed
     ]
-    return _sessions(sorted(found), incomplete)
+    return _sessions(sorted(found), incomplete, earliest.date())
 
 
-def _transaction(row: dict[str, str], known: TransactionFormat) -> tuple[datetime, datetime, str, float]:
-    """Read one row, times in UTC; ValueError says which column holds what."""
+def _transaction(row: dict[str, str], known: TransactionFormat) -> tuple[datetime, datetime, str, float, float, float]:
+    """Read one row, times in UTC, Wh, W and s; ValueError says which column holds what."""
 
     def read(column: str, convert: Callable[[str], datetime | float]) -> datetime | float:
         try:
@@ -255,4 +328,12 @@ def _transaction(row: dict[str, str], known: TransactionFormat) -> tuple[datetim
         raise ValueError(f"{known.energy_kwh} = {energy_kwh:g} kWh: allowed 0 to 1000")
     begin, end = (moment.replace(tzinfo=known.zone).astimezone(UTC) for moment in (arrive, leave))
     plug = "/".join(row[column] for column in known.charger)
-    return begin, max(begin, end), plug, energy_kwh * 1000.0  # the hour that summer time skips may turn them round
+    max_w, charge_s = (_noted(row, name) * unit for name, unit in ((known.max_kw, 1000.0), (known.charge_h, 3600.0)))
+    # the hour that summer time skips may turn begin and end round
+    return begin, max(begin, end), plug, energy_kwh * 1000.0, max_w, charge_s
+
+
+def _noted(row: dict[str, str], column: str) -> float:
+    """Return a number that not every file has; NaN where it is missing, empty or marked NA."""
+    text = row.get(column) or "NA"
+    return float("nan") if text == "NA" else float(text.replace(",", "."))

@@ -18,7 +18,7 @@ from hil.plant.faults import clear_fault, set_fault
 from hil.plant.kernel import kernel
 from hil.plant.meter import show
 from hil.plant.pilot import DIGITAL_DUTY, Pilot, amps_of_duty, duty_of_amps
-from hil.plant.table import spec_table, state_table
+from hil.plant.table import spec_table, state_table, write_car
 from hil.plant.view import EvseView
 from hil.plant.watchdog import ANY_TRAFFIC
 
@@ -139,7 +139,7 @@ class Fleet:
         """
         if not evse or len(evse) != len(ev):
             raise ValueError(f"fleet: {len(evse)} chargers and {len(ev)} cars: allowed one car a charger, at least one")
-        self.evse, self.ev = tuple(evse), tuple(ev)
+        self.evse, self.ev = tuple(evse), list(ev)
         self.n = len(self.evse)
         self.now_s = 0.0
         self._specs, self._states = spec_table(self.evse, self.ev), state_table(self.n)
@@ -175,6 +175,11 @@ class Fleet:
         for spec, state in zip(self._specs, states, strict=True):
             charger.boot(spec, state, math.nan)
             state["shown_applied_a"], state["shown_phases"] = state["applied_a"], state["phases_in_use"]
+
+    def bring(self, i: int, ev: EvSpec) -> None:
+        """Let another car be the one that plugs into charger i; the present one is gone before."""
+        self.ev[i] = ev
+        write_car(self._specs, i, ev)
 
     def plug_in(self, i: int, now_s: float, soc: float, need_wh: float) -> None:
         """Plug a car with state of charge `soc` (0..1) into charger i; it takes `need_wh` at most (+inf: until full).

@@ -112,6 +112,13 @@ def state_table(count: int) -> Any:
     return table
 
 
+def write_car(table: Any, i: int, ev: EvSpec) -> None:
+    """Put another car into row i of a table of `spec_table`."""
+    for field in fields(EvSpec):
+        if field.type in DTYPES:
+            table[EV + field.name][i] = getattr(ev, field.name)
+
+
 def spec_table(evse: Sequence[EvseSpec], ev: Sequence[EvSpec]) -> Any:
     """Return a record array (N,) of every number of the specs; the car's columns carry the prefix ``ev_``."""
     columns: list[tuple[str, str, list[Any]]] = [("watchdog", "i8", [WATCHDOGS.index(spec.watchdog) for spec in evse])]

@@ -31,27 +31,17 @@ from hil.rig.network import Network, build_network
 from hil.rig.plant_parts import ev_of, evse_of, export_max_a, floor_a_of, hard_max_a_of, restart_delays_s
 from hil.rig.rigfile import LoadedRig
 from hil.rig.schema import ChargerPart, Rig
+from hil.rig.sessions import SessionEvent, session_events
 from instruments import catalog
 from profiles.contract import load_contract
 from profiles.feeder import Feeder
 from profiles.household import Households, load_households
-from profiles.session import draw_sessions
 from profiles.vehicle import Vehicle
 
 CONNECTION_NODE = 2  # nodes 0 and 1 are the transformer and the feeder's head
 COARSE_V = 0.5  # a meter that resolves less than this bars droop: 1 V is 8.7 % of a 5 % band
 FLOOR_MARGIN = 0.01  # of charge: the law ends an export before the car does, so that no reserve is promised in vain
 WEEK_S = 7 * 86400.0
-
-
-@dataclass(frozen=True, slots=True)
-class SessionEvent:
-    """Plug a car in (need_wh > 0) or out (0) at a charger, at scenario time `at_s`."""
-
-    at_s: float
-    charger: int
-    soc: float
-    need_wh: float
 
 
 @dataclass(frozen=True)
@@ -64,6 +54,7 @@ class Assembly:
     customer_names: list[str]
     customer_of: np.ndarray  # (N,) index of each charger's customer
     charger_names: list[str]
+    vehicles: dict[str, Vehicle]  # classes of cars by name
     models: list[catalog.Model]  # (N,)
     evse: list[EvseSpec]
     ev: list[EvSpec]
@@ -120,6 +111,7 @@ def assemble(loaded: LoadedRig, seed: int | None = None, horizon_s: float | None
         customer_names=customer_names,
         customer_of=customer_of,
         charger_names=[charger.name for charger in rig.charger],
+        vehicles=loaded.vehicles,
         models=models,
         evse=[evse_of(*parts) for parts in zip(rig.charger, models, restart_delays_s(rig), strict=True)],
         ev=[ev_of(*parts) for parts in zip(rig.charger, models, cars, strict=True)],
@@ -127,7 +119,7 @@ def assemble(loaded: LoadedRig, seed: int | None = None, horizon_s: float | None
         dims=dims,
         plan_bytes=plan_bytes,
         site=site,
-        sessions=_sessions(rig, local, cars, seed, horizon_s),
+        sessions=session_events(loaded, local, cars, horizon_s),
         start_utc_s=local.astimezone(UTC).timestamp(),
         utc_offset_s=offset.total_seconds() if offset is not None else 0.0,
         week_s=local.weekday() * 86400.0 + midnight_s,
@@ -293,30 +285,3 @@ def _bindings(loaded: LoadedRig, chargers: list[ChargerSpec]) -> list[Binding]:
         )
         for part, contract in zip(loaded.rig.contract, loaded.contracts, strict=True)
     ]
-
-
-def _sessions(rig: Rig, start: datetime, cars: list[Vehicle], seed: int, horizon_s: float) -> list[SessionEvent]:
-    """Plug every charger's first car in before the start (local time); draw what comes after it, up to the horizon."""
-    soc = rig.scenario.arrival_soc
-    events = []
-    days = int(horizon_s // 86400) + 2
-    drawn = draw_sessions(seed, len(cars), days, first_weekday=start.weekday())
-    midnight_s = start.hour * 3600 + start.minute * 60 + start.second
-    for i, car in enumerate(cars):
-        need_wh = (1 - soc) * car.battery_wh
-        events.append(SessionEvent(-rig.scenario.settle_s, i, soc, need_wh))
-        mine = np.flatnonzero(drawn.charger == i)
-        arrive = drawn.arrive_s[mine] - midnight_s
-        leave = drawn.leave_s[mine] - midnight_s
-        present = mine[(arrive <= 0) & (leave > 0)]
-        stay_s = float(drawn.leave_s[present[0]] - midnight_s) if len(present) else 8 * 3600.0
-        events.append(SessionEvent(max(stay_s, rig.scenario.for_s + 1.0), i, 0.0, 0.0))
-        gone = max(stay_s, rig.scenario.for_s + 1.0)
-        for k, (begin, end) in enumerate(zip(arrive, leave, strict=True)):
-            if begin <= gone or begin > horizon_s:
-                continue
-            wanted = float(min(drawn.need_wh[mine[k]], 0.95 * car.battery_wh))
-            events.append(SessionEvent(float(begin), i, max(0.05, 1 - wanted / car.battery_wh), wanted))
-            events.append(SessionEvent(float(end), i, 0.0, 0.0))
-            gone = float(end)
-    return sorted(events, key=lambda event: event.at_s)

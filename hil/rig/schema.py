@@ -16,6 +16,7 @@ from hil.rig.key_types import Amps, Pu, Seconds, Share, Strict, Watts
 from hil.rig.opcua_part import OpcuaServerPart
 from hil.rig.orders_part import OrdersPart
 from hil.rig.scenario_keys import ScenarioPart
+from hil.rig.session_keys import SessionsPart
 from profiles.evse import load_behaviours
 
 
@@ -247,6 +248,9 @@ class ContractPart(Strict):
     file: str
     chargers: Annotated[list[str], Field(min_length=1)]
     lead_s: Seconds | None = Field(default=None, description="issue early by this time; default the worst obey time")
+    reference: str | None = Field(
+        default=None, description="contract that holds instead in the run compared with, which is then controlled too"
+    )
 
 
 class DroopPart(Strict):
@@ -334,6 +338,7 @@ class Rig(Strict):
     rig: Head
     feeder: FeederPart
     scenario: ScenarioPart
+    sessions: SessionsPart | None = None
     law: LawPart
     charger: Annotated[list[ChargerPart], Field(min_length=1)]
     substation: SubstationPart

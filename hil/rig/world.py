@@ -17,8 +17,10 @@ from hil.plant.kernel import kernel
 from hil.plant.transformer import Transformer
 from hil.plant.view import EvseView
 from hil.rig import faults
-from hil.rig.assembler import CONNECTION_NODE, Assembly, SessionEvent
+from hil.rig.assembler import CONNECTION_NODE, Assembly
 from hil.rig.dc_charger import DcCharger, Driven
+from hil.rig.plant_parts import ev_of
+from hil.rig.sessions import SessionEvent
 
 PHASES = 3
 NOMINAL_HZ = 50.0
@@ -218,6 +220,7 @@ class World:
         while self._sessions and self._sessions[0].at_s <= t_s:
             session = self._sessions.pop(0)
             self.wanted_wh[session.charger] += session.need_wh
+            self._bring(session)
             self._plug_dc(session)
 
     def _sessions_until(self, t_s: float) -> None:
@@ -226,10 +229,18 @@ class World:
             session = self._sessions.pop(0)
             self._plug_dc(session)
             if session.need_wh > 0:
+                self._bring(session)
                 self.fleet.plug_in(session.charger, t_s, session.soc, session.need_wh)
                 self.wanted_wh[session.charger] += session.need_wh
             else:
                 self.fleet.unplug(session.charger, t_s)
+
+    def _bring(self, session: SessionEvent) -> None:
+        """Let the session's car be the one at its charger, where it is of another class than the charger's own."""
+        i = session.charger
+        if session.vehicle and i not in self.dc:
+            part, car = self.assembly.rig.charger[i], self.assembly.vehicles[session.vehicle]
+            self.fleet.bring(i, ev_of(part, self.assembly.models[i], car))
 
     def _plug_dc(self, session: SessionEvent) -> None:
         if session.charger in self.dc:

@@ -122,6 +122,13 @@ def report(arguments: argparse.Namespace) -> int:
     """Write the report of a finished run anew, or the evidence of one of its contracts."""
     from hil.runs.folder import find_run_dir
 
+    if arguments.transactions is not None:
+        from hil.runs.flexpower_job import report_transactions
+
+        file, out = Path(arguments.transactions), arguments.out
+        for path in report_transactions(file, arguments.windows, arguments.baseline, out):
+            print(path)
+        return OK
     if arguments.contract is not None:
         from hil.runs.contract_report import write_contract_report
 

@@ -87,7 +87,7 @@ def kept(held: Held, meter: Meter, start_utc_s: float, by: str, tolerance: tuple
         limit = limit_of(held, start_utc_s + series.t_s, *tolerance)
         watt_w, dt_s = series.watt_w(), series.dt_s()
         for period, chosen in periods(start_utc_s + series.t_s, held.zone, by):
-            chosen = chosen & (series.t_s >= 0.0)
+            chosen = chosen & (series.t_s >= 0.0) & (dt_s > 0.0)
             if not chosen.any():
                 continue
             found = falls(series, limit, chosen)

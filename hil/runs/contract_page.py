@@ -8,6 +8,7 @@ import numpy as np
 
 from hil.runs.contract_pictures import contract_picture, served_picture
 from hil.runs.evidence_meters import CONNECTION, MEANING, OWN, TRUTH
+from hil.runs.flexpower_page import flex_sections
 from hil.runs.page import Raw, figure, fold, number, page, section, table, text, tiles
 from profiles.contract_windows import Windowed
 
@@ -31,6 +32,7 @@ def contract_page(evidence: Evidence) -> str:
         _compare(evidence),
         _curtailed(evidence),
         _served(evidence),
+        *(flex_sections(evidence.flex) if evidence.flex is not None else ()),
         _journal(evidence),
         _notes(evidence),
     ]

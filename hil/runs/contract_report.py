@@ -7,7 +7,7 @@ where two of them disagree the report shows by how much.
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from controller.runtime.ledger_format import LedgerError
 from hil.rig.assembler import Assembly, assemble
 from hil.rig.references import Problem
 from hil.rig.rigfile import LoadedRig, RigError, load_rig
+from hil.rig.schema import Rig
+from hil.rig.sessions import NAME as SESSIONS
+from hil.rig.sessions import Stay, read_stays
 from hil.runs.contract_figures import Curtailed, Kept, Meter, Served, by_connection, curtailed, fairness, kept, worst
 from hil.runs.evidence_limits import Held, contracts_of
 from hil.runs.evidence_meters import (
@@ -30,8 +33,11 @@ from hil.runs.evidence_meters import (
     read_ledger,
     truth_series,
 )
+from hil.runs.flexpower import sessions_of
+from hil.runs.flexpower_page import FlexReport, flex_json
 from hil.runs.summary import finite
 from hil.runs.trace import CONTROLLED, UNCONTROLLED, Trace, load_samples
+from profiles.published import load_published
 
 SAMPLES = "samples.parquet"
 BY = ("run", "day", "week", "month", "year")
@@ -62,15 +68,16 @@ def rig_of(run_dir: Path) -> tuple[LoadedRig, Assembly]:
     except (OSError, KeyError, ValueError) as error:
         raise RigError([Problem(str(run_dir / "manifest.json"), "", f"names no rig of a run ({error})")]) from error
     loaded = load_rig(str(path))
-    return loaded, assemble(loaded, seed, for_s)
+    quiet = replace(loaded, rig=loaded.rig.model_copy(update={"sessions": None}))  # who came stands in sessions.csv
+    return loaded, assemble(quiet, seed, for_s)
 
 
 class Evidence:
     """Hold everything that one contract's report shows."""
 
     __slots__ = (
-        "assembly", "by", "curtailed", "fairness", "held", "journal", "kept", "loaded", "meters", "notes", "reference",
-        "run", "run_dir", "served", "worst",
+        "assembly", "by", "curtailed", "fairness", "flex", "held", "journal", "kept", "loaded", "meters", "notes",
+        "reference", "run", "run_dir", "served", "stays", "worst",
     )  # fmt: skip
 
     def __init__(self, run_dir: Path, contract_id: str, by: str) -> None:
@@ -90,6 +97,42 @@ class Evidence:
         self.worst: Served | None = None
         self.fairness = float("nan")
         self.journal: dict[str, Any] = {}
+        path = run_dir / SESSIONS
+        self.stays: list[Stay] = read_stays(path) if path.is_file() else []
+        self.flex: FlexReport | None = flex_report(self)
+
+
+def flex_report(evidence: Evidence) -> FlexReport | None:
+    """Return the FlexPower indicators of the contract's chargers; None without a reference run or whole sessions."""
+    if evidence.reference is None:
+        return None
+    held, rig = evidence.held, evidence.loaded.rig
+    names = {evidence.assembly.charger_names[i] for i in held.members()}
+    mine = [stay for stay in evidence.stays if stay.charger in names]
+    found = sessions_of(mine, evidence.run, evidence.reference)
+    if not found:
+        return None
+    told = load_published().get(held.name)
+    return FlexReport(f"Contract {held.name}", found, evidence.loaded.vehicles, told, assumed_of(rig, held.name))
+
+
+def assumed_of(rig: Rig, name: str) -> list[str]:
+    """Return in words what a rig's sessions rest upon."""
+    part = rig.sessions
+    reference = next((part.reference for part in rig.contract if Path(part.file).stem == name and part.reference), None)
+    said = [
+        f"The reference run has the same sessions (seed {rig.rig.seed}) "
+        + (f"under {reference} instead." if reference else "and no control at all.")
+    ]
+    if part is None:
+        return [*said, f"Every charger has a car from the start, at {100 * rig.scenario.arrival_soc:g} % of charge."]
+    tables = f"arrival, stay and energy from the {part.profile} tables (ElaadNL by way of ev2gym)"
+    source = tables if part.file is None else f"sessions of {Path(part.file).name}, {part.draw.replace('_', ' ')}"
+    said.append(f"Sessions: {source}" + ("" if part.draw == "as_is" and part.file else f", {part.per_day:g} a day."))
+    fleet = ", ".join(f"{100 * share.share:.3g} % {share.vehicle}" for share in part.fleet)
+    said.append(f"Cars: {fleet or 'by the highest power of the transaction, else as the charger says'}.")
+    said.append("A car asks for at most 95 % of its battery; sessions that came and went within the run are counted.")
+    return said
 
 
 def find_contract(held: Sequence[Held], contract_id: str, run_dir: Path) -> Held:
@@ -141,7 +184,7 @@ def served(evidence: Evidence) -> list[Served]:
     assembly, run, free = evidence.assembly, evidence.run, evidence.reference
     groups = by_connection(evidence.held, assembly.customer_names, assembly.customer_of)
     end_s = float(run.t_s[-1])
-    begun = [event.charger for event in assembly.sessions if event.need_wh > 0.0 and event.at_s <= end_s]
+    begun = [assembly.charger_names.index(stay.charger) for stay in evidence.stays if stay.arrive_s <= end_s]
     return [
         Served(
             connection=name,
@@ -169,6 +212,7 @@ def as_json(evidence: Evidence) -> dict[str, Any]:
         "worst_connection": None if evidence.worst is None else evidence.worst.connection,
         "meters": {meter.name: MEANING[meter.name] for meter in evidence.meters},
         "without_meter": {m.name: m.absent for m in evidence.meters if m.absent},
+        "flexpower": None if evidence.flex is None else flex_json(evidence.flex),
         "journal": evidence.journal,
         "notes": evidence.notes,
     }

@@ -3,7 +3,7 @@
 import json
 import multiprocessing
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,12 @@ import numpy as np
 
 from controller.runtime.ledger import LedgerWriter
 from controller.runtime.process import die_with_parent, ignore_sigint
-from hil.rig.assembler import Assembly
+from hil.rig.assembler import Assembly, assemble
 from hil.rig.lockstep import Lockstep
+from hil.rig.rigfile import LoadedRig
 from hil.runs.recorder import TraceRecorder
 from hil.runs.trace import CONTROLLED, UNCONTROLLED, Trace
+from profiles.contract import load_contract
 
 PREROLL_S = 10.0
 SETTLE_STEP_S = 1.0
@@ -45,9 +47,21 @@ def settle(assembly: Assembly, *, controlled: bool = True) -> Lockstep:
 
 
 def run_fast(
-    assembly: Assembly, for_s: float, step_s: float, *, controlled: bool = True, ledger_dir: Path | None = None
+    assembly: Assembly,
+    for_s: float,
+    step_s: float,
+    *,
+    controlled: bool = True,
+    ledger_dir: Path | None = None,
+    reference: Assembly | None = None,
 ) -> FastRun:
-    """Run the scenario in virtual time; `ledger_dir` is the run folder that keeps its scans."""
+    """Run the scenario in virtual time; `ledger_dir` is the run folder that keeps its scans.
+
+    An uncontrolled run of a rig with a `reference` is a controlled run of that one.
+    """
+    if reference is not None and not controlled:
+        found = run_fast(reference, for_s, step_s)
+        return replace(found, trace=replace(found.trace, name=UNCONTROLLED))
     run = settle(assembly, controlled=controlled)
     if ledger_dir is not None and controlled:
         run.ledger = LedgerWriter(ledger_dir, assembly.dims, assembly.plan_bytes)
@@ -67,10 +81,11 @@ class UncontrolledTwin:
     Use it as a context: leaving it before `trace` was asked for ends the process.
     """
 
-    __slots__ = ("_assembly", "_for_s", "_process", "_receive", "_step_s")
+    __slots__ = ("_assembly", "_for_s", "_process", "_receive", "_reference", "_step_s")
 
-    def __init__(self, assembly: Assembly, for_s: float, step_s: float) -> None:
+    def __init__(self, assembly: Assembly, for_s: float, step_s: float, reference: Assembly | None = None) -> None:
         self._assembly, self._for_s, self._step_s = assembly, for_s, step_s
+        self._reference = reference
         self._process: multiprocessing.process.BaseProcess | None = None
         self._receive: Connection | None = None
 
@@ -80,7 +95,7 @@ class UncontrolledTwin:
             context = multiprocessing.get_context("spawn")
             self._receive, send = context.Pipe(duplex=False)
             self._process = context.Process(
-                target=_run_beside, args=(send, self._assembly, self._for_s, self._step_s), daemon=True
+                target=_run_beside, args=(send, self._assembly, self._for_s, self._step_s, self._reference), daemon=True
             )
             self._process.start()
             send.close()
@@ -96,7 +111,8 @@ class UncontrolledTwin:
     def trace(self) -> Trace:
         """Return the uncontrolled run; it is run now where it has no process. RuntimeError where that died."""
         if self._receive is None:
-            return run_fast(self._assembly, self._for_s, self._step_s, controlled=False).trace
+            kept = self._reference
+            return run_fast(self._assembly, self._for_s, self._step_s, controlled=False, reference=kept).trace
         try:
             found: Trace = self._receive.recv()
         except EOFError as error:
@@ -104,11 +120,21 @@ class UncontrolledTwin:
         return found
 
 
-def _run_beside(send: Connection, assembly: Assembly, for_s: float, step_s: float) -> None:
+def _run_beside(send: Connection, assembly: Assembly, for_s: float, step_s: float, reference: Assembly | None) -> None:
     """Run without control and send the trace back."""
     ignore_sigint()
     die_with_parent()
-    send.send(run_fast(assembly, for_s, step_s, controlled=False).trace)
+    send.send(run_fast(assembly, for_s, step_s, controlled=False, reference=reference).trace)
+
+
+def reference_of(loaded: LoadedRig, seed: int, for_s: float) -> Assembly | None:
+    """Return the rig with the contracts to compare with in the place of its own; None where it names none."""
+    parts = loaded.rig.contract
+    if not any(part.reference for part in parts):
+        return None
+    own = zip(parts, loaded.contracts, strict=True)
+    contracts = tuple(load_contract(part.reference) if part.reference else contract for part, contract in own)
+    return assemble(replace(loaded, contracts=contracts), seed, for_s)
 
 
 def write_log(path: Path, log: list[dict[str, Any]]) -> None:

@@ -16,6 +16,8 @@ from controller.runtime.events import NAME as EVENTS
 from controller.runtime.events import read_events
 from hil.rig.references import Problem
 from hil.rig.rigfile import LoadedRig, RigError
+from hil.rig.sessions import NAME as SESSIONS
+from hil.rig.sessions import stays, write_stays
 
 if TYPE_CHECKING:  # the field stage makes run folders too, and imports no plant
     from hil.rig.assembler import Assembly
@@ -70,7 +72,7 @@ def software() -> dict[str, Any]:
 
 
 def write_manifest(run_dir: Path, loaded: LoadedRig, assembly: "Assembly", facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Write manifest.json: file hashes, versions, seed, machine, and the facts of this run."""
+    """Write manifest.json (file hashes, versions, seed, machine, the facts of this run), rig file and sessions.csv."""
     manifest = {
         "rig": assembly.rig.rig.name,
         "rig_file": loaded.path.name,
@@ -82,6 +84,9 @@ def write_manifest(run_dir: Path, loaded: LoadedRig, assembly: "Assembly", facts
     }
     (run_dir / "manifest.json").write_text(json.dumps(manifest, indent=1, default=str) + "\n")
     (run_dir / loaded.path.name).write_bytes(loaded.path.read_bytes())
+    vehicles = [charger.vehicle for charger in assembly.rig.charger]
+    found = stays(assembly.sessions, assembly.charger_names, vehicles)
+    write_stays(run_dir / SESSIONS, found, assembly.start_utc_s)
     return manifest
 
 

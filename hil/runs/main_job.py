@@ -18,7 +18,7 @@ from hil.rig.realtime import SITE, emulates
 from hil.rig.references import Problem
 from hil.rig.rigfile import LoadedRig, RigError, load_rig
 from hil.runs.exits import DEVICE, INTERRUPTED, OK
-from hil.runs.fast import UncontrolledTwin, default_step_s, run_fast, write_log
+from hil.runs.fast import UncontrolledTwin, default_step_s, reference_of, run_fast, write_log
 from hil.runs.folder import add_identities, make_run_dir, write_manifest
 from hil.runs.indicators import flexpower
 from hil.runs.judging import fault_marks, verdict_plan
@@ -55,7 +55,8 @@ def run_rig(arguments: argparse.Namespace) -> int:
     if arguments.fast:
         step_s = arguments.step_s or default_step_s(assembly, for_s)
         say.print(f"virtual time: {for_s:g} s in steps of {step_s:g} s, with and without control")
-        with UncontrolledTwin(assembly, for_s, step_s) as twin:
+        reference = reference_of(loaded, assembly.rig.rig.seed, for_s)
+        with UncontrolledTwin(assembly, for_s, step_s, reference) as twin:
             found = run_fast(assembly, for_s, step_s, ledger_dir=run_dir)
             write_log(run_dir / EVENTS, found.log)
             free = twin.trace()
@@ -88,7 +89,8 @@ def _run_live(
     free = None
     if emulates(assembly):
         say.print("the same scenario without control, in virtual time")
-        free = run_fast(assembly, ran_s, default_step_s(assembly, ran_s), controlled=False).trace
+        kept = reference_of(loaded, assembly.rig.rig.seed, for_s)
+        free = run_fast(assembly, ran_s, default_step_s(assembly, ran_s), controlled=False, reference=kept).trace
     return _finish(arguments, say, loaded, assembly, run_dir, ran_s, live.trace, free, live.timing, live.log, end)
 
 
