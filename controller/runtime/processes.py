@@ -12,13 +12,14 @@ from controller.runtime.supervisor import ProcessSpec
 STOP_BENCH, STOP_GUARD, STOP_SCAN, STOP_LEDGER, STOP_PLANT = range(5)
 WARM_S = 90.0  # numba compiles the law anew after an edit: the first scan waits for it
 SILENT_S = 3.0
+ROOM_SILENT_S = 20.0  # it stands behind all others, and writes at 0.2 Hz where it is told so
 ORDERS_SILENT_S = 15.0  # a disk may keep an order waiting for some seconds
 ENDS_S = 3.0  # scan and wires have nothing to wait for at their end
 BENCH_ENDS_S = 20.0  # the played car stops, the charger's contactor opens, then source and load
 
 
 def controller_processes(site_json: Path, site: Site) -> list[ProcessSpec]:
-    """Return the specs of ledger, orders, wires, scan, and bench and guard where the site has a bench.
+    """Return the specs of ledger, orders, wires, scan, control room and bench and guard where the site has them.
 
     Start them together. The shared files must have been made (`stores.prepare`); `plan.bin` and the bench's images too.
     """
@@ -60,6 +61,22 @@ def controller_processes(site_json: Path, site: Site) -> list[ProcessSpec]:
             stop_timeout_s=ENDS_S,
         ),
     ]
+    if site.opcua is not None:
+        room = site.store(stores.CONTROL_ROOM)
+        specs.append(
+            ProcessSpec(
+                "control_room",
+                argv("control_room"),
+                STOP_BENCH,
+                critical=False,
+                again=True,
+                heartbeat=room,
+                heartbeat_s=ROOM_SILENT_S,
+                stop_timeout_s=ENDS_S,
+            )
+        )
+    if site.openadr is not None:
+        specs.append(ProcessSpec("openadr", argv("order_openadr"), STOP_SCAN, critical=False, stop_timeout_s=ENDS_S))
     if site.bench is not None:
         specs += [
             ProcessSpec(

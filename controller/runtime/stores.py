@@ -20,6 +20,7 @@ BEAT = "supervisor.img"
 BEAT_BYTES = 64
 STOPPING = 0  # byte of the supervisor's heartbeat: 1 while a planned stop is under way
 GUARD = "guard.img"
+CONTROL_ROOM = "control_room.img"
 
 
 def prepare(site: Site) -> None:
@@ -31,7 +32,7 @@ def prepare(site: Site) -> None:
         Store.create(site.store(name), sizes[table])
     timing.Timing.create(site.store(timing.NAME), round(site.period_s * 1e9))
     Store.create(site.store(wires_status.NAME), wires_status.dtype(wires_status.ports(site)).itemsize)
-    for name in (BEAT, GUARD):
+    for name in (BEAT, GUARD, *([CONTROL_ROOM] if site.opcua is not None else [])):
         Store.create(site.store(name), BEAT_BYTES)
     ring.Ring.create(site.store(ring.NAME), max(sizes["state"], sizes["input"] + sizes["output"]))
     mailbox.Mailbox.create(site.store(ORDERS)).close()

@@ -26,6 +26,7 @@ EXIT_DONE = 0
 EXIT_FAULT = 3
 EXIT_INTERRUPTED = 130
 TICK_S = 0.05
+AGAIN_S = (2.0, 60.0)  # first and longest time from one start to the next
 TAIL_BYTES = 2000
 
 
@@ -33,7 +34,8 @@ TAIL_BYTES = 2000
 class ProcessSpec:
     """Describe one child process.
 
-    `stop_order`: groups are stopped from the lowest up. `critical`: its death ends the run. `at_once`: it can switch
+    `stop_order`: groups are stopped from the lowest up. `critical`: its death ends the run. `again`: one that is not
+    critical is started anew where it died or fell silent, with growing waits. `at_once`: it can switch
     outputs off, and a fault stop signals it first. `ready` answers when it may be relied on (None: at once).
     `heartbeat` is a shared image that it must write at least every `heartbeat_s` once it has begun to.
     `new_session` False leaves it on this terminal (the desk).
@@ -43,6 +45,7 @@ class ProcessSpec:
     argv: list[str]
     stop_order: int
     critical: bool = True
+    again: bool = False
     at_once: bool = False
     ready: Callable[[], bool] | None = None
     ready_timeout_s: float = 60.0
@@ -70,6 +73,8 @@ class Child:
     log: Path
     beat: Heartbeat | None = None
     ended_told: bool = False
+    started_ns: int = 0
+    restarts: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -115,7 +120,7 @@ class Supervisor:
 
     def start(self, specs: Iterable[ProcessSpec]) -> Outcome | None:
         """Start processes together and wait until all are ready; return an Outcome where the run cannot go on."""
-        environment = os.environ | BLAS_ENV | {PARENT_ENV: str(os.getpid()), "PYTHONUNBUFFERED": "1"}
+        environment = self._environment()
         waiting = []
         for spec in specs:
             child = self._spawn(spec, environment)
@@ -156,7 +161,9 @@ class Supervisor:
                 return self._end(
                     EXIT_FAULT, child.spec.name, f"ended with {code}: {tail(child.log) or f'see {child.log}'}"
                 )
-            if child.beat is not None and child.process.returncode is None:
+            if child.spec.again:
+                self._keep_up(child)
+            elif child.beat is not None and child.process.returncode is None:
                 age_s = child.beat.age_s(time.monotonic_ns())
                 if age_s > child.spec.heartbeat_s:
                     return self._end(EXIT_FAULT, child.spec.name, f"silent for {age_s:.1f} s; see {child.log}")
@@ -184,6 +191,10 @@ class Supervisor:
             text = f"did not confirm that outputs are off (ended with {code}): {tail(unsafe.log) or unsafe.log}"
             self._end(EXIT_FAULT, unsafe.spec.name, text)
 
+    @staticmethod
+    def _environment() -> dict[str, str]:
+        return os.environ | BLAS_ENV | {PARENT_ENV: str(os.getpid()), "PYTHONUNBUFFERED": "1"}
+
     def _spawn(self, spec: ProcessSpec, environment: dict[str, str]) -> Child:
         log = self.run_dir / "logs" / f"{spec.name}.log"
         with log.open("ab") as sink:
@@ -195,7 +206,8 @@ class Supervisor:
                 stdout=sink if spec.new_session else sys.stdout,
                 stderr=sink if spec.new_session else sys.stderr,
             )
-        return Child(spec, process, log, Heartbeat(spec.heartbeat) if spec.heartbeat else None)
+        beat = Heartbeat(spec.heartbeat) if spec.heartbeat else None
+        return Child(spec, process, log, beat, started_ns=time.monotonic_ns())
 
     def _alive(self, child: Child) -> bool:
         """Say whether a child still runs, and write its end down once."""
@@ -220,6 +232,24 @@ class Supervisor:
                     child.process.kill()
                     child.process.wait()
             time.sleep(TICK_S / 5)
+
+    def _keep_up(self, child: Child) -> None:
+        """Start a child anew that has ended, and end one that was heard since its start and has fallen silent."""
+        now_ns = time.monotonic_ns()
+        if child.process.returncode is None:
+            if child.beat is not None and child.started_ns < child.beat.written_ns():
+                silent_s = child.beat.age_s(now_ns)
+                if silent_s > child.spec.heartbeat_s:
+                    self.events.write("killed", name=child.spec.name, silent_s=round(silent_s, 1))
+                    child.process.kill()
+            return
+        wait_s = min(AGAIN_S[0] * 2.0**child.restarts, AGAIN_S[1])
+        if now_ns - child.started_ns < wait_s * 1e9:
+            return
+        fresh = self._spawn(child.spec, self._environment())
+        child.process, child.started_ns, child.ended_told = fresh.process, fresh.started_ns, False
+        child.restarts += 1
+        self.events.write("started", name=child.spec.name, pid=child.process.pid, again=child.restarts)
 
     def _write_beat(self) -> None:
         if self._beat is not None:

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict
 
 from controller.runtime.opcua_keys import OpcuaKeys, OpcuaServerPort
 from instruments.opcua_security import SECURED, OpcuaSecurity
+
+if TYPE_CHECKING:
+    from hil.rig.schema import Rig
 
 FOLDER = "opcua"
 STATION, OURS = "station", "controller"  # the latter is the name that we log in with, too
@@ -64,6 +67,14 @@ def _pair(store_dir: Path, name: str) -> dict[str, Any]:
         "key": str(folder / f"{name}.key.pem"),
         "trust": str(folder / "trusted"),
     }
+
+
+def check_links(rig: "Rig") -> Found:
+    """Check the files of a rig's secured links: of a real substation, and of what is served."""
+    if not rig.substation.twin:
+        yield from check_keys("substation", rig.substation)
+    if rig.opcua is not None:
+        yield from check_keys("opcua", rig.opcua)
 
 
 def check_keys(key: str, keys: OpcuaKeys) -> Found:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from hil.rig.bench_references import check_bench
+from hil.rig.opcua_part import check_links
 from hil.rig.references import Problem, check_references, short
 from hil.rig.safety import check_safety
 from hil.rig.schema import BENCH_ROLES, Rig, Twin
@@ -78,6 +79,8 @@ def load_rig(name: str) -> LoadedRig:
         problems += [explain(label, detail) for detail in error.errors()]
     problems += check_references(label, raw) + check_bench(label, raw) + check_wishes(label, raw)
     problems += check_safety(label, raw)
+    if rig is not None:
+        problems += [Problem(f"{label}:{where}", value, allowed) for where, value, allowed in check_links(rig)]
     if problems or rig is None:
         raise RigError(problems)
     return LoadedRig(

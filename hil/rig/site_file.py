@@ -250,6 +250,8 @@ def _check_nodes(file: SiteFile) -> Found:
         if missing:
             text = f"no node has {', '.join(f'{group}[{k}]' for k in missing)}; the group is read whole, name all of it"
             yield "node.meter", group, text
+    if file.opcua is not None:
+        yield from check_keys("opcua", file.opcua)
     if file.substation is not None:
         yield from _check_device("substation", "substation", file.substation.model, file.substation.address)
         yield from check_keys("substation", file.substation)
