@@ -131,6 +131,19 @@ class BenchPort(Strict):
         return self.energising() + [port for port in (self.adapter, self.analyzer) if port is not None]
 
 
+class OpenAdrPort(Strict):
+    """Say which OpenADR 3 server gives limits for which node, and what is subscribed where it gives none."""
+
+    url: str = Field(description="https://host/path of the server (VTN); plain http for this machine only")
+    node: str = Field(description="node that its limits bind")
+    program: str = Field(default="", description="take events of this program only")
+    client_id: str = ""
+    secret_file: str = Field(default="", description="file of the client's secret, mode 0600")
+    import_w: float = Field(default=float("inf"), ge=0, description="subscribed import where the server says none")
+    export_w: float = Field(default=float("inf"), ge=0, description="subscribed export where the server says none")
+    poll_s: float = Field(default=30.0, ge=0.2, description="between two questions to the server")
+
+
 class Site(Strict):
     """Hold everything that a process of the run needs to know at its start."""
 
@@ -151,6 +164,7 @@ class Site(Strict):
     substation: SubstationPort | None = None
     opcua: OpcuaServerPort | None = Field(default=None, description="what is served to a control room")
     bench: BenchPort | None = None
+    openadr: OpenAdrPort | None = None
     journal_dir: str = Field(default="", description="where orders and deeds are kept; empty: the run folder")
     order_sources: dict[str, str] = Field(
         default={}, description="who may send orders -> its key file, or empty; none: anybody with access to the files"

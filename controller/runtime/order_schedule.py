@@ -1,0 +1,119 @@
+"""Keep a schedule of caps in the order book: offer what is new, then withdraw what is not in it any more.
+
+The book holds every piece with its times, on the disk: a link that is lost later, or a process that dies, changes
+nothing of what was said. New pieces are in before old ones go, so that nothing lifts in between.
+"""
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from controller.runtime.journal_orders import OrderLife
+from controller.runtime.order import Answer, Order
+
+Offer = Callable[[Order], Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Hold one piece: W at a node from `from_s` to `to_s` (UTC epoch s; NaN at once, +inf open), and who says so."""
+
+    direction: str
+    value_w: float
+    from_s: float
+    to_s: float
+    event: str
+
+    def name(self) -> str:
+        """Return a name for its order."""
+        text = f"{self.direction} {self.value_w!r} {self.from_s!r} {self.to_s!r} {self.event}"
+        return f"{self.event[:40]}.{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+    def same(self, other: "Piece", now_s: float) -> bool:
+        """Say whether both limit the same from now on: when one has begun does not matter."""
+        begun = not self.from_s > now_s and not other.from_s > now_s
+        alike = (self.direction, self.value_w, self.to_s) == (other.direction, other.value_w, other.to_s)
+        return alike and (begun or self.from_s == other.from_s)
+
+
+class Schedule:
+    """Bring the orders of one `source` at one `node` to a schedule; `offer` puts one to the book.
+
+    `lives` are the messages that the journal knows: what a process before us had offered is withdrawn by us.
+    """
+
+    __slots__ = ("_last", "_live", "_node", "_offer", "_sequence", "_source", "refused")
+
+    def __init__(
+        self,
+        source: str,
+        node: str,
+        offer: Offer,
+        lives: Iterable[OrderLife] = (),
+        sequence: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._source, self._node, self._offer, self._sequence = source, node, offer, sequence
+        self._last = 0
+        mine = [life for life in lives if life.source == source and not life.over]
+        self._live = {
+            life.order_id: Piece(life.direction, life.value_w, life.from_s, _open(life.to_s), "") for life in mine
+        }
+        self.refused: list[str] = []
+
+    @property
+    def live(self) -> set[str]:
+        """Return the names of the pieces that the book holds for us."""
+        return set(self._live)
+
+    def set(self, pieces: Iterable[Piece], now_s: float) -> bool:
+        """Offer new pieces and withdraw old ones; return whether the book holds the schedule whole.
+
+        Where a new piece is refused or nobody answers, the old ones stay: call again.
+        """
+        self.refused, whole, kept = [], True, set()
+        for piece in pieces:
+            found = [name for name, live in self._live.items() if piece.same(live, now_s)]
+            if found:
+                kept.add(found[0])
+            elif self._put(piece, now_s):
+                kept.add(piece.name())
+            else:
+                whole = False
+        for name in [name for name in self._live if name not in kept] if whole else []:
+            over = now_s >= self._live[name].to_s
+            if over or self._done(Order(self._source, name, self._next(), "withdraw")):
+                del self._live[name]
+        return whole
+
+    def _put(self, piece: Piece, now_s: float) -> bool:
+        order = Order(
+            source=self._source,
+            order_id=piece.name(),
+            sequence=self._next(),
+            kind="cap",
+            subject=self._node,
+            direction="export" if piece.direction == "export" else "import",
+            value_w=piece.value_w,
+            from_s=piece.from_s if piece.from_s > now_s else math.nan,
+            to_s=piece.to_s if math.isfinite(piece.to_s) else math.nan,
+        )
+        if not self._done(order):
+            return False
+        self._live[order.order_id] = piece
+        return True
+
+    def _next(self) -> int:
+        self._last = max(self._last + 1, self._sequence())
+        return self._last
+
+    def _done(self, order: Order) -> bool:
+        answer = self._offer(order)
+        if not answer.accepted:
+            self.refused.append(f"{order.order_id}: {answer.why}")
+        return answer.accepted
+
+
+def _open(to_s: float) -> float:
+    return math.inf if math.isnan(to_s) else to_s
