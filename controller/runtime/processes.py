@@ -77,6 +77,8 @@ def controller_processes(site_json: Path, site: Site) -> list[ProcessSpec]:
         )
     if site.openadr is not None:
         specs.append(ProcessSpec("openadr", argv("order_openadr"), STOP_SCAN, critical=False, stop_timeout_s=ENDS_S))
+    if site.s2 is not None:
+        specs.append(ProcessSpec("s2", argv("order_s2"), STOP_SCAN, critical=False, stop_timeout_s=ENDS_S))
     if site.bench is not None:
         specs += [
             ProcessSpec(

@@ -144,6 +144,19 @@ class OpenAdrPort(Strict):
     poll_s: float = Field(default=30.0, ge=0.2, description="between two questions to the server")
 
 
+class S2Port(Strict):
+    """Say which S2 energy manager we are a resource of, for which node, and how far its envelopes may go."""
+
+    url: str = Field(description="wss://host/path of the energy manager (CEM); plain ws for this machine only")
+    node: str = Field(description="node that its envelopes bind")
+    resource_id: str = Field(
+        pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$", description="UUID of the connection, for ever"
+    )
+    import_w: float = Field(gt=0, description="the most that an envelope may allow to consume, W")
+    export_w: float = Field(default=0.0, ge=0, description="the most that it may allow to produce, W from 0")
+    measure_s: float = Field(default=5.0, ge=0.2, description="between two reports of the measured power")
+
+
 class Site(Strict):
     """Hold everything that a process of the run needs to know at its start."""
 
@@ -165,6 +178,7 @@ class Site(Strict):
     opcua: OpcuaServerPort | None = Field(default=None, description="what is served to a control room")
     bench: BenchPort | None = None
     openadr: OpenAdrPort | None = None
+    s2: S2Port | None = None
     journal_dir: str = Field(default="", description="where orders and deeds are kept; empty: the run folder")
     order_sources: dict[str, str] = Field(
         default={}, description="who may send orders -> its key file, or empty; none: anybody with access to the files"
