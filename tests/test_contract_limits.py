@@ -1,0 +1,117 @@
+"""Contracts whose limits are handed in or shared: files, what the law is given, and what is refused."""
+
+import tomllib
+
+import pytest
+from pydantic import ValidationError
+
+from controller.law import lpc
+from controller.runtime.contract_limits import GUARD_MAX_AGE_S, dimmed_w, machine_settings, with_limits
+from controller.runtime.contract_plan import Binding
+from controller.runtime.plan import ChargerSpec, NodeSpec, PlanError
+from profiles.contract import HERE, READER, load_contract
+
+INF = float("inf")
+NODES = [NodeSpec("head", -1), *(NodeSpec(f"poc{k}", 0) for k in range(3))]
+CHARGERS = [ChargerSpec(f"cp0{k + 1}", k + 1, (0, 1, 2), 16.0, 15.0, 5.0, 0.0, 60.0, 0.1) for k in range(3)]
+ALL = (0, 1, 2)
+MINE = ["anm_lifo", "anm_prorata", "group_cluster", "operating_envelope", "lpc_guard", "lpp_guard", "par14a"]
+
+
+def changed(name, **keys):
+    """Return a bundled contract with other values; a dotted key goes a table down."""
+    data = tomllib.loads((HERE / f"{name}.toml").read_text())
+    for key, value in keys.items():
+        *above, last = key.split("__")
+        place = data
+        for part in above:
+            place = place[part]
+        place[last] = value
+    return READER.validate_python(data)
+
+
+@pytest.mark.parametrize("name", MINE)
+def test_bundled_contracts_name_themselves_their_source_and_how_well_it_is_verified(name):
+    contract = load_contract(name)
+    assert contract.name == name
+    assert contract.source
+    assert contract.verified in {"V", "R+", "example"}
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "says"),
+    [
+        ("par14a", {"limit__point": "connection"}, "the household is not dimmed"),
+        ("par14a", {"limit__direction": "export"}, "of import"),
+        ("par14a", {"device": [{"kind": "toaster", "power_w": 900.0}]}, "charge_point"),
+        ("lpc_guard", {"failsafe_min_s": 3600.0}, "7200"),
+        ("lpc_guard", {"failsafe_w": -1.0}, "greater than or equal to 0"),
+        ("lpc_guard", {"failsafe_w": 9e9}, "allowed up to max_w"),
+        ("lpc_guard", {"heartbeat_s": 61.0}, "60"),
+        ("lpc_guard", {"on_failsafe_expiry": "maybe"}, "'stay' or 'release'"),
+        ("anm_lifo", {"member": []}, "with its date"),
+        ("operating_envelope", {"max_age_s": 60.0}, "allowed from interval_s, 300 s"),
+        ("operating_envelope", {"limit__point": "station"}, 'at a "connection"'),
+        ("group_cluster", {"limit_w": -5.0}, "greater than or equal to 0"),
+    ],
+)
+def test_a_contract_that_says_something_impossible_is_refused(name, keys, says):
+    with pytest.raises(ValidationError, match=says):
+        changed(name, **keys)
+
+
+def test_an_energy_guard_hands_in_at_its_node_and_the_failsafe_is_the_fall_back():
+    contract = load_contract("lpc_guard")
+    nodes, groups = with_limits([Binding(contract, nodes=(0,))], NODES, CHARGERS)
+    assert (nodes[0].doe_max_age_s, nodes[0].subscribed_w, nodes[0].subscribed_export_w) == (
+        GUARD_MAX_AGE_S,
+        40_000.0,
+        INF,
+    )
+    assert (groups, list(nodes[1:])) == ((), NODES[1:])
+    told = machine_settings(contract)
+    assert (told.direction, told.on_failsafe_expiry, told.max_w) == ("import", "release", 200_000.0)
+    nodes, _ = with_limits([Binding(load_contract("lpp_guard"), nodes=(0,))], NODES, CHARGERS)
+    assert (nodes[0].subscribed_w, nodes[0].subscribed_export_w) == (INF, 0.0)
+    assert machine_settings(load_contract("lpp_guard")) == lpc.Settings(0.0, "export")
+
+
+def test_an_operating_envelope_binds_the_connections_of_its_chargers_and_the_lowest_of_two_holds():
+    mine = Binding(load_contract("operating_envelope"), (1,))
+    other = Binding(changed("operating_envelope", subscribed_w=7000.0, limit__guard_band=0.1), (1, 2))
+    nodes, _ = with_limits([mine, other], NODES, CHARGERS)
+    assert [node.subscribed_w for node in nodes] == [INF, INF, 6300.0, 6300.0]
+
+
+def test_section_14a_shares_the_floor_of_all_its_devices_and_leaves_the_pumps_theirs():
+    _, (group,) = with_limits([Binding(load_contract("par14a"), ALL)], NODES, CHARGERS)
+    assert (group.members, group.limit_w, group.rule) == ((1, 2, 3), INF, "cluster")
+    assert group.dimmed_w == pytest.approx(10_500.0 * 0.99)
+    pump = changed("par14a", device=[{"kind": "heat_pump", "power_w": 6000.0}], limit__guard_band=0.0)
+    assert dimmed_w(pump, [11_040.0] * 3) == pytest.approx(13_020.0)
+    _, (group,) = with_limits([Binding(pump, ALL)], NODES, CHARGERS)
+    assert group.dimmed_w == pytest.approx(13_020.0 - 4200.0)
+    _, each = with_limits([Binding(changed("par14a", mode="direct"), ALL)], NODES, CHARGERS)
+    assert [(one.members, one.dimmed_w) for one in each] == [((k,), 4200.0) for k in (1, 2, 3)]
+    _, (group,) = with_limits([Binding(changed("par14a", dimmed=True), ALL)], NODES, CHARGERS)
+    assert group.limit_w == group.dimmed_w
+
+
+def test_a_stack_goes_by_date_and_firm_parts_by_member():
+    _, (group,) = with_limits([Binding(load_contract("anm_lifo"), (2, 0, 1))], NODES, CHARGERS)
+    assert (group.members, group.stack, group.firm_w) == ((3, 1, 2), (2, 0, 1), (0.0, 0.0, 1400.0))
+    back = changed("anm_prorata", limit__direction="export", limit__point="connection", constraint="head")
+    _, (group,) = with_limits([Binding(back, ALL)], NODES, CHARGERS)
+    assert (group.limit_w, group.export_w, group.rule, group.whole, group.node) == (INF, 60_000.0, "pro_rata", True, 0)
+
+
+@pytest.mark.parametrize(
+    ("contract", "bound", "says"),
+    [
+        (load_contract("anm_lifo"), (0, 1), r"member = cp03; allowed is a \[\[member\]\] for each charger"),
+        (changed("anm_prorata", constraint="substation"), ALL, "constraint = 'substation'; allowed is head, poc0"),
+    ],
+)
+def test_a_contract_that_does_not_fit_its_site_is_refused(contract, bound, says):
+    with pytest.raises(PlanError, match=says):
+        with_limits([Binding(contract, bound)], NODES, CHARGERS)
