@@ -109,7 +109,7 @@ def chargers(
                     watts += volt * charger_a[i, t]
         volts_v[i] = volts
         if good:
-            if math.isfinite(charger_w[i]) and charger_w[i] <= limit_a * volts:
+            if -limit_a * volts <= charger_w[i] <= limit_a * volts:  # false on NaN
                 seen_w[i] = charger_w[i]
             else:
                 seen_w[i] = watts if metered else 0.0  # what is not known must not hide uncontrolled load

@@ -203,6 +203,20 @@ def test_watts_of_a_node_cap_export_and_volts_that_are_unknown_count_high() -> N
     assert -(world.out.allowed_min_a * [230.0, 253.0]).sum() <= 230.0 * 12 + 1.0
 
 
+@pytest.mark.parametrize("nonsense_w", [-1e9, -(2.0**31), -40e3])
+def test_watts_that_no_charger_can_give_back_make_no_room_for_export(nonsense_w: float) -> None:
+    class Liar(Cars):
+        def sense(self) -> None:
+            super().sense()
+            self.inp.charger_w[:] = nonsense_w
+
+    for kind in (Cars, Liar):
+        world = kind(site([node(metered=True)], [charger(export=ExportSpec(16.0))]), 0.0)
+        world.inp.wish_a[:] = -10.0
+        world.inp.order_export_w[:] = 230.0 * 5
+        assert world.run(60) == pytest.approx([-5.0], abs=0.01)
+
+
 def test_least_discharge_is_kept_or_nothing_is_given() -> None:
     chargers = [charger(0, name=f"c{k}", export=ExportSpec(16.0, min_a=5.0)) for k in range(3)]
     world = Cars(site([node(export_a=12.0)], chargers), 0.0)
