@@ -113,6 +113,12 @@ class ModbusCharger(ChargerRegisters):
                 raise PortFault(FaultKind.READBACK, self.name, dog.current_get, detail, hint)
         if dog.timeout_get:
             self.reading.failsafe_s = await self._programmed(dog.timeout_get, dog.timeout_set, self._failsafe_s)
+            if not self._stands(dog.timeout_get, self.reading.failsafe_s, self._failsafe_s):
+                detail = (
+                    f"{self.reading.failsafe_s:g} s in the device; allowed: over 0 and at most {self._failsafe_s:g} s"
+                )
+                hint = "set it with the maker's installer tool, or correct failsafe_s"
+                raise PortFault(FaultKind.READBACK, self.name, dog.timeout_get, detail, hint)
         for get, put, wanted in self._settings():
             if get not in (dog.current_get, dog.timeout_get):  # what is left: what only can be written, and the arming
                 await self._settle(get, put, wanted)
@@ -226,7 +232,7 @@ class ModbusCharger(ChargerRegisters):
             return
         held = await self._get(get)
         kept = math.isclose(held, wanted, abs_tol=1e-3)
-        if kept or (not put and held <= wanted + SAFE_CURRENT_A):
+        if kept or (not put and self._stands(get, held, wanted)):
             self._dog.pop(0)
             self._dog_tries = 0
         elif put and self._dog_tries < DOG_TRIES:
@@ -236,6 +242,12 @@ class ModbusCharger(ChargerRegisters):
             self._dog_tries, self._dog_ns = 0, self._clock_ns() + round(DOG_AGAIN_S * NS)
             detail = f"{held:g} in the device after the link came back; the site says {wanted:g}"
             self._note(PortFault(FaultKind.READBACK, self.name, get, detail))
+
+    def _stands(self, get: str, held: float, wanted: float) -> bool:
+        """Say whether a fail-safe value is as safe as the site's: not more, and a time not 0, which is off."""
+        if get == self._part.watchdog.timeout_get:
+            return 0.0 < held <= wanted + VALIDITY_S
+        return held <= wanted + SAFE_CURRENT_A
 
     async def _read_poll(self, poll: int, write: Write | None = None) -> None:
         """Read one request's values into the reading and compare what is in force with what was ordered.

@@ -14,7 +14,7 @@ from modbus_helpers import CHARGERS, FakeView, quick, serving, until
 from hil.twins.modbus_adapter import ModbusAdapterTwin
 from hil.twins.modbus_charger import ModbusChargerTwin
 from hil.twins.modbus_server import NoAnswer
-from instruments.catalog import load_model
+from instruments.catalog import charger_of, load_model
 from instruments.faults import FaultKind, PortFault
 from instruments.modbus_adapter import ModbusAdapter
 from instruments.modbus_charger import ModbusCharger
@@ -177,6 +177,21 @@ def test_failsafe_that_cannot_be_had_is_refused(name, failsafe, kind, told):
     fault = fault_of(street, act)
     assert fault.kind is kind and told in str(fault)
     assert not street.view.written
+
+
+@pytest.mark.parametrize("held_s", [600.0, 0.0])  # 0 is a watchdog that is off
+def test_a_fail_safe_time_that_is_only_read_has_to_be_within_the_sites(held_s):
+    async def act(street):
+        street.view.values["failsafe_s"] = held_s
+        await street.client.open()
+        await street.client.program_failsafe()
+
+    street = Street("keba-p40", failsafe=(6.0, 20.0))
+    part = charger_of(street.model)
+    dog = part.watchdog.model_copy(update={"timeout_set": ""})  # as an Ampure has it
+    street.client_model = street.model.model_copy(update={"charger": part.model_copy(update={"watchdog": dog})})
+    fault = fault_of(street, act)
+    assert fault.kind is FaultKind.READBACK and f"{held_s:g} s in the device; allowed: over 0 and at most" in str(fault)
 
 
 def test_device_that_drops_a_write_fails_the_read_back():
