@@ -1,8 +1,10 @@
 """The control pilot by registers, by relays and by hand: the load follows the measured duty cycle, never an order."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from scpi_helpers import Loop
@@ -205,6 +207,28 @@ def test_relays_switch_the_duty_cycle_is_typed(street: Any, loop: Loop) -> None:
     finally:
         relays.close()
         loop.do(twin.stop())
+
+
+def test_a_duty_cycle_typed_for_the_last_car_is_not_the_next_ones() -> None:
+    class Relays:
+        shown = -1
+
+        def assert_cp(self, state: int) -> None:
+            self.shown = state
+
+    typed: list[str] = []
+    hands = SimpleNamespace(
+        ask=lambda text: typed.append("25"), say=print, answer=lambda: typed.pop() if typed else None
+    )
+    pilot = HandPilot(
+        name="pilot", asker=hands, answer_s=10.0, valid_s=60.0, clock_s=lambda: 100.0, relays=cast(Any, Relays())
+    )
+    for _ in range(2):
+        pilot.assert_cp(2)
+        assert math.isnan(pilot.read_duty())
+        assert pilot.read_duty() == 0.25
+        pilot.assert_cp(0)
+        assert pilot.read_duty() == 1.0
 
 
 def test_relays_show_every_state_without_one_between_and_one_cable_at_a_time(loop: Loop) -> None:

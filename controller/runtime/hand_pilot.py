@@ -81,6 +81,8 @@ class HandPilot:
         if self.relays is not None:
             self.relays.assert_cp(state)
             self.shown = self.relays.shown
+            if state == 0:
+                self._duty, self._typed_s, self._asked = math.nan, -math.inf, ""  # the next car's is another one
             return
         if state == self.shown:
             self._asked = ""
