@@ -115,9 +115,10 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--to", choices=["csv", "parquet"], required=True)
     export.add_argument("--out", metavar="FILE", help="default samples.<format> in the run folder")
 
-    from hil.runs import ordering_arguments  # light: no numpy in it
+    from hil.runs import certifying, ordering_arguments  # light: no numpy in them
 
     ordering_arguments.add_commands(commands, duration_s)
+    certifying.add_command(commands)
 
     latency = commands.add_parser("latency", help="what this machine can promise")
     latency.add_argument("--json", action="store_true")

@@ -84,7 +84,7 @@ def load_accounts(path: str) -> dict[str, tuple[str, str]]:
         duty, _, hashed = rest.partition(":")
         if not name or duty not in DUTIES or not HASH.fullmatch(hashed):
             form = f"name:duty:scrypt$<salt>$<hash>, duty one of {', '.join(DUTIES)}"
-            raise CertificateError(f"{path}:{number}: {form}; `voltbench certificate --user` makes such a line")
+            raise CertificateError(f"{path}:{number}: {form}; `voltbench certificate user` makes such a line")
         found[name] = (duty, hashed)
     if not found:
         raise CertificateError(f"users = {path!r}: nobody may log in; add a line name:duty:scrypt$<salt>$<hash>")

@@ -141,7 +141,7 @@ def load_own(certificate: str, key: str, now: datetime) -> OwnCertificate:
 def read_certificate(path: Path, what: str) -> x509.Certificate:
     """Read a certificate in DER or PEM; `what` is its key in the site file, for the CertificateError."""
     if not path.is_file():
-        raise CertificateError(f"{what} = {str(path)!r}: no such file; `voltbench certificate` makes a pair")
+        raise CertificateError(f"{what} = {str(path)!r}: no such file; `voltbench certificate make` makes a pair")
     return _certificate(path.read_bytes(), str(path))
 
 

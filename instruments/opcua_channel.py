@@ -29,7 +29,9 @@ ua: Any = asyncua.ua  # its names are not exported to type checkers
 def own_pair(security: OpcuaSecurity, now: datetime) -> OwnCertificate:
     """Return our own checked pair; a CertificateError says what is wrong."""
     if not security.certificate or not security.key:
-        text = 'certificate and key are needed: `voltbench certificate` makes them; security = "none" talks plainly'
+        text = (
+            'certificate and key are needed: `voltbench certificate make` makes them; security = "none" talks plainly'
+        )
         raise CertificateError(text)
     return load_own(security.certificate, security.key, now)
 

@@ -12,6 +12,7 @@ from controller.runtime.replay import ReplayResult
 from controller.runtime.store import StoreError
 from hil.rig.network_error import NetworkError
 from hil.rig.rigfile import RigError, load_rig
+from hil.runs.certifying import certificate
 from hil.runs.exits import DEVICE, FAILED, INTERRUPTED, OK, USAGE
 from instruments.catalog import CatalogError, all_models, load_model
 from instruments.faults import PortFault
@@ -232,6 +233,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "export": export,
     "order": order,
     "journal": journal,
+    "certificate": certificate,
     "latency": latency,
     "catalog": catalog,
     "schema": schema,
