@@ -217,6 +217,16 @@ class SubstationClient:
         name, group = self._nodes[event.node.nodeid]
         status = data.StatusCode.value if data.StatusCode is not None else 0
         self._station.take(name, group, event.value, status, data.SourceTimestamp, now_ns, self._utc_ns())
+        if self._station.skew_news:
+            self._station.skew_news = False
+            self._tell_skew()
+
+    def _tell_skew(self) -> None:
+        """Tell that the station's clock went wrong, or is right again."""
+        if self._tell is not None:
+            skew = self._station.skew
+            text = skew.text or "its clock agrees with ours again"
+            self._tell("clock_skew" if skew.text else "clock_agrees", device=self.name, skew_s=skew.skew_s, text=text)
 
     async def _subscribe(self, client: Client) -> Subscription:
         parameters = ua.CreateSubscriptionParameters(

@@ -12,10 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from instruments.opcua_skew import SkewWatch
+
 GOOD, UNCERTAIN, BAD = 0, 1, 2
 PHASES = 3
 TORN_S = 1.0  # an order whose parts differ in their stamps for longer is not to be trusted
 TRANSFORMER = "transformer"
+MEASURED = ("volts", "amps", "watts")
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -55,6 +58,7 @@ class SubstationReading:
     errors: int = 0
     fault: str = ""
     round_trip_ns: int = 0
+    skew_s: float = math.nan  # of the station's clock, + ahead, while it is told
 
     @classmethod
     def empty(cls, m: int) -> "SubstationReading":
@@ -131,6 +135,8 @@ class StationModel:
         self.points = {group: np.array(indices, dtype=np.intp) for group, indices in points.items()}
         self.reading = SubstationReading.empty(m)
         self.slots: dict[tuple[str, str], Slot] = {}
+        self.skew = SkewWatch()
+        self.skew_news = False  # what is told of the station's clock has changed: the client tells it on
         self._torn_ns: dict[str, int] = {}
 
     def take(
@@ -149,6 +155,9 @@ class StationModel:
         if news:
             # after a break the stamp has changed at some time that nobody saw
             slot.change_ns = now_ns if slot.seen else now_ns - max(0, utc_ns - stamp_ns)
+            if slot.seen and name in MEASURED and slot.quality != BAD:
+                self.skew_news |= self.skew.take(stamp_ns, utc_ns, now_ns)
+                self.reading.skew_s = self.skew.skew_s
         slot.seen = True
         if name == "volts":
             self._volts(group)
@@ -167,6 +176,7 @@ class StationModel:
         """Mark everything Bad; limits and last values stay. Stamps seen again later start with the age they say."""
         for slot in self.slots.values():
             slot.quality, slot.seen = BAD, False
+        self.skew.forget()
         self.reading.node_v_quality[:] = BAD
         self.reading.node_a_quality[:] = BAD
         self.reading.order_quality[:] = BAD

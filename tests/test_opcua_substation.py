@@ -216,6 +216,7 @@ def test_a_stamp_from_the_future_is_passed_on_for_the_law_to_judge(station):
             await until(lambda: bool((ahead()[[2, 3, 4]] > 50e9).all()))
             assert (ahead()[[0, 1]] <= 0).all()
             assert (client.reading.node_v_change_ns <= time.monotonic_ns()).all()
+            assert 50.0 < client.reading.skew_s < 70.0
 
     station.run(scene)
 

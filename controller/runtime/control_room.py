@@ -113,7 +113,7 @@ class ControlRoom:
             return
         now = view.fresh(self.window, now_ns)
         shown = view.values(self.window)
-        alarms = view.alarms(self.window, now_ns)
+        alarms = view.alarms(self.window, now_ns, view.skewed(self.window))
         await self.server.publish(shown, alarms, int(self.window.input.utc_ns[0]), fresh=now)
 
     def _warn(self) -> None:

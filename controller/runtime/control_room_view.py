@@ -3,6 +3,7 @@
 No wire in here. NaN and +inf go out as they are: unknown, and no limit.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -155,6 +156,16 @@ def values(window: Window) -> dict[str, list[Any]]:
 def fresh(window: Window, now_ns: int) -> bool:
     """Say whether the newest scan is young enough to be news."""
     return window.age_s(now_ns) <= max(SILENT_S, 5 * window.site.period_s)
+
+
+def skewed(window: Window) -> str:
+    """Return what is wrong with the substation's clock; empty where nothing is told."""
+    if window.ports is None or window.site.substation is None:
+        return ""
+    skew_s = float(window.ports["skew_s"][-1])
+    if math.isnan(skew_s):
+        return ""
+    return f"the substation's clock is {abs(skew_s):.2f} s {'ahead of' if skew_s > 0.0 else 'behind'} ours, or drifts"
 
 
 def alarms(window: Window, now_ns: int, skew: str = "") -> dict[str, str]:

@@ -52,6 +52,7 @@ class PortMeter:
         trips = np.fromiter((getattr(r, "round_trip_ns", 0) for r in readings), dtype=np.int64, count=len(readings))
         rows["link"] = links
         rows["sent_a"] = [getattr(r, "sent_a", math.nan) for r in readings]
+        rows["skew_s"] = [getattr(r, "skew_s", math.nan) for r in readings]
         rows["sent_ns"] = [getattr(r, "sent_ns", 0) for r in readings]
         rows["errors"] = [getattr(r, "errors", 0) for r in readings]
         self._tell_faults([getattr(r, "fault", "") or "" for r in readings])

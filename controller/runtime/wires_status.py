@@ -21,6 +21,7 @@ PORT = np.dtype(
         ("overwritten_a", "f8"),
         ("sent_a", "f8"),  # the last set-point that a charger acknowledged, and when
         ("sent_ns", "i8"),
+        ("skew_s", "f8"),  # of its clock, + ahead, while that is told; NaN otherwise
     ]
 )
 
