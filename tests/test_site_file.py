@@ -163,3 +163,13 @@ def test_a_secured_substation_names_the_files_that_it_lacks(good, load):
     good["substation"]["security"] = "sign_and_encrypt"
     with pytest.raises(RigError, match=r"substation\.security: certificate and key are needed: `voltbench"):
         load(good)
+
+
+def test_a_site_shares_a_capacity_among_connections_and_refuses_a_stack_that_does_not_fit(good, load):
+    good["contract"] = [{"file": "group_cluster", "chargers": ["cp01", "cp02"]}]
+    site = load(good)
+    (group,) = site.spec.groups
+    assert (group.limit_w, [site.spec.nodes[m].name for m in group.members]) == (60_000.0, ["poc_cp01", "poc_cp02"])
+    good["contract"] = [{"file": "anm_lifo", "chargers": ["cp01", "cp02"]}]
+    with pytest.raises(RigError, match="contract anm_lifo: member = cp03; allowed is a"):
+        load(good)

@@ -20,6 +20,7 @@ from controller.runtime.plan import (
     DroopSpec,
     ExportSpec,
     NodeSpec,
+    PlanError,
     ReserveSpec,
     SiteSpec,
     build_plan,
@@ -29,7 +30,8 @@ from hil.plant.fleet import EvseSpec, EvSpec
 from hil.rig.dc_charger import DcPart, dc_part
 from hil.rig.network import Network, build_network
 from hil.rig.plant_parts import ev_of, evse_of, export_max_a, floor_a_of, hard_max_a_of, restart_delays_s
-from hil.rig.rigfile import LoadedRig
+from hil.rig.references import Problem
+from hil.rig.rigfile import LoadedRig, RigError
 from hil.rig.schema import ChargerPart, Rig
 from hil.rig.sessions import SessionEvent, session_events
 from instruments import catalog
@@ -79,7 +81,7 @@ def assemble(loaded: LoadedRig, seed: int | None = None, horizon_s: float | None
     """Build the network, the plant's parts, the plan and the sessions of a checked rig.
 
     `seed` replaces the rig's; `horizon_s` is how far sessions are drawn. NetworkError where the two load-flow
-    solutions do not agree.
+    solutions do not agree, RigError where a contract does not fit the rig.
     """
     if seed is not None:
         head = loaded.rig.rig.model_copy(update={"seed": seed})
@@ -95,8 +97,11 @@ def assemble(loaded: LoadedRig, seed: int | None = None, horizon_s: float | None
     models = [loaded.models[charger.model] for charger in rig.charger]
     cars = [loaded.vehicles[charger.vehicle] for charger in rig.charger]
     customer_of = np.array([charger.customer - 1 for charger in rig.charger])
-    site = _site_spec(loaded, models, cars, feeder, customer_of, _nominal_drop_pu(rig, network, customer_of))
-    dims, plan_bytes, _ = build_plan(site)
+    try:
+        site = _site_spec(loaded, models, cars, feeder, customer_of, _nominal_drop_pu(rig, network, customer_of))
+        dims, plan_bytes, _ = build_plan(site)
+    except PlanError as error:
+        raise RigError([Problem(loaded.path.name, "", line) for line in str(error).splitlines()]) from error
     zone = ZoneInfo(rig.rig.timezone)
     start = rig.scenario.start
     local = start.replace(tzinfo=zone) if start.tzinfo is None else start.astimezone(zone)

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from controller.law import image
 from controller.law.names import Fairness, VoltSource
+from controller.runtime.contract_limits import with_limits
 from controller.runtime.contract_plan import Binding, window_specs
 from controller.runtime.failsafe_check import check_failsafes
 from controller.runtime.opcua_keys import OpcuaServerPort
@@ -89,8 +90,8 @@ def load_site(name: str) -> LoadedSite:
     models = [catalog.load_model(part.model) for part in file.charger]
     contracts = [load_contract(part.file) for part in file.contract]
     measured = [_measured(file, part.node) for part in file.charger]
-    spec = site_spec(file, models, contracts)
     try:
+        spec = site_spec(file, models, contracts)
         dims, plan_bytes, _ = build_plan(spec)
         check_failsafes(spec)
     except PlanError as error:
@@ -112,10 +113,12 @@ def site_spec(file: SiteFile, models: list[catalog.Model], contracts: list[AnyCo
         )
         for part, contract in zip(file.contract, contracts, strict=True)
     ]
+    nodes, groups = with_limits(bindings, tuple(_nodes(file)), chargers)
     return SiteSpec(
-        nodes=tuple(_nodes(file)),
+        nodes=nodes,
         chargers=chargers,
         windows=tuple(window_specs(bindings, chargers)),
+        groups=groups,
         period_s=file.site.scan_period_s,
         rotation_s=law.rotation_s,
         min_on_s=law.min_on_s,

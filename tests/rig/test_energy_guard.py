@@ -106,3 +106,10 @@ def test_dimmed_groups_of_one_to_ten_devices_keep_their_floors_in_a_run():
     assert verdict.value <= 100.0
     free = replace(plan, dim=replace(rule, from_s=-10.0, until_s=50.0))
     assert floors_kept(free, found.trace, found.trace).state == "failed"
+
+
+def test_a_contract_that_does_not_fit_its_rig_is_refused_by_name(tmp_path):
+    text = (RIGS / "par14a.toml").read_text()
+    (tmp_path / "a.toml").write_text(text.replace('file = "par14a"', 'file = "anm_lifo"', 1))
+    with pytest.raises(RigError, match=r"contract anm_lifo: member = cp01, cp02, cp03, n01_1; allowed is a"):
+        assemble(load_rig(str(tmp_path / "a.toml")))
