@@ -53,9 +53,21 @@ class Segment:
     event: str
 
 
+def told_s(event: Mapping[str, Any]) -> float:
+    """Return when the server last changed an event, UTC epoch s; NaN where it does not say so in a readable way."""
+    text = str(event.get("modificationDateTime") or event.get("createdDateTime") or "")
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return math.nan
+    return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
+
+
 def read_event(event: Mapping[str, Any], now_s: float) -> list[Limit]:
     """Return the capacity limits of an event (a JSON object of ``GET /events``); EventError where one is not clear."""
     name = str(event.get("id") or event.get("eventName") or "?")
+    changed_s = told_s(event)
+    now_s = changed_s if changed_s < now_s else now_s  # `now` is when it was said, also after a restart of ours
     units = {str(d.get("payloadType")): str(d.get("units") or "") for d in event.get("payloadDescriptors") or []}
     priority = event.get("priority")
     found, start_s = [], _start_s(event.get("intervalPeriod"), name, now_s)

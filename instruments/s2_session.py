@@ -149,7 +149,7 @@ class S2Session:
             if not (0.0 <= upper_w <= self._import_w and -self._export_w <= lower_w <= 0.0):
                 return f"{lower_w:g} to {upper_w:g} W: allowed {-self._export_w:g} to 0 and 0 to {self._import_w:g} W"
             end_s = at_s + element.duration.root / 1000.0
-            found.append(Envelope(upper_w, -lower_w, at_s, end_s))
+            found.append(Envelope(upper_w, abs(lower_w), at_s, end_s))
             at_s = end_s
         self.instructions.append(Instruction(str(message.id), tuple(found)))
         return ""

@@ -5,6 +5,7 @@ was said. Where no LIMIT holds the SUBSCRIPTION does, also when the server is si
 LIMITs are discarded, the SUBSCRIPTION holds, and the server is asked at once (User Guide 3.1, 8.10.1).
 """
 
+import json
 import math
 import sys
 import time
@@ -38,11 +39,12 @@ DARK_PU, DARK_S = 0.5, 1.0  # a grid that is out: all believed volts below this,
 class Ven:
     """Follow one server: `poll` it, and tell it of an `outage`. The clock (UTC epoch s) is handed in."""
 
-    __slots__ = ("_client", "_events", "_known", "_port", "_schedule", "_silent")
+    __slots__ = ("_client", "_events", "_known", "_port", "_schedule", "_seen_s", "_silent")
 
     def __init__(self, port: OpenAdrPort, client: OpenAdrClient, kept: Schedule, events: Events) -> None:
         self._port, self._client, self._schedule, self._events = port, client, kept, events
         self._known: list[Limit] = []
+        self._seen_s: dict[str, float] = {}
         self._silent = False
 
     def poll(self, now_s: float) -> bool:
@@ -70,7 +72,10 @@ class Ven:
         return self._keep(subscriptions, now_s)
 
     def _read(self, events: list[dict[str, object]], now_s: float) -> list[Limit]:
-        return [limit for event in events for limit in read_event(event, now_s)]
+        """Read all events; a start of `now` is the time at which that version of the event was first seen."""
+        versions = {json.dumps(event, sort_keys=True): event for event in events}
+        self._seen_s = {version: self._seen_s.get(version, now_s) for version in versions}
+        return [limit for version, event in versions.items() for limit in read_event(event, self._seen_s[version])]
 
     def _keep(self, limits: list[Limit], now_s: float) -> bool:
         whole = self._schedule.set(self._pieces(limits, now_s), now_s)

@@ -126,6 +126,8 @@ def write_site(
         opcua=None if rig.opcua is None else OpcuaServerPort(**rig.opcua.model_dump()),
         bench=_bench_port(assembly, address),
         order_sources=rig.orders.source,
+        openadr=rig.openadr,
+        s2=rig.s2,
     )
     stores.prepare(site)
     assembly.plan_bytes.tofile(site.store(PLAN))

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from controller.law import preset
 from controller.runtime.opcua_keys import OpcuaKeys
+from controller.runtime.site import OpenAdrPort, S2Port
 from hil.rig.csms_part import CsmsPart
 from hil.rig.guard_keys import GuardPart
 from hil.rig.key_types import Amps, Pu, Seconds, Share, Strict, Watts
@@ -348,6 +349,8 @@ class Rig(Strict):
     safety: SafetyPart = SafetyPart()
     contract: list[ContractPart] = Field(default=[])
     orders: OrdersPart = OrdersPart()
+    openadr: OpenAdrPort | None = None
+    s2: S2Port | None = None
     guard: GuardPart | None = None
     verdict: VerdictPart
 

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 
 from controller.runtime.opcua_keys import OpcuaKeys
+from controller.runtime.site import OpenAdrPort, S2Port
 from hil.rig.key_types import Amps, Seconds, Strict, Watts
 from hil.rig.opcua_part import OpcuaServerPart
 from hil.rig.orders_part import SiteOrders
@@ -95,3 +96,5 @@ class SiteFile(Strict):
     opcua: OpcuaServerPart | None = None
     contract: list[ContractPart] = Field(default=[])
     orders: SiteOrders = SiteOrders()
+    openadr: OpenAdrPort | None = None
+    s2: S2Port | None = None

@@ -25,6 +25,7 @@ from controller.runtime.processes import STOP_BENCH, controller_processes
 from controller.runtime.shadow import ShadowJournal
 from controller.runtime.site import Site
 from controller.runtime.supervisor import Outcome, ProcessSpec, Supervisor
+from hil.rig.orders_check import check_order_links
 from hil.rig.site_file import LoadedSite, load_site
 from hil.rig.site_margin import site_margin
 from hil.rig.store_dir import PLAN, SITE, make_store_dir
@@ -69,6 +70,7 @@ def control(arguments: argparse.Namespace) -> int:
 def field_site(loaded: LoadedSite, store_dir: str, run_dir: str, *, shadow: bool) -> Site:
     """Return what the controller's processes need to know of a loaded site."""
     head, now = loaded.file.site, datetime.now(UTC)
+    check_order_links(loaded.path.name, loaded.file.openadr, loaded.file.s2, [node.name for node in loaded.file.node])
     offset = now.astimezone(ZoneInfo(head.timezone)).utcoffset()
     return Site(
         name=head.name,
@@ -89,6 +91,8 @@ def field_site(loaded: LoadedSite, store_dir: str, run_dir: str, *, shadow: bool
         shadow=shadow,
         journal_dir="" if shadow else str(Path(loaded.file.orders.journal or RUNS / f"{head.name}.journal").absolute()),
         order_sources=loaded.file.orders.source,
+        openadr=loaded.file.openadr,
+        s2=loaded.file.s2,
     )
 
 

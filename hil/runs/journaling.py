@@ -17,10 +17,16 @@ from hil.runs.exits import FAILED, OK, USAGE
 from hil.runs.ordering import find_site
 
 NS = 1_000_000_000
+VERBS = ("show", "entries", "verify", "export", "forget")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Do what `voltbench journal` was asked; a JournalError (exit 3) where there is no readable journal."""
+    if arguments.what not in VERBS:  # `voltbench journal RUN`
+        if arguments.run is not None:
+            print(f"voltbench: journal {arguments.what!r}: allowed are {', '.join(VERBS)}", file=sys.stderr)
+            return USAGE
+        arguments.what, arguments.run = "show", arguments.what
     path = find_journal(arguments.run)
     if arguments.what == "verify":
         return check(path, arguments)
@@ -99,6 +105,7 @@ def show(found: list[OrderLife], *, as_json: bool) -> None:
     for life in found:
         kw = f"{life.value_w / 1e3:.1f} kW" if life.value_w == life.value_w else ""
         arrow = {"import": "<=", "export": ">="}.get(life.direction, "") if life.kind == "cap" else "="
+        arrow = "withdraws" if life.kind == "withdraw" else arrow
         print(f"{life.source + ' ' + life.order_id:20} {life.subject:14} {arrow + ' ' + kw:>11} "
               f"{clock(life.received_utc_ns)} {_s(life.decided_s)} {_s(life.sent_s)} {_s(life.accepted_s)} "
               f"{_s(life.obeyed_s)}  {life.state}{': ' + life.why if life.why else ''}")  # fmt: skip

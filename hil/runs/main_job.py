@@ -13,6 +13,7 @@ from controller.runtime.events import NAME as EVENTS
 from controller.runtime.events import read_events
 from controller.runtime.site import read_site
 from hil.rig.assembler import Assembly, assemble
+from hil.rig.orders_check import check_order_links
 from hil.rig.precheck import precheck, refuse_export_on_wires, refuse_guard_on_wires
 from hil.rig.realtime import SITE, emulates
 from hil.rig.references import Problem
@@ -50,6 +51,7 @@ def run_rig(arguments: argparse.Namespace) -> int:
         refuse_export_on_wires(assembly)
         refuse_guard_on_wires(assembly)
         require_operator(loaded, desk=arguments.desk)
+        check_order_links(loaded.path.name, rig.openadr, rig.s2, assembly.nodes)
     run_dir = make_run_dir(arguments.out, rig.rig.name)
     write_manifest(run_dir, loaded, assembly, {"stage": "fast" if arguments.fast else "bench", "for_s": for_s})
     if arguments.fast:

@@ -68,9 +68,8 @@ def add_commands(commands: Any, duration: Callable[[str], float]) -> None:
 
     journal = commands.add_parser("journal", help="orders and what was done about them; verify, export, forget")
     journal.add_argument(
-        "what", nargs="?", default="show", choices=["show", "entries", "verify", "export", "forget"], metavar="WHAT",
-        help="show (default), entries, verify, export or forget",
-    )  # fmt: skip
+        "what", nargs="?", default="show", metavar="WHAT", help="show (default), entries, verify, export or forget"
+    )
     journal.add_argument("run", nargs="?", help="run folder, name of its rig or site, or a journal file")
     journal.add_argument("--connection", metavar="NAME", help="node or charger: export or forget its entries")
     journal.add_argument("--before", metavar="DATE", help="forget what is older; 2026-11-23")

@@ -126,6 +126,20 @@ def test_after_an_outage_of_the_grid_limits_are_discarded_and_the_subscription_h
     assert pilot.kw() == 0.0  # the server says it still
 
 
+def test_a_start_of_now_does_not_move_with_the_questions(tmp_path, twin):
+    twin.events = [capacity_event("doe", LIMIT, [20.0], "0001-01-01", "PT1H")]
+    pilot = Pilot(tmp_path, twin, import_w=50e3)
+    for minute in range(3):
+        pilot.now_s = T0_S + 60.0 * minute
+        assert pilot.ven.poll(pilot.now_s)
+    assert len(lives(read_entries(pilot.journal.path))) == 2  # the limit and the subscription behind it
+    assert (pilot.kw(0.95), pilot.kw(0.98)) == (20.0, 50.0)
+    twin.events[0]["modificationDateTime"] = "2026-11-23T15:30:00Z"
+    pilot.start()  # begins anew: the server's own time tells when now was
+    assert pilot.ven.poll(pilot.now_s)
+    assert (pilot.kw(0.45), pilot.kw(0.48)) == (20.0, 50.0)
+
+
 def test_an_outage_is_seen_in_the_volts_and_told_once_when_they_are_back(site):
     outage = Outage(site, 1)
     volts = [230.0, 20.0, math.nan, 20.0, 5.0, 231.0, 230.0]
