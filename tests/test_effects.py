@@ -28,7 +28,7 @@ def test_every_number_of_the_plant_and_every_fault_has_an_effect_with_a_source()
 
 def test_a_fault_of_the_plant_is_an_event_of_a_scenario() -> None:
     told = {"meter_error" if kind.startswith("meter_") else kind for kind in FAULTS}
-    assert told | {"black_out", "swap_phases"} == set(CHARGER_FAULTS)
+    assert told | {"black_out", "swap_phases", "reject_profiles"} == set(CHARGER_FAULTS)
 
 
 def test_the_page_is_what_the_data_says() -> None:

@@ -19,7 +19,6 @@ from controller.runtime.plan import (
     ChargerSpec,
     DroopSpec,
     ExportSpec,
-    NodeSpec,
     PlanError,
     ReserveSpec,
     SiteSpec,
@@ -27,20 +26,22 @@ from controller.runtime.plan import (
 )
 from hil.plant.feeder import FeederSolver
 from hil.plant.fleet import EvseSpec, EvSpec
+from hil.rig.charger_keys import ChargerPart
 from hil.rig.dc_charger import DcPart, dc_part
 from hil.rig.network import Network, build_network
 from hil.rig.plant_parts import ev_of, evse_of, export_max_a, floor_a_of, hard_max_a_of, restart_delays_s
 from hil.rig.references import Problem
 from hil.rig.rigfile import LoadedRig, RigError
-from hil.rig.schema import ChargerPart, Rig
+from hil.rig.schema import Rig
 from hil.rig.sessions import SessionEvent, session_events
+from hil.rig.tree import CONNECTION_NODE, Tree, build_tree
 from instruments import catalog
 from profiles.contract import load_contract
-from profiles.feeder import Feeder
 from profiles.household import Households, load_households
 from profiles.vehicle import Vehicle
 
-CONNECTION_NODE = 2  # nodes 0 and 1 are the transformer and the feeder's head
+__all__ = ["CONNECTION_NODE", "Assembly", "SessionEvent", "assemble", "local_text", "with_cable"]
+
 COARSE_V = 0.5  # a meter that resolves less than this bars droop: 1 V is 8.7 % of a 5 % band
 FLOOR_MARGIN = 0.01  # of charge: the law ends an export before the car does, so that no reserve is promised in vain
 WEEK_S = 7 * 86400.0
@@ -60,6 +61,7 @@ class Assembly:
     models: list[catalog.Model]  # (N,)
     evse: list[EvseSpec]
     ev: list[EvSpec]
+    tree: Tree
     nodes: list[str]
     dims: image.Dims
     plan_bytes: np.ndarray
@@ -91,14 +93,16 @@ def assemble(loaded: LoadedRig, seed: int | None = None, horizon_s: float | None
     seed = rig.rig.seed
     horizon_s = rig.scenario.for_s if horizon_s is None else horizon_s
     feeder = loaded.feeder
-    three = [charger.customer - 1 for charger in rig.charger if charger.phases == 3]
+    tree = build_tree(rig)
+    three = [customer for customer, phases in tree.phases.items() if phases == 3]
     network = build_network(feeder, source_pu=rig.feeder.source_pu, three_phase=three)
     customer_names = list(feeder.loads.name)
     models = [loaded.models[charger.model] for charger in rig.charger]
     cars = [loaded.vehicles[charger.vehicle] for charger in rig.charger]
     customer_of = np.array([charger.customer - 1 for charger in rig.charger])
+    drop_pu = _nominal_drop_pu(rig, network, first_nodes(network, customer_of, tree))
     try:
-        site = _site_spec(loaded, models, cars, feeder, customer_of, _nominal_drop_pu(rig, network, customer_of))
+        site = _site_spec(loaded, models, cars, tree, drop_pu)
         dims, plan_bytes, _ = build_plan(site)
     except PlanError as error:
         raise RigError([Problem(loaded.path.name, "", line) for line in str(error).splitlines()]) from error
@@ -120,6 +124,7 @@ def assemble(loaded: LoadedRig, seed: int | None = None, horizon_s: float | None
         models=models,
         evse=[evse_of(*parts) for parts in zip(rig.charger, models, restart_delays_s(rig), strict=True)],
         ev=[ev_of(*parts) for parts in zip(rig.charger, models, cars, strict=True)],
+        tree=tree,
         nodes=[node.name for node in site.nodes],
         dims=dims,
         plan_bytes=plan_bytes,
@@ -155,7 +160,7 @@ def with_cable(rig: Rig) -> Rig:
 
 
 def _phase_map(charger: ChargerPart, first: int) -> tuple[int, int, int]:
-    """Return the grid phase of the charger's terminals L1, L2, L3: the grid's order from its customer's phase on."""
+    """Return the grid phase of the charger's terminals L1, L2, L3: the grid's order from phase `first` on."""
     return (first, (first + 1) % 3, (first + 2) % 3) if charger.phases == 3 else (first, -1, -1)
 
 
@@ -163,8 +168,7 @@ def _site_spec(
     loaded: LoadedRig,
     models: list[catalog.Model],
     cars: list[Vehicle],
-    feeder: Feeder,
-    customer_of: np.ndarray,
+    tree: Tree,
     drop_pu: np.ndarray,
 ) -> SiteSpec:
     """Declare nodes, chargers and windows for the plan."""
@@ -181,17 +185,17 @@ def _site_spec(
     chargers = []
     for i, (charger, model, car) in enumerate(zip(rig.charger, models, cars, strict=True)):
         part = catalog.charger_of(model)
-        phase = int(feeder.loads.phase[customer_of[i]])
+        phase = int(loaded.feeder.loads.phase[charger.customer - 1]) + int(tree.turn[i])
         coarse = part.voltage_step_v > COARSE_V
         chargers.append(
             ChargerSpec(
                 name=charger.name,
-                node=CONNECTION_NODE + i,
-                phase_map=_phase_map(charger, phase),
+                node=int(tree.node_of[i]),
+                phase_map=_phase_map(charger, phase % 3),
                 hard_max_a=hard_max_a_of(charger, model),
                 obey_s=part.obey_s,
                 max_age_s=part.max_age_s,
-                failsafe_a=charger.failsafe_a,
+                failsafe_a=part.watchdog.expiry_a(charger.failsafe_a, hard_max_a_of(charger, model)),
                 failsafe_s=charger.failsafe_s,
                 step_a=part.step_a,
                 floor_a=part.min_a if part.dc is not None else max(part.min_a, floor_a_of(charger, car)),
@@ -210,7 +214,7 @@ def _site_spec(
             )
         )
     bindings = _bindings(loaded, chargers)
-    nodes, groups = with_limits(bindings, _nodes(rig), chargers)
+    nodes, groups = with_limits(bindings, tree.nodes, chargers)
     return SiteSpec(
         nodes=nodes,
         chargers=tuple(chargers),
@@ -234,46 +238,20 @@ def _export(charger: ChargerPart, car: Vehicle) -> ExportSpec | None:
     return ExportSpec(max_a=max_a, min_a=car.discharge_min_a, soc_floor=floor) if max_a > 0.0 else None
 
 
-def _nominal_drop_pu(rig: Rig, network: Network, customer_of: np.ndarray) -> np.ndarray:
+def first_nodes(network: Network, customer_of: np.ndarray, tree: Tree) -> np.ndarray:
+    """Return the node of the network at L1 of each charger (N,)."""
+    terminals = [network.nodes_of(int(customer)) for customer in customer_of]
+    return np.array([nodes[turn % len(nodes)] for nodes, turn in zip(terminals, tree.turn, strict=True)])
+
+
+def _nominal_drop_pu(rig: Rig, network: Network, nodes: np.ndarray) -> np.ndarray:
     """Return each charger's fall of volts (N) [pu of 230 V] with `equalise_a` drawn by all; 0 where not equalised."""
     if rig.law.droop.fairness != "equalised":
-        return np.zeros(len(customer_of))
+        return np.zeros(len(nodes))
     solver = FeederSolver(network.z_ohm, network.v0_v, network.phase)
-    fall_v_per_a = -solver.sensitivity_v_per_a()[np.ix_(customer_of, customer_of)]
+    fall_v_per_a = -solver.sensitivity_v_per_a()[np.ix_(nodes, nodes)]
     drop: np.ndarray = np.maximum(fall_v_per_a.sum(axis=1), 0.0) * rig.law.droop.equalise_a / 230.0
     return drop
-
-
-def _nodes(rig: Rig) -> list[NodeSpec]:
-    """Declare transformer, feeder head and one connection a charger."""
-    sub, law = rig.substation, rig.law
-    inf = float("inf")
-    failsafe_w = inf if sub.failsafe_w is None else sub.failsafe_w
-
-    def metered(name: str, parent: int, limit_a: float, design_a: float, unbalance_a: float = inf) -> NodeSpec:
-        return NodeSpec(
-            name=name,
-            parent=parent,
-            limit_a=limit_a,
-            metered=True,
-            design_a=design_a,
-            growth_a_per_s=law.growth_a_per_s,
-            tau_s=law.filter_s,
-            max_age_s=sub.max_age_s,
-            hold_s=sub.hold_s,
-            unbalance_a=unbalance_a,
-            failsafe_w=failsafe_w if parent == 0 else inf,
-            beat_timeout_s=sub.heartbeat_timeout_s,
-        )
-
-    nodes = [
-        metered("transformer", -1, rig.feeder.transformer_a, law.design_a),
-        metered("head", 0, rig.feeder.head_a, law.design_a),
-    ]
-    share = law.design_a / max(len(rig.charger), 1)
-    apart = inf if rig.feeder.unbalance_a is None else rig.feeder.unbalance_a
-    nodes += [metered(f"poc_{charger.name}", 1, rig.feeder.connection_a, share, apart) for charger in rig.charger]
-    return nodes
 
 
 def _bindings(loaded: LoadedRig, chargers: list[ChargerSpec]) -> list[Binding]:

@@ -68,7 +68,7 @@ class Devices:
             if part.twin and not speaks_ocpp(assembly.models[i])
         }
         self.points = OcppPoints(assembly, world, clock_s, self._utc_ns)
-        groups = {"transformer": 1, "head": 1, "poc": len(rig.charger)}
+        groups = {name: len(rows) for name, rows in assembly.tree.groups.items()}
         self.substation = self._station(groups, store_dir) if rig.substation.twin else None
         self._clock_s = clock_s
         self.bench: BenchTwins | RealBench | None = None
@@ -156,6 +156,7 @@ class Devices:
                 server = self.chargers[int(i)].server
                 await (server.cut() if self._cut[i] else server.restore())
             await self.points.cut(int(i), cut=bool(self._cut[i]))
+        self.points.follow(self.world)
         if self.substation is not None:
             await self._substation(self.substation, t_s)
 
@@ -172,7 +173,7 @@ class Devices:
         if self._publish.due(t_s):
             volts, amps, watts = self.world.node_values()
             stamp_ns = round((self.assembly.start_utc_s + t_s) * NS)
-            for name, rows in (("transformer", slice(0, 1)), ("head", slice(1, 2)), ("poc", slice(2, None))):
+            for name, rows in self.assembly.tree.groups.items():
                 await twin.publish(name, volts[rows], amps[rows], watts[rows], stamp_ns)
             await twin.set_temperature(self.world.temperature_c, stamp_ns)
             await twin.set_frequency(self.world.frequency_hz, stamp_ns)

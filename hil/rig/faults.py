@@ -1,7 +1,7 @@
 """Let the scenario's faults happen to the chargers of a world, and end them.
 
 What the charger itself does wrong is in its state (`hil.plant.faults`); a black-out and swapped phases are done here,
-to its supply and its wiring.
+to its supply and its wiring; that an OCPP point refuses charging profiles is its twin's part.
 """
 
 import math
@@ -29,6 +29,9 @@ def begin(world: "World", event: Event, t_s: float) -> Callable[[], None]:
     if event.kind == "black_out":
         world.dark[chosen] = True
         return lambda: np.put(world.dark, chosen, False)
+    if event.kind == "reject_profiles":
+        world.rejecting[chosen] = True
+        return lambda: np.put(world.rejecting, chosen, False)
     if event.kind == "swap_phases":
         roll(world, chosen, 1)
         return lambda: roll(world, chosen, -1)

@@ -151,7 +151,7 @@ class ChargerLinks:
     def write(self, t_s: float, now_ns: int, allowed_a: np.ndarray) -> None:
         """Send what changed, what is left of an order, or what must be repeated, no faster than the pacing."""
         due = (allowed_a != self._asked_a) | self._open | (now_ns >= self._repeat_ns)
-        due &= (now_ns >= self._free_ns) & self.up
+        due &= (now_ns >= self._free_ns) & self.up & ~self.world.rejecting
         if due.any():
             for i in np.flatnonzero(due):
                 self._order(int(i), float(allowed_a[i]), t_s, now_ns)

@@ -42,6 +42,12 @@ class OcppPoints:
         if twin is not None:
             await (twin.cut() if cut else twin.restore())
 
+    def follow(self, world: World) -> None:
+        """Let the points refuse profiles where the scenario says so, and say which of them fell by themselves."""
+        for i, twin in self.twins.items():
+            twin.faults.reject_profiles = bool(world.rejecting[i])
+            world.fallen[i] = twin.point.fallen
+
     async def stop(self) -> None:
         """Close every connection."""
         for twin in self.twins.values():

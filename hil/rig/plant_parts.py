@@ -6,7 +6,8 @@ import numpy as np
 
 from hil.plant.fleet import EvseSpec, EvSpec
 from hil.plant.pilot import amps_of_cable
-from hil.rig.schema import ChargerPart, Rig
+from hil.rig.charger_keys import ChargerPart
+from hil.rig.schema import Rig
 from instruments import catalog
 from profiles.evse import load_behaviours
 from profiles.vehicle import Vehicle

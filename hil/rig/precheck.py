@@ -16,7 +16,7 @@ from controller.runtime.failsafe_check import check_failsafes
 from controller.runtime.plan_check import PlanError
 from hil.plant.feeder import FeederSolver
 from hil.plant.phil import loop_gain, refusal
-from hil.rig.assembler import Assembly
+from hil.rig.assembler import Assembly, first_nodes
 from hil.rig.references import Problem
 from hil.rig.rigfile import RigError
 
@@ -44,7 +44,7 @@ def margins(assembly: Assembly) -> Margins:
         raise RigError([Problem("failsafe_a", "", line) for line in str(error).splitlines()]) from error
     network = assembly.network
     solver = FeederSolver(network.z_ohm, network.v0_v, network.phase)
-    rows = assembly.customer_of
+    rows = first_nodes(network, assembly.customer_of, assembly.tree)
     gain, problems = float("nan"), []
     if rig.bench is not None:
         z_ohm = float(solver.thevenin_ohm[rows[assembly.dut]])

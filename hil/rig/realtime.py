@@ -26,7 +26,8 @@ from controller.runtime.site import (
     SubstationPort,
 )
 from controller.runtime.supervisor import ProcessSpec
-from hil.rig.assembler import CONNECTION_NODE, Assembly
+from hil.rig.assembler import Assembly
+from hil.rig.charger_keys import ChargerPart, Twin
 from hil.rig.csms_part import csms_port
 from hil.rig.opcua_part import link_keys
 from hil.rig.rigfile import devices
@@ -34,11 +35,9 @@ from hil.rig.schema import (
     BENCH_ROLES,
     AdapterPart,
     BenchPart,
-    ChargerPart,
     EstopPart,
     InstrumentPart,
     SubstationPart,
-    Twin,
 )
 from hil.rig.store_dir import PLAN, SITE, TMPFS, make_store_dir
 
@@ -116,11 +115,7 @@ def write_site(
             name=rig.substation.name,
             model=rig.substation.model,
             address=address(rig.substation, rig.substation.name),
-            points={
-                "transformer": [0],
-                "head": [1],
-                "poc": list(range(CONNECTION_NODE, CONNECTION_NODE + len(rig.charger))),
-            },
+            points=assembly.tree.groups,
             **_station_keys(rig.substation, store_dir).login(),
         ),
         opcua=None if rig.opcua is None else OpcuaServerPort(**rig.opcua.model_dump()),

@@ -67,6 +67,7 @@ def check_references(label: str, raw: dict[str, Any]) -> list[Problem]:
         _check_csms(raw, devices),
         _check_chargers(raw),
         _check_mentions(raw),
+        _check_rejecting(raw),
         _check_contracts(raw),
         _check_zone(raw),
         _check_droop(raw),
@@ -271,16 +272,11 @@ def _check_chargers(raw: dict[str, Any]) -> Found:
     customers, vehicles = _customers(raw), load_vehicles()
     feeder = text_of(table_of(raw, "feeder"), "name")
     models = set(catalog.model_names())
-    taken: dict[float, str] = {}
     for k, charger in enumerate(tables_of(raw, "charger")):
         key = f"charger[{k}]"
         customer = number_of(charger, "customer")
-        if customer is not None:
-            if customers is not None and customer > customers:
-                yield f"{key}.customer", f"{customer:g}", f"no such customer; feeder {feeder} has 1..{customers}"
-            elif customer in taken:
-                yield f"{key}.customer", f"{customer:g}", f"{taken[customer]} is there already; one charger a customer"
-            taken.setdefault(customer, text_of(charger, "name") or key)
+        if customer is not None and customers is not None and customer > customers:
+            yield f"{key}.customer", f"{customer:g}", f"no such customer; feeder {feeder} has 1..{customers}"
         vehicle = text_of(charger, "vehicle")
         if vehicle is not None and vehicle not in vehicles:
             text = f"unknown vehicle; {near(vehicle, vehicles)}known: {', '.join(sorted(vehicles))}"
@@ -308,6 +304,17 @@ def _check_mentions(raw: dict[str, Any]) -> Found:
     for key, name in single.items():
         if names and name not in names:
             yield key, short(name), f"no charger of this name; {near(name, names)}give the name of a [[charger]]"
+
+
+def _check_rejecting(raw: dict[str, Any]) -> Found:
+    """Check that only OCPP points are to refuse charging profiles."""
+    models = {text_of(part, "name"): text_of(part, "model") or "" for part in tables_of(raw, "charger")}
+    for k, event in enumerate(tables_of(table_of(raw, "scenario"), "events")):
+        for j, name in enumerate(texts_of(event, "chargers") if event.get("kind") == "reject_profiles" else []):
+            model = find_model(models.get(name) or "")[0]
+            if model is not None and model.model.protocol != "ocpp":
+                text = f"{model.model.name} speaks {model.model.protocol}; name points that speak ocpp"
+                yield f"scenario.events[{k}].chargers[{j}]", short(name), text
 
 
 def _check_contracts(raw: dict[str, Any]) -> Found:

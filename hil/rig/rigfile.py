@@ -11,10 +11,13 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from hil.rig.bench_references import check_bench
+from hil.rig.charger_keys import Twin
 from hil.rig.opcua_part import check_links
 from hil.rig.references import Problem, check_references, short
+from hil.rig.rows import check_rows, expand, told_by_row
 from hil.rig.safety import check_safety
-from hil.rig.schema import BENCH_ROLES, Rig, Twin
+from hil.rig.schema import BENCH_ROLES, Rig
+from hil.rig.tree_references import check_tree
 from hil.rig.wishes import check_wishes
 from instruments import catalog
 from profiles.contract import AnyContract, load_contract
@@ -71,18 +74,19 @@ def load_rig(name: str) -> LoadedRig:
         raise RigError([Problem(label, "", f"not a TOML file: {error}")]) from error
     except OSError as error:
         raise RigError([Problem(str(path), "", f"cannot be read: {error.strerror}")]) from error
-    problems: list[Problem] = []
+    problems: list[Problem] = check_rows(label, raw)
     rig: Rig | None = None
+    raw, origins = expand(raw)
     try:
         rig = Rig.model_validate(raw)
     except ValidationError as error:
         problems += [explain(label, detail) for detail in error.errors()]
     problems += check_references(label, raw) + check_bench(label, raw) + check_wishes(label, raw)
-    problems += check_safety(label, raw)
+    problems += check_safety(label, raw) + check_tree(label, raw)
     if rig is not None:
         problems += [Problem(f"{label}:{where}", value, allowed) for where, value, allowed in check_links(rig)]
     if problems or rig is None:
-        raise RigError(problems)
+        raise RigError(told_by_row(problems, origins))
     return LoadedRig(
         path=path,
         rig=rig,

@@ -10,7 +10,7 @@ from hil.rig.key_types import Seconds, Share, Strict, Watts
 # faults of chargers, which an event lets happen to those that it names
 ChargerFault = Literal[
     "black_out", "emergency_stop", "rcd_trip", "reboot", "ignore_setpoint", "freeze_registers", "constant_volts",
-    "meter_error", "swap_phases",
+    "meter_error", "swap_phases", "reject_profiles",
 ]  # fmt: skip
 CHARGER_FAULTS: tuple[str, ...] = get_args(ChargerFault)
 

@@ -6,11 +6,12 @@ switching it between emulated and real changes one word.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from controller.law import preset
 from controller.runtime.opcua_keys import OpcuaKeys
 from controller.runtime.site import OpenAdrPort, S2Port
+from hil.rig.charger_keys import ChargerPart, ChargerRow, Twin
 from hil.rig.csms_part import CsmsPart
 from hil.rig.guard_keys import GuardPart
 from hil.rig.key_types import Amps, Pu, Seconds, Share, Strict, Watts
@@ -18,7 +19,7 @@ from hil.rig.opcua_part import OpcuaServerPart
 from hil.rig.orders_part import OrdersPart
 from hil.rig.scenario_keys import ScenarioPart
 from hil.rig.session_keys import SessionsPart
-from profiles.evse import load_behaviours
+from hil.rig.tree_keys import ConnectionPart, StationPart
 
 
 class Head(Strict):
@@ -46,61 +47,6 @@ class FeederPart(Strict):
     households: str
     power_factor: Annotated[float, Field(gt=0, le=1, description="of household shapes without reactive power")] = 0.95
     ambient_c: float = 10.0
-
-
-class Twin(Strict):
-    """Name a device and say whether it is emulated (`twin = true`) or where the real one is (`real = "address"`).
-
-    That exactly one of both is said is checked with the references, beside everything else that is wrong.
-    """
-
-    name: Annotated[str, Field(min_length=1)]
-    model: str
-    port: Annotated[int, Field(ge=0, le=65535, description="TCP port of the twin; 0 a free one")] = 0
-    twin: bool = False
-    real: str | None = None
-
-
-class ChargerPart(Twin):
-    """Place one charger: at which customer, of which model, with which car."""
-
-    customer: Annotated[int, Field(ge=1, description="number of the customer on the feeder, from 1")]
-    vehicle: str
-    phases: Literal[1, 3] = Field(
-        default=1, description="3: the connection has all phases, L1 on the one that the feeder's data gives it"
-    )
-    hard_max_a: Amps | None = None
-    failsafe_a: Amps = 0.0
-    failsafe_s: Seconds = 10.0
-    weight: Annotated[float, Field(gt=0)] = 1.0
-    priority: int = 0
-    may_pause: bool = True
-    switch_phases: bool = Field(
-        default=False, description="with phases = 3: it can go to L1 alone and back, through a pause"
-    )
-    discharge_max_a: Amps = Field(
-        default=0.0, description="A per phase that it lets a V2G car give back, virtual time only; 0 none"
-    )
-    behaviour: str = Field(default="plain", description="class of profiles/chargers/evse_classes.toml")
-    restart_after_blackout: bool = Field(default=True, description="false: a session ends with the supply")
-    restart_delay_s: Annotated[float, Field(ge=0, le=1800)] = Field(
-        default=0.0, description="random delay up to this before it charges again after a black-out"
-    )
-
-    @field_validator("behaviour")
-    @classmethod
-    def known_behaviour(cls, name: str) -> str:
-        """Refuse a class of behaviour that the data does not have."""
-        if name not in (known := load_behaviours()):
-            raise ValueError(f"unknown behaviour; known: {', '.join(sorted(known))}")
-        return name
-
-    @model_validator(mode="after")
-    def can_switch(self) -> "ChargerPart":
-        """Refuse a switch of phases where there is one phase only."""
-        if self.switch_phases and self.phases == 1:
-            raise ValueError("switch_phases = true: allowed with phases = 3, this charger has 1")
-        return self
 
 
 class InstrumentPart(Twin):
@@ -341,7 +287,10 @@ class Rig(Strict):
     scenario: ScenarioPart
     sessions: SessionsPart | None = None
     law: LawPart
-    charger: Annotated[list[ChargerPart], Field(min_length=1)]
+    charger: Annotated[list[ChargerPart], Field(default=[], validate_default=True, min_length=1)]
+    chargers: Annotated[list[ChargerRow], Field(default=[], description="rows of like chargers")]
+    connection: Annotated[list[ConnectionPart], Field(default=[])]
+    station: Annotated[list[StationPart], Field(default=[])]
     substation: SubstationPart
     opcua: OpcuaServerPart | None = None
     csms: CsmsPart = CsmsPart()

@@ -35,13 +35,13 @@ def fill(record: np.ndarray, t_s: float, world: World) -> None:
     """Write the world's present state into one record (a 0-d structured array)."""
     fleet = world.fleet
     record["t_s"] = t_s
-    record["customer_v"] = world.customer_v
+    record["customer_v"] = world.lowest_v()
     record["drawn_a"] = world.drawn_a
     record["volt_v"] = world.terminal_v[:, 0]
     record["drawn_w"] = world.charger_w()
     record["pwm_a"] = fleet.pwm_a
     record["state"] = fleet.state
-    record["failsafe_active"] = fleet.failsafe_active
+    record["failsafe_active"] = fleet.failsafe_active | world.fallen
     record["link_cut"] = world.link_cut
     record["session_wh"] = fleet.session_wh
     record["need_wh"] = world.wanted_wh

@@ -17,8 +17,9 @@ from hil.plant.kernel import kernel
 from hil.plant.transformer import Transformer
 from hil.plant.view import EvseView
 from hil.rig import faults
-from hil.rig.assembler import CONNECTION_NODE, Assembly
+from hil.rig.assembler import Assembly
 from hil.rig.dc_charger import DcCharger, Driven
+from hil.rig.node_meters import NodeMeters
 from hil.rig.plant_parts import ev_of
 from hil.rig.sessions import SessionEvent
 
@@ -54,6 +55,11 @@ def meter(v_v: Any, current_a: Any, phase: Any, customer_v: Any, customer_a: Any
     return watts
 
 
+def _wired(nodes: tuple[int, ...], turn: int, phases: int) -> tuple[int, ...]:
+    """Return the network's nodes at a charger's terminals, where its L1 is `turn` phases behind the connection's."""
+    return (nodes[turn:] + nodes[:turn])[:phases]
+
+
 @dataclass(slots=True)
 class ActiveOrder:
     """Hold the DSO order in force: node index, watts, and its validity in UTC epoch seconds."""
@@ -87,17 +93,17 @@ class World:
         self.households = HouseholdSeries(assembly.households)
         self.transformer = Transformer()
         self._phase = network.phase
-        m = len(assembly.nodes)
-        self._node_v, self._node_a = np.full((m, PHASES), np.nan), np.full((m, PHASES), np.nan)
-        self._node_w = np.full(m, np.nan)
-        wired = [network.nodes_of(int(customer))[: spec.phases] for customer, spec in zip(
-            self.customer_of, assembly.evse, strict=True)]  # fmt: skip
+        wired = [_wired(network.nodes_of(int(customer)), int(turn), spec.phases) for customer, turn, spec in zip(
+            self.customer_of, assembly.tree.turn, assembly.evse, strict=True)]  # fmt: skip
         self.charger = np.repeat(np.arange(self.n), [len(nodes) for nodes in wired])
         self._terminal = np.concatenate([np.arange(len(nodes)) for nodes in wired])
         self._node = np.concatenate([np.array(nodes) for nodes in wired])
         self.feed = self._node.copy()  # node at each terminal; a fault of the wiring turns them
-        self._dut_node = self._node[self.charger == assembly.dut]
-        self._connections = (self.charger + CONNECTION_NODE, network.phase[self._node])
+        self._dut_row = np.flatnonzero(self.charger == assembly.dut)
+        self._dut_node = self._node[self._dut_row]
+        self._meters = NodeMeters(network, assembly.tree, self.charger)
+        self._further = [(customer, nodes[1:]) for customer, nodes in network.terminals.items()]
+        self._flat_a = np.zeros(len(self._node))  # amps at the terminals, as `charger` and `feed` list them
         self._ev_a = np.zeros(len(network.phase))
         self._load_va = np.zeros(len(network.phase), dtype=complex)
         self._each_v = np.abs(network.v0_v[:-PHASES]).astype(float)  # customers and their further phases
@@ -115,6 +121,8 @@ class World:
         self.bench_feeder_a: float | np.ndarray = float("nan")
         self.order: ActiveOrder | None = None
         self.link_cut = np.zeros(self.n, dtype=bool)
+        self.rejecting = np.zeros(self.n, dtype=bool)  # OCPP points that refuse every charging profile
+        self.fallen = np.zeros(self.n, dtype=bool)  # OCPP points that their own profiles lowered while offline
         self.dark = np.zeros(self.n, dtype=bool)  # chargers without supply
         self.frozen: set[tuple[str, str]] = set()
         self.beats = True  # the DSO's heartbeat
@@ -143,10 +151,13 @@ class World:
             charger.after(dt_s)
         np.maximum.reduce(amps, axis=1, out=self.drawn_a)
         np.copyto(self.drawn_a, amps.min(axis=1), where=self.drawn_a + amps.min(axis=1) < 0.0)
-        self._ev_a[self.feed] = amps[self.charger, self._terminal]
+        self._flat_a = amps[self.charger, self._terminal]
         if dut >= 0 and np.all(np.isfinite(self.bench_feeder_a)):
-            self._ev_a[self._dut_node] = np.broadcast_to(self.bench_feeder_a, PHASES)[on_bench]
+            self._flat_a[self._dut_row] = np.broadcast_to(self.bench_feeder_a, PHASES)[on_bench]
+        # several chargers may hang at one node: their amps add up
+        self._ev_a[:] = np.bincount(self.feed, weights=self._flat_a, minlength=len(self._ev_a))
         self._load_va[: self.customers] = self.households.at(self.assembly.week_s + t_s)
+        self._load_va[self.assembly.tree.no_household] = 0.0
         solution = self.solver.solve(self._load_va, self._ev_a)
         self.converged = solution.converged
         self.head_w = meter(
@@ -168,16 +179,16 @@ class World:
 
         The next call overwrites them.
         """
-        volts, amps, watts = self._node_v, self._node_a, self._node_w
-        volts[:CONNECTION_NODE] = self.bus_v
-        amps[:CONNECTION_NODE] = self.head_a
-        watts[:CONNECTION_NODE] = self.head_w
-        node_v, node_a = self._each_v[self._node], self._each_a[self._node]
-        volts[self._connections] = node_v
-        amps[self._connections] = node_a
-        watts[CONNECTION_NODE:] = 0.0
-        np.add.at(watts, self._connections[0], node_v * node_a)
-        return volts, amps, watts
+        return self._meters.read(
+            self._each_v, self._each_a, self.bus_v, self.head_a, self.head_w, self._phase[self.feed], self._flat_a
+        )
+
+    def lowest_v(self) -> np.ndarray:
+        """Return the lowest volts of each customer's phases, (C,)."""
+        volts: np.ndarray = self.customer_v.copy()
+        for customer, nodes in self._further:
+            volts[customer] = min(volts[customer], *(self._each_v[node] for node in nodes))
+        return volts
 
     def charger_w(self) -> np.ndarray:
         """Return the watts that every charger draws, (N,); negative where a car gives back."""

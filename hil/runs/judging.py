@@ -23,18 +23,20 @@ def verdict_plan(assembly: Assembly, log: list[dict[str, Any]], for_s: float) ->
     plan = assembly.plan()
     site_obey_s = np.array([charger.obey_s for charger in assembly.site.chargers]) + REACT_S
     bounds = rig.verdict
-    order = cut = stale = silence = None
+    order = stale = silence = None
+    cuts: list[CutRule] = []
     for entry in log:
         if entry["event"] == "order" and order is None:
             until_s = min([entry["t_s"] + entry["for_s"], *(e["t_s"] for e in log if e["event"] == "silence")])
             pause = len(rig.charger) > 1  # a single charger is to fall, not to stop
             order = OrderRule(entry["t_s"], entry["limit_w"], until_s, needs_pause=pause)
-        elif entry["event"] == "cut_link" and cut is None:
+        elif entry["event"] == "cut_link":
             i = assembly.charger_names.index(entry["charger"])
             timing = charger_of(assembly.models[i]).timing
             fall_s = timing.pwm_gap_s + timing.car_s
             end_s = entry["t_s"] + entry["for_s"]
-            cut = CutRule(i, entry["t_s"], float(plan.failsafe_s[i]), float(plan.failsafe_a[i]), fall_s, end_s)
+            failsafe_s, failsafe_a = float(plan.failsafe_s[i]), float(plan.failsafe_a[i])
+            cuts.append(CutRule(i, entry["t_s"], failsafe_s, failsafe_a, fall_s, end_s))
         elif entry["event"] == "freeze" and stale is None:
             known_s = entry["t_s"] + rig.substation.max_age_s  # before that it is late, not stale
             stale = StaleRule(known_s, min(entry["t_s"] + entry["for_s"], for_s))
@@ -46,7 +48,7 @@ def verdict_plan(assembly: Assembly, log: list[dict[str, Any]], for_s: float) ->
         voltage_min_pu=bounds.voltage_min_pu,
         window=_window(assembly, for_s),
         order=order,
-        cut=cut,
+        cuts=tuple(cuts),
         stale=stale,
         silence=silence,
         guard=guard_rule(assembly, log),

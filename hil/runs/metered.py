@@ -15,6 +15,7 @@ from controller.runtime.ledger import LedgerReader
 from controller.runtime.site import read_site
 from hil.rig.assembler import CONNECTION_NODE, Assembly
 from hil.rig.realtime import SITE
+from hil.rig.tree import connections_of
 from hil.rig.truth import truth_dtype
 from hil.runs.recorder import COPIED
 from hil.runs.trace import CONTROLLED, Trace, blank
@@ -26,13 +27,13 @@ INFO, LAYOUT = "report.json", "layout"
 
 def fill_metered(record: np.ndarray, t_s: float, inp: Any, customer_of: np.ndarray) -> None:
     """Write an INPUT image into one truth record (a 0-d array of `truth_dtype`); values of bad quality are NaN."""
-    n = len(customer_of)
+    customers = connections_of(customer_of)
     record["t_s"] = t_s
     record["customer_v"] = np.nan
-    rows = slice(CONNECTION_NODE, CONNECTION_NODE + n)
+    rows = slice(CONNECTION_NODE, CONNECTION_NODE + len(customers))
     volts = np.nanmin(np.where(np.isnan(inp.node_v[rows]), np.inf, inp.node_v[rows]), axis=1)
     known = np.isfinite(volts) & (inp.node_v_quality[rows] == Quality.GOOD)
-    record["customer_v"][customer_of] = np.where(known, volts, np.nan)
+    record["customer_v"][customers] = np.where(known, volts, np.nan)
     good = inp.charger_quality == Quality.GOOD
     amps = np.where(np.isnan(inp.charger_a), -np.inf, inp.charger_a).max(axis=1)
     record["drawn_a"] = np.where(good & np.isfinite(amps), amps, np.nan)

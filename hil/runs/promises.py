@@ -132,7 +132,7 @@ class VerdictPlan:
     u_nom_v: float = 230.0
     window: WindowRule | None = None
     order: OrderRule | None = None
-    cut: CutRule | None = None
+    cuts: tuple[CutRule, ...] = ()
     stale: StaleRule | None = None
     silence: SilenceRule | None = None
     guard: GuardRule | None = None
@@ -157,8 +157,7 @@ def marks_of(plan: VerdictPlan, names: Sequence[str]) -> list[Mark]:
         marks.append(Mark(plan.window.start_s, f"{plan.window.limit_a:g} A window"))
     if plan.order:
         marks.append(Mark(plan.order.at_s, f"DSO order {plan.order.limit_w / 1e3:g} kW"))
-    if plan.cut:
-        marks.append(Mark(plan.cut.at_s, f"link of {names[plan.cut.charger]} cut"))
+    marks += [Mark(cut.at_s, f"link of {names[cut.charger]} cut") for cut in plan.cuts]
     if plan.stale:
         marks.append(Mark(plan.stale.at_s, "substation value stale"))
     if plan.silence:

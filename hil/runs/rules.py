@@ -5,6 +5,7 @@ amps that nothing may exceed while a value is stale. Unknown values (NaN) never 
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ def of(plan: VerdictPlan) -> list[Rule]:
         (plan.voltage_min_pu, (voltage_held,)),
         (plan.window, (window_obeyed,)),
         (plan.order, (order_obeyed, cap_kept)),
-        (plan.cut, (failsafe_seen,)),
+        (plan.cuts, tuple(partial(failsafe_seen, rule=rule) for rule in plan.cuts)),
         (plan.stale, (nothing_rose_on_stale,)),
         (plan.silence, (heartbeat_failsafe,)),
         (plan.guard, (rules_limits.guard_walked, rules_limits.guard_obeyed)),
@@ -178,11 +179,13 @@ def cap_kept(plan: VerdictPlan, trace: Trace, _: Trace) -> Verdict:
     return Verdict("cap_kept", state, value, rule.limit_w, "W", text, detail)
 
 
-def failsafe_seen(plan: VerdictPlan, trace: Trace, _: Trace) -> Verdict:
-    """Judge when a charger without its link was down at its fail-safe amps, by its own timer."""
-    rule = plan.cut
-    assert isinstance(rule, CutRule)
-    name, i = "failsafe_seen", rule.charger
+def failsafe_seen(plan: VerdictPlan, trace: Trace, _: Trace, rule: CutRule) -> Verdict:
+    """Judge when a charger without its link was down at its fail-safe amps, by its own timer.
+
+    Where several links were cut, each has a verdict with its charger's name.
+    """
+    i = rule.charger
+    name = "failsafe_seen" if len(plan.cuts) == 1 else f"failsafe_seen {trace.charger_names[i]}"
     limit_s = rule.failsafe_s + rule.fall_s
     at, due, end = (_first(trace, t_s) for t_s in (rule.at_s, rule.at_s + limit_s, rule.until_s))
     if at >= len(trace.t_s) or at == 0:

@@ -17,6 +17,7 @@ from hil.twins.ocpp_schedule import Charging, Interval, Profile, Terminals, Unit
 NS = 1_000_000_000
 ID_TAG = "BENCH"
 SMALLEST_A = 6.0
+LOWER_A = 0.05  # a limit is lower where it is so by more than this
 LONGEST_STEP_S = 1.0  # a clock that was set may not age the connection
 KEPT = 500  # messages that wait for the connection; the oldest sample gives way, never a start or an end
 
@@ -105,7 +106,9 @@ class Point:
     operative: bool = True
     rebooting_until_s: float = -math.inf
     reset_when_idle: bool = False
+    fallen: bool = False  # offline, and its own profiles lowered it since
     _stepped_s: float = math.nan
+    _linked_a: float = math.nan  # limit in force when the connection was last there
 
     @property
     def now_s(self) -> float:
@@ -177,6 +180,8 @@ class Point:
             since_s = now_s if self.transaction is None else self.transaction.since_s
             found = limit_at(self.profiles(), self.connector, now_s, self.terminals(), self.charging, since_s)
             wanted_a = found.limit_a
+        self._linked_a = wanted_a if self.offline_s == 0.0 else self._linked_a
+        self.fallen = wanted_a < self._linked_a - LOWER_A
         if self.clock_s() < self.rebooting_until_s:
             wanted_a = 0.0
         self.view.set("setpoint_a", wanted_a, self.clock_s())  # always: the fail-safe is the profiles', not the plant's

@@ -31,7 +31,7 @@ def set_at(rig, path, value):
 SINGLE = {
     "unknown key with its nearest": ("feeder.hed_a", 3.0, "feeder.hed_a", "3.0", "did you mean head_a?"),
     "unknown key without one": ("rig.zzz", 1, "rig.zzz", "1", "known keys: name, title"),
-    "unknown table": ("chargers", {"a": 1}, "chargers", '{"a": 1}', "did you mean charger?"),
+    "unknown table": ("chargerz", {"a": 1}, "chargerz", '{"a": 1}', "did you mean charger?"),
     "wrong unit": ("scenario.events.0.limit_kw", 45.0, "scenario.events[0].limit_kw", "45.0", "limit_w"),
     "number in quotes": ("feeder.connection_a", "6 A", "feeder.connection_a", '"6 A"', "a number in A"),
     "word for a number": ("law.filter_s", "fast", "law.filter_s", '"fast"', "a number in s"),
@@ -44,7 +44,6 @@ SINGLE = {
     "missing table": ("verdict", ..., "verdict", "", "required"),
     "missing customer": ("charger.1.customer", 99, "charger[1].customer", "99", "1..55"),
     "customer zero": ("charger.1.customer", 0, "charger[1].customer", "0", "greater than or equal to 1"),
-    "customer twice": ("charger.1.customer", 55, "charger[1].customer", "55", "cp01 is there already"),
     "unknown feeder": ("feeder.name", "ieee_eu_hv", "feeder.name", '"ieee_eu_hv"', "ieee_eu_lv"),
     "unknown households": ("feeder.households", "igloo", "feeder.households", '"igloo"', "simbench"),
     "unknown model": ("charger.2.model", "keba-p31", "charger[2].model", '"keba-p31"', "did you mean keba-p30?"),

@@ -25,7 +25,7 @@ def plan(**changes):
         "voltage_min_pu": 0.93,
         "window": vd.WindowRule(chargers=(0, 1, 2), start_s=10.0, limit_a=6.0),
         "order": vd.OrderRule(at_s=26.0, limit_w=8500.0),
-        "cut": vd.CutRule(charger=1, at_s=36.0, failsafe_s=10.0, failsafe_a=0.0, fall_s=12.0),
+        "cuts": (vd.CutRule(charger=1, at_s=36.0, failsafe_s=10.0, failsafe_a=0.0, fall_s=12.0),),
         "stale": vd.StaleRule(at_s=45.0, until_s=55.0),
         "deadlines": vd.DeadlineBudget(),
     }
@@ -187,7 +187,7 @@ def test_a_charger_that_keeps_drawing_after_the_cut_fails():
 
 
 def test_a_fall_to_the_fail_safe_after_its_time_fails():
-    found = verdicts(cut=vd.CutRule(1, 36.0, failsafe_s=0.5, failsafe_a=0.0, fall_s=12.0))["failsafe_seen"]
+    found = verdicts(cuts=(vd.CutRule(1, 36.0, failsafe_s=0.5, failsafe_a=0.0, fall_s=12.0),))["failsafe_seen"]
     assert (found.state, found.limit) == ("failed", 12.5)
 
 
