@@ -12,6 +12,7 @@ from controller.law import (
     balance,
     brake,
     contract,
+    contract_windows,
     doe,
     envelope,
     export,
@@ -66,7 +67,7 @@ def steps(images: Any, chargers: int) -> None:
         voltage.volt_watt(images, first, end)
     contract.orders(images)
     doe.bind_nodes(images)
-    contract.windows(images)
+    contract_windows.windows(images)
     # 6-9 how the room is shared
     uncontrolled.estimate(images)
     headroom.capacity(images)

@@ -4,7 +4,7 @@ Each image is one contiguous buffer that holds the arrays of its table one after
 64-byte boundary. The law sees a named tuple of views on such a buffer; windows, ledger, desk and documents read
 the same table. Shape letters: 1 a scalar, N chargers, M nodes, P the three phases, W contract windows,
 K points of a droop curve, S steps of the chain, R buckets of the reservation history, Q the three phases in amps and
-their sum in watts, L the numbers of a subtree.
+their sum in watts, L the numbers of a subtree, C calendars of B bytes, a bit a day.
 
 Numbers (DESIGN: one meaning everywhere): NaN unknown, +inf no limit, 0 is zero; + flows from the grid into the
 charger; ``_ns`` are integer nanoseconds of the monotonic clock unless the name says ``utc``; ``_s`` of a calendar
@@ -41,6 +41,8 @@ STEPS = len(Step)
 BUCKETS = 16
 COLUMNS = 4  # amps of the phases a, b, c; watts of all
 BY_COLUMN = ("chain",)  # arrays whose columns lie one after the other: each step writes one
+CALENDARS = 32
+CALENDAR_BYTES = 128  # 1,024 days
 LINE = 8  # numbers that describe a subtree in the filling: one cache line
 ALIGN = 64
 
@@ -72,7 +74,8 @@ CLASSES: dict[str, Callable[..., Any]] = {"input": Input, "plan": Plan, "state":
 def shape_of(field: Field, dims: Dims) -> tuple[int, ...]:
     """Return the shape of a field's array for the given sizes."""
     size = {"1": 1, "N": dims.n, "M": dims.m, "P": PHASES,
-            "W": dims.w, "K": dims.k, "S": STEPS, "R": BUCKETS, "Q": COLUMNS, "L": LINE}  # fmt: skip
+            "W": dims.w, "K": dims.k, "S": STEPS, "R": BUCKETS,
+            "Q": COLUMNS, "L": LINE, "C": CALENDARS, "B": CALENDAR_BYTES}  # fmt: skip
     return tuple(size[letter] for letter in field.shape)
 
 

@@ -2,7 +2,7 @@
 
 Shape letters: 1 a scalar, N chargers, M nodes, P the three phases, W contract windows, K points of a droop curve,
 S steps of the chain, R buckets of the reservation history, Q the three phases in amps and their sum in watts, L the
-numbers of a subtree. `image.py` lays them out in memory.
+numbers of a subtree, C calendars of B bytes. `image.py` lays them out in memory.
 """
 
 from controller.law import tables_limits as limits
@@ -14,6 +14,8 @@ INPUT_FIELDS: tuple[Field, ...] = (
     Field("now_ns", "i8", "1", "ns", 0, "monotonic clock of this scan"),
     Field("utc_ns", "i8", "1", "ns", 0, "UTC clock of this scan, nanoseconds of the Unix epoch"),
     Field("utc_offset_s", "f8", "1", "s", 0, "local time minus UTC at the site now"),
+    Field("utc_offset_next_s", "f8", "1", "s", 0, "the same after the next change of summer time"),
+    Field("utc_change_ns", "i8", "1", "ns", 0, "UTC time of that change; 0 none within some hours"),
     Field("scan", "i8", "1", "1", 0, "number of this scan"),
     Field("frequency_hz", "f8", "1", "Hz", NAN, "frequency of the grid"),
     Field("frequency_quality", "u1", "1", "1", 2, "names.Quality of it"),
@@ -60,6 +62,10 @@ INPUT_FIELDS: tuple[Field, ...] = (
     Field("book_export_w", "f8", "M", "W", INF, "lowest export limit ordered, from 0; +inf none"),
     Field("book_no", "i8", "M", "1", 0, "journal entry of the order that set book_w; 0 none"),
     Field("book_export_no", "i8", "M", "1", 0, "journal entry of the order that set book_export_w; 0 none"),
+    # one row a contract window
+    Field("window_call_w", "f8", "W", "W", INF, "limit called in place of the row's own watts; +inf none"),
+    Field("window_call_from_s", "f8", "W", "s", NAN, "UTC epoch time from which it holds; NaN at once"),
+    Field("window_call_to_s", "f8", "W", "s", NAN, "UTC epoch time until which it holds; NaN until withdrawn"),
     *limits.INPUT,
 )
 
@@ -139,6 +145,9 @@ PLAN_FIELDS: tuple[Field, ...] = (
     Field("window_from_s", "f8", "W", "s", 0, "start, seconds of the local day"),
     Field("window_to_s", "f8", "W", "s", 0, "end, seconds of the local day; before the start: over midnight"),
     Field("window_days", "u1", "W", "1", 127, "days of the week, bit 0 Monday"),
+    Field("window_calendar", "i1", "W", "1", -1, "row of calendar_bits that says on which dates; -1 on all"),
+    Field("calendar_day", "i8", "1", "1", 0, "local date of the calendars' first bit, days since 1970-01-01"),
+    Field("calendar_bits", "u1", "CB", "1", 255, "a bit a date, lowest first: 1 a window of this calendar begins"),
     Field("window_a", "f8", "W", "A", INF, "limit per phase"),
     Field("window_w", "f8", "W", "W", INF, "limit over all phases"),
     Field("window_export_w", "f8", "W", "W", INF, "export limit over all phases, from 0"),
@@ -269,6 +278,9 @@ STATE_FIELDS: tuple[Field, ...] = (
     Field("order_held_from_s", "f8", "M", "s", NAN, "UTC epoch time from which it holds"),
     Field("order_held_to_s", "f8", "M", "s", NAN, "UTC epoch time until which it holds"),
     Field("order_lost", "u1", "M", "1", 1, "1 while its heartbeat is lost"),
+    Field("call_held_w", "f8", "W", "W", INF, "last known call of a contract window"),
+    Field("call_held_from_s", "f8", "W", "s", NAN, "UTC epoch time from which it holds"),
+    Field("call_held_to_s", "f8", "W", "s", NAN, "UTC epoch time until which it holds"),
     # admission
     Field("rotation_no", "i8", "1", "1", -1, "number of the clock-aligned rotation slot"),
     Field("rank", "i4", "N", "1", 0, "place in the rotation"),

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 NS = 1_000_000_000
 LOOK_NS = 60 * NS  # zones change on whole minutes of UTC
+AHEAD_MIN = 720  # no window is issued earlier than that
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +33,42 @@ class LocalTime:
     `zone` is an IANA name; an empty one keeps `offset_s` for ever. ZoneInfoNotFoundError for one that is not there.
     """
 
-    __slots__ = ("_offset_s", "_until_ns", "_zone")
+    __slots__ = ("_change_ns", "_next_s", "_offset_s", "_until_ns", "_zone")
 
     def __init__(self, zone: str, offset_s: float) -> None:
         self._zone = ZoneInfo(zone) if zone else None
         self._offset_s = offset_s
         self._until_ns = -1
+        self._change_ns, self._next_s = 0, offset_s
 
     def offset_s(self, utc_ns: int) -> float:
         """Return local time minus UTC at `utc_ns`, s; the zone is asked once a minute."""
         if self._zone is not None and not 0 < self._until_ns - utc_ns <= LOOK_NS:
-            offset = datetime.fromtimestamp(utc_ns // NS, UTC).astimezone(self._zone).utcoffset()
-            self._offset_s = offset.total_seconds() if offset is not None else self._offset_s
-            self._until_ns = (utc_ns // LOOK_NS + 1) * LOOK_NS
+            minute = utc_ns // LOOK_NS
+            self._offset_s = self._at(minute)
+            self._until_ns = (minute + 1) * LOOK_NS
+            self._look_ahead(minute)
         return self._offset_s
+
+    def next_change(self, utc_ns: int) -> tuple[int, float]:
+        """Return UTC ns of the next change and local time minus UTC after it, s; 0 where none is within 12 hours."""
+        self.offset_s(utc_ns)
+        return self._change_ns, self._next_s
+
+    def _at(self, minute: int) -> float:
+        offset = datetime.fromtimestamp(minute * 60, UTC).astimezone(self._zone).utcoffset()
+        return offset.total_seconds() if offset is not None else self._offset_s
+
+    def _look_ahead(self, minute: int) -> None:
+        low, high = minute, minute + AHEAD_MIN
+        self._next_s = self._at(high)
+        if self._next_s == self._offset_s:
+            self._change_ns = 0
+            return
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self._at(middle) == self._offset_s else (low, middle)
+        self._change_ns = high * LOOK_NS
 
 
 def sleep_until(deadline_ns: int) -> None:

@@ -151,10 +151,21 @@ def build_plan(site: SiteSpec) -> tuple[image.Dims, np.ndarray, Any]:
         plan.window_w[w] = window.limit_w
         plan.window_export_w[w] = window.export_w
         plan.window_lead_s[w] = window.lead_s
+    _fill_calendars(plan, site)
     fill_groups(plan, site.groups)
     _fill_obey(plan)
     _fill_fairness(plan, site)
     return dims, buffer, plan
+
+
+def _fill_calendars(plan: Any, site: SiteSpec) -> None:
+    """Write each set of dates once; a date behind the last one given is every window's."""
+    plan.calendar_day[0] = site.calendar_day
+    rows = list(dict.fromkeys(window.dates for window in site.windows if window.dates))
+    for row, dates in enumerate(rows):
+        plan.calendar_bits[row, : len(dates)] = np.frombuffer(dates, dtype=np.uint8)
+    for w, window in enumerate(site.windows):
+        plan.window_calendar[w] = rows.index(window.dates) if window.dates else -1
 
 
 def _fill_droop(plan: Any, i: int, droop: DroopSpec) -> None:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from controller.law import image
 from controller.law.names import Fairness, VoltSource
 from controller.runtime.plan_groups import check_groups
 from controller.runtime.plan_spec import ChargerSpec, NodeSpec, SiteSpec, WindowSpec
@@ -34,6 +35,7 @@ def check_site(site: SiteSpec) -> None:
         given = list(_check_window(window, len(site.chargers), len(site.nodes)))
         found += [(f"window {w}: {key}", value, allowed) for key, value, allowed in given]
     found += check_groups(site.groups, [node.parent for node in site.nodes])
+    found += _check_calendars(site.windows)
     if found:
         raise PlanError("\n".join(f"{where} = {value}; allowed is {allowed}" for where, value, allowed in found))
 
@@ -166,6 +168,17 @@ def _check_export(charger: ChargerSpec) -> Found:
         least = 0.0 if export is None else -export.max_a
         if not least <= reserve.base_a <= charger.hard_max_a:
             yield "reserve.base_a", f"{reserve.base_a:g} A", f"{least:g} to {charger.hard_max_a:g} A"
+
+
+def _check_calendars(windows: tuple[WindowSpec, ...]) -> Found:
+    """Check that the sets of dates fit into the plan."""
+    sets = {window.dates for window in windows if window.dates}
+    if len(sets) > image.CALENDARS:
+        text = f"up to {image.CALENDARS}: give windows with the same season and holidays the same days"
+        yield "windows: different sets of dates", str(len(sets)), text
+    longest = max(map(len, sets), default=0)
+    if longest > image.CALENDAR_BYTES:
+        yield "windows: dates", f"{longest} bytes", f"up to {image.CALENDAR_BYTES}, eight dates each"
 
 
 def _check_window(window: WindowSpec, chargers: int, nodes: int) -> Found:

@@ -105,7 +105,10 @@ class ChargerSpec:
 
 @dataclass(frozen=True, slots=True)
 class WindowSpec:
-    """Declare one contract window for a charger or a node (the other one is -1), in local seconds of the day."""
+    """Declare one contract window for a charger or a node (the other one is -1), in local seconds of the day.
+
+    `dates` bounds it: bit k, lowest first, is the date `SiteSpec.calendar_day` + k; empty is every date.
+    """
 
     from_s: float
     to_s: float
@@ -116,6 +119,7 @@ class WindowSpec:
     export_w: float = INF
     days: int = 127
     lead_s: float = 0.0
+    dates: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,7 @@ class SiteSpec:
     chargers: tuple[ChargerSpec, ...]
     windows: tuple[WindowSpec, ...] = ()
     groups: tuple[GroupSpec, ...] = ()
+    calendar_day: int = 0  # days since 1970-01-01
     period_s: float = 0.1
     rotation_s: float = 900.0
     min_on_s: float = 300.0

@@ -139,6 +139,7 @@ class Scan:
         inp.now_ns[0] = now_ns
         inp.utc_ns[0] = now_ns + self.site.utc_minus_mono_ns
         inp.utc_offset_s[0] = self._local.offset_s(int(inp.utc_ns[0]))
+        inp.utc_change_ns[0], inp.utc_offset_next_s[0] = self._local.next_change(int(inp.utc_ns[0]))
         inp.scan[0] = self.number
         self._random.random(out=inp.random_u)
         for order in self._mailbox.drain():

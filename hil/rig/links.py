@@ -257,6 +257,7 @@ class Links:
         inp.now_ns[0] = now_ns
         inp.utc_ns[0] = round((self.assembly.start_utc_s + t_s) * NS)
         inp.utc_offset_s[0] = self._local.offset_s(int(inp.utc_ns[0]))
+        inp.utc_change_ns[0], inp.utc_offset_next_s[0] = self._local.next_change(int(inp.utc_ns[0]))
         inp.scan[0] = scan
         random.random(out=inp.random_u)
         inp.frequency_hz[0] = self.world.frequency_hz  # measured beside the controller in every scan

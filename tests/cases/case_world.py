@@ -15,6 +15,7 @@ from cases.case_file import PHASE, Case
 from controller.law import image
 from controller.law.decide import decide
 from controller.law.names import Cp, Quality
+from controller.runtime.clock import LocalTime
 from controller.runtime.plan import build_plan
 
 NS = 1_000_000_000
@@ -44,6 +45,7 @@ class CaseWorld:
         self.dims, _, self.plan = build_plan(case.site)
         self.inp = image.allocate("input", self.dims)[1]
         self.zone = ZoneInfo(case.setting.timezone)
+        self.local = LocalTime(case.setting.timezone, 0.0)
         self.n, self.m = self.dims.n, self.dims.m
         self.random = np.random.default_rng(case.setting.seed)
         self.used = self.plan.phase_map >= 0
@@ -146,6 +148,7 @@ class CaseWorld:
         inp.utc_ns[0] = round(utc_s * NS)
         offset = datetime.fromtimestamp(utc_s, self.zone).utcoffset()
         inp.utc_offset_s[0] = offset.total_seconds() if offset is not None else 0.0
+        inp.utc_change_ns[0], inp.utc_offset_next_s[0] = self.local.next_change(round(utc_s) * NS)
         inp.random_u[:] = self.random.random(self.n)
         every = max(round(setting.read_s / setting.dt_s), 1)
         read = self.link & ((self.scan + np.arange(self.n)) % every == 0) | (self.link & (self.scan == 0))
