@@ -2,14 +2,20 @@
 
 A limit at a connection binds its node. One at a connector binds the charger. One at a station binds the charger where
 it stands alone at its node, else the node: a station of several sockets has a node of its own, without households.
+A contract on call is one window that is always open, with the capacity that holds without a call.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 
-from controller.runtime.plan_spec import INF, ChargerSpec, WindowSpec
+from controller.runtime.contract_calendar import dates_of, day_number, outside_blocks
+from controller.runtime.plan_spec import INF, ChargerSpec, NodeSpec, WindowSpec
 from profiles.contract import AnyContract
+from profiles.contract_calls import Called
 from profiles.contract_windows import StaticProfile, TimeBlock, Windowed
+
+Rows = dict[str, tuple[int, ...]]  # windows of the plan by contract
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +28,15 @@ class Binding:
     lead_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class ContractPlan:
+    """Hold the windows of a site's contracts, the day number of their calendars, and each contract's windows."""
+
+    windows: tuple[WindowSpec, ...]
+    calendar_day: int
+    rows: Rows
+
+
 def places(binding: Binding, chargers: Sequence[ChargerSpec]) -> list[tuple[int, int]]:
     """Return (charger, node) for every place at which the contract's limit is measured; one of them is -1."""
     contract, found = binding.contract, [(-1, m) for m in binding.nodes]
@@ -31,35 +46,57 @@ def places(binding: Binding, chargers: Sequence[ChargerSpec]) -> list[tuple[int,
         m = chargers[i].node
         alone = contract.limit.point != "connection" and (at.count(m) == 1 or contract.limit.point != "station" or each)
         place = (i, -1) if alone else (-1, m)
-        if place not in found:
+        if place not in found and not binding.nodes:
             found.append(place)
     return found
 
 
-def window_specs(bindings: Iterable[Binding], chargers: Sequence[ChargerSpec]) -> list[WindowSpec]:
-    """Return the windows of the contracts that are kept by the clock."""
-    found = []
+def below(node: int, nodes: Sequence[NodeSpec], chargers: Sequence[ChargerSpec]) -> tuple[int, ...]:
+    """Return the chargers at or below a node."""
+
+    def under(m: int) -> bool:
+        while m >= 0 and m != node:
+            m = nodes[m].parent
+        return m == node
+
+    return tuple(i for i, charger in enumerate(chargers) if under(charger.node))
+
+
+def plan_contracts(bindings: Iterable[Binding], chargers: Sequence[ChargerSpec], today: date) -> ContractPlan:
+    """Return the windows of the contracts for a plan that begins on the local date `today`."""
+    first = today - timedelta(days=1)  # a window of yesterday may still be open
+    windows: list[WindowSpec] = []
+    rows: Rows = {}
     for binding in bindings:
-        contract = binding.contract
-        if isinstance(contract, TimeBlock) or not isinstance(contract, Windowed):
-            continue
+        begin = len(windows)
         for charger, node in places(binding, chargers):
-            for window in contract.window:
-                value = contract.limit.kept(window.value(contract.limit.quantity) or 0.0)
-                amps = value if contract.limit.quantity == "A" else INF
-                watts = INF if contract.limit.quantity == "A" else value
-                export = contract.limit.direction == "export"
-                found.append(
-                    WindowSpec(
-                        window.from_s,
-                        window.to_s,
-                        charger,
-                        node,
-                        INF if export else amps,
-                        INF if export else watts,
-                        watts if export else INF,
-                        window.day_bits,
-                        binding.lead_s,
-                    )
-                )
-    return found
+            for from_s, to_s, value, days, dates in _limits(binding.contract, first):
+                windows.append(_window(binding, charger, node, (from_s, to_s, value), days, dates))
+        rows[binding.contract.name] = (*rows.get(binding.contract.name, ()), *range(begin, len(windows)))
+    return ContractPlan(tuple(windows), day_number(first), rows)
+
+
+def _limits(contract: AnyContract, first: date) -> Iterator[tuple[float, float, float, int, bytes]]:
+    """Yield from_s, to_s, limit, days and dates of a contract's windows; a steering contract has none."""
+    if isinstance(contract, TimeBlock):
+        for from_s, to_s, limit, dates in outside_blocks(contract, first):
+            yield from_s, to_s, limit, 127, dates
+    elif isinstance(contract, Windowed):
+        for window in contract.window:
+            value = window.value(contract.limit.quantity) or 0.0
+            yield window.from_s, window.to_s, value, window.day_bits, dates_of(window, contract, first)
+    elif isinstance(contract, Called):
+        yield 0.0, 0.0, contract.capacity_w, 127, b""
+
+
+def _window(
+    binding: Binding, charger: int, node: int, limit: tuple[float, float, float], days: int, dates: bytes
+) -> WindowSpec:
+    """Return one window with the limit that the law keeps, less the guard band."""
+    from_s, to_s, value = limit
+    stated = binding.contract.limit
+    kept = stated.kept(value)
+    amps = kept if stated.quantity == "A" else INF
+    watts = kept if stated.quantity != "A" and stated.direction == "import" else INF
+    export = kept if stated.direction == "export" else INF
+    return WindowSpec(from_s, to_s, charger, node, amps, watts, export, days, binding.lead_s, dates)

@@ -60,9 +60,12 @@ class OrderBook:
     keys: source -> key or shared secret; a source that has one must sign
     sources: who may send orders; None anybody (a local command, protected by the file's permissions)
     lead_s: (M,) an order is in force early by this time, the worst obey time below its node
+    judge: says why an order that is possible is refused all the same, by a contract; empty: it is not
     """
 
-    __slots__ = ("_chargers", "_ended", "_held", "_keep", "_keys", "_lead_s", "_nodes", "_sources", "strangers")
+    __slots__ = (
+        "_chargers", "_ended", "_held", "_judge", "_keep", "_keys", "_lead_s", "_nodes", "_sources", "strangers",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -73,7 +76,9 @@ class OrderBook:
         keys: Mapping[str, Key | bytes] | None = None,
         sources: Iterable[str] | None = None,
         lead_s: np.ndarray | None = None,
+        judge: Callable[[Order, float], str] | None = None,
     ) -> None:
+        self._judge = judge
         self._nodes = {name: index for index, name in enumerate(nodes)}
         self._chargers = {name: index for index, name in enumerate(chargers)}
         self._keep = keep
@@ -247,7 +252,7 @@ class OrderBook:
             return f"valid from {order.from_s:g} to {order.to_s:g} s: give UTC epoch times, the end after the start"
         if now_s >= order.to_s:
             return f"its time was over {now_s - order.to_s:.0f} s ago"
-        return ""
+        return "" if self._judge is None else self._judge(order, now_s)
 
     def _forget(self, now_s: float) -> None:
         """Drop the oldest orders that are over once there are too many of them."""

@@ -14,7 +14,7 @@ import numpy as np
 from controller.law import image
 from controller.law.names import Fairness, VoltSource
 from controller.runtime.contract_limits import with_limits
-from controller.runtime.contract_plan import Binding, window_specs
+from controller.runtime.contract_plan import Binding, plan_contracts
 from controller.runtime.plan import (
     ChargerSpec,
     DroopSpec,
@@ -27,6 +27,7 @@ from controller.runtime.plan import (
 from hil.plant.feeder import FeederSolver
 from hil.plant.fleet import EvseSpec, EvSpec
 from hil.rig.charger_keys import ChargerPart
+from hil.rig.contracts import bind_contracts
 from hil.rig.dc_charger import DcPart, dc_part
 from hil.rig.network import Network, build_network
 from hil.rig.plant_parts import ev_of, evse_of, export_max_a, floor_a_of, hard_max_a_of, restart_delays_s
@@ -213,12 +214,14 @@ def _site_spec(
                 export=_export(charger, car),
             )
         )
-    bindings = _bindings(loaded, chargers)
+    bindings = [*_guarded(rig), *bind_contracts(rig.contract, loaded.contracts, chargers, tree.nodes)]
     nodes, groups = with_limits(bindings, tree.nodes, chargers)
+    agreed = plan_contracts(bindings, chargers, rig.scenario.start.date())
     return SiteSpec(
         nodes=nodes,
         chargers=tuple(chargers),
-        windows=tuple(window_specs(bindings, chargers)),
+        windows=agreed.windows,
+        calendar_day=agreed.calendar_day,
         groups=groups,
         period_s=rig.rig.scan_period_s,
         rotation_s=law.rotation_s,
@@ -254,17 +257,7 @@ def _nominal_drop_pu(rig: Rig, network: Network, nodes: np.ndarray) -> np.ndarra
     return drop
 
 
-def _bindings(loaded: LoadedRig, chargers: list[ChargerSpec]) -> list[Binding]:
-    """Return the contracts of the rig with the chargers that each one binds."""
-    names = [charger.name for charger in chargers]
-    worst_obey_s = max(charger.obey_s for charger in chargers)
-    guard = loaded.rig.guard
-    guarded = [] if guard is None else [Binding(load_contract(guard.contract), nodes=(int(guard.node == "head"),))]
-    return guarded + [
-        Binding(
-            contract,
-            tuple(names.index(name) for name in part.chargers),
-            lead_s=worst_obey_s if part.lead_s is None else part.lead_s,
-        )
-        for part, contract in zip(loaded.rig.contract, loaded.contracts, strict=True)
-    ]
+def _guarded(rig: Rig) -> list[Binding]:
+    """Return the contract whose energy guard the rig plays, at its node."""
+    guard = rig.guard
+    return [] if guard is None else [Binding(load_contract(guard.contract), nodes=(int(guard.node == "head"),))]

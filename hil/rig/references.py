@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from hil.rig.contracts import check_contract
 from hil.rig.schema import BENCH_ROLES
 from instruments import catalog
 from profiles.contract import load_contract
@@ -318,13 +319,9 @@ def _check_rejecting(raw: dict[str, Any]) -> Found:
 
 
 def _check_contracts(raw: dict[str, Any]) -> Found:
+    zone = text_of(table_of(raw, "rig"), "timezone") or DEFAULT_ZONE
     for k, part in enumerate(tables_of(raw, "contract")):
-        file = text_of(part, "file")
-        try:
-            if file is not None:
-                load_contract(file)
-        except ProfileError as error:
-            yield f"contract[{k}].file", short(file), str(error)
+        yield from check_contract(f"contract[{k}]", text_of(part, "file"), zone)
     guard = text_of(table_of(raw, "guard"), "contract")
     try:
         kind = "lpc" if guard is None else load_contract(guard).kind

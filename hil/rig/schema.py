@@ -12,6 +12,7 @@ from controller.law import preset
 from controller.runtime.opcua_keys import OpcuaKeys
 from controller.runtime.site import OpenAdrPort, S2Port
 from hil.rig.charger_keys import ChargerPart, ChargerRow, Twin
+from hil.rig.contracts import ContractPart
 from hil.rig.csms_part import CsmsPart
 from hil.rig.guard_keys import GuardPart
 from hil.rig.key_types import Amps, Pu, Seconds, Share, Strict, Watts
@@ -187,17 +188,6 @@ class SubstationPart(OpcuaKeys, Twin):
     hold_s: Seconds = 30.0
     heartbeat_timeout_s: Seconds = 60.0
     failsafe_w: Watts | None = None
-
-
-class ContractPart(Strict):
-    """Apply a contract file to some chargers."""
-
-    file: str
-    chargers: Annotated[list[str], Field(min_length=1)]
-    lead_s: Seconds | None = Field(default=None, description="issue early by this time; default the worst obey time")
-    reference: str | None = Field(
-        default=None, description="contract that holds instead in the run compared with, which is then controlled too"
-    )
 
 
 class DroopPart(Strict):

@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,18 +19,18 @@ from pydantic import ValidationError
 from controller.law import image
 from controller.law.names import Fairness, VoltSource
 from controller.runtime.contract_limits import with_limits
-from controller.runtime.contract_plan import Binding, window_specs
+from controller.runtime.contract_plan import plan_contracts
 from controller.runtime.failsafe_check import check_failsafes
 from controller.runtime.opcua_keys import OpcuaServerPort
 from controller.runtime.plan import ChargerSpec, DroopSpec, NodeSpec, PlanError, SiteSpec, build_plan
 from controller.runtime.site import ChargerPort, SubstationPort
+from hil.rig.contracts import bind_contracts, check_contract
 from hil.rig.opcua_part import check_keys
 from hil.rig.references import Problem, near, short
 from hil.rig.rigfile import RigError, explain
 from hil.rig.site_schema import SiteCharger, SiteFile
 from instruments import catalog
 from profiles.contract import AnyContract, load_contract
-from profiles.errors import ProfileError
 
 COARSE_V = 0.5  # a meter that resolves less than this bars droop: 1 V is 8.7 % of a 5 % band
 INF = float("inf")
@@ -103,21 +104,15 @@ def site_spec(file: SiteFile, models: list[catalog.Model], contracts: list[AnyCo
     """Declare nodes, chargers and windows of a checked site file for the plan."""
     law = file.law
     chargers = tuple(_charger(file, part, model) for part, model in zip(file.charger, models, strict=True))
-    worst_s = max(charger.obey_s for charger in chargers)
-    names = [part.name for part in file.charger]
-    bindings = [
-        Binding(
-            contract,
-            tuple(names.index(name) for name in part.chargers),
-            lead_s=worst_s if part.lead_s is None else part.lead_s,
-        )
-        for part, contract in zip(file.contract, contracts, strict=True)
-    ]
-    nodes, groups = with_limits(bindings, tuple(_nodes(file)), chargers)
+    bare = tuple(_nodes(file))
+    bound = bind_contracts(file.contract, contracts, chargers, bare)
+    nodes, groups = with_limits(bound, bare, chargers)
+    agreed = plan_contracts(bound, chargers, datetime.now(ZoneInfo(file.site.timezone)).date())
     return SiteSpec(
         nodes=nodes,
         chargers=chargers,
-        windows=tuple(window_specs(bindings, chargers)),
+        windows=agreed.windows,
+        calendar_day=agreed.calendar_day,
         groups=groups,
         period_s=file.site.scan_period_s,
         rotation_s=law.rotation_s,
@@ -333,10 +328,7 @@ def _check_device(key: str, role: str, model: str, address: str) -> Found:
 def _check_contracts(file: SiteFile) -> Found:
     names = [part.name for part in file.charger]
     for k, part in enumerate(file.contract):
-        try:
-            load_contract(part.file)
-        except ProfileError as error:
-            yield f"contract[{k}].file", short(part.file), str(error)
+        yield from check_contract(f"contract[{k}]", part.file, file.site.timezone)
         for j, name in enumerate(part.chargers):
             if name not in names:
                 text = f"no charger of this name; {near(name, names)}give the name of a [[charger]]"

@@ -9,10 +9,11 @@ from pydantic import ConfigDict, Field
 
 from controller.runtime.opcua_keys import OpcuaKeys
 from controller.runtime.site import OpenAdrPort, S2Port
+from hil.rig.contracts import ContractPart
 from hil.rig.key_types import Amps, Seconds, Strict, Watts
 from hil.rig.opcua_part import OpcuaServerPart
 from hil.rig.orders_part import SiteOrders
-from hil.rig.schema import ContractPart, GridPhase, LawPart
+from hil.rig.schema import GridPhase, LawPart
 
 Name = Annotated[str, Field(min_length=1, max_length=48)]
 

@@ -1,0 +1,71 @@
+"""Bind the contracts that a rig or site file names to its chargers and nodes."""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from controller.runtime.contract_plan import Binding, below
+from controller.runtime.plan_check import PlanError
+from controller.runtime.plan_spec import ChargerSpec, NodeSpec
+from hil.rig.key_types import Seconds, Strict
+from profiles.contract import AnyContract, load_contract
+from profiles.errors import ProfileError
+
+
+class ContractPart(Strict):
+    """Apply a contract file to some chargers, or at some nodes."""
+
+    file: str
+    chargers: Annotated[list[str], Field(default=[], description="where its limit is measured, or what it is about")]
+    nodes: Annotated[list[str], Field(default=[], description="connections at which its limit is measured")]
+    lead_s: Seconds | None = Field(default=None, description="issue early by this time; default the worst obey time")
+    reference: str | None = Field(
+        default=None, description="contract that holds instead in the run compared with, which is then controlled too"
+    )
+
+    @model_validator(mode="after")
+    def somewhere(self) -> "ContractPart":
+        """Refuse a contract of nobody, and one that names both."""
+        if bool(self.chargers) == bool(self.nodes):
+            raise ValueError("give chargers or nodes, one of them: where the contract's limit is measured")
+        return self
+
+
+def bind_contracts(
+    parts: Sequence[ContractPart],
+    contracts: Sequence[AnyContract],
+    chargers: Sequence[ChargerSpec],
+    nodes: Sequence[NodeSpec],
+) -> list[Binding]:
+    """Return each contract with the indices of its chargers and nodes; those of a node are the ones below it.
+
+    A PlanError names a node that is not there.
+    """
+    names, places = [charger.name for charger in chargers], [node.name for node in nodes]
+    worst_s = max(charger.obey_s for charger in chargers)
+    found = []
+    if unknown := sorted({name for part in parts for name in part.nodes} - set(places)):
+        raise PlanError(f"contract.nodes = {', '.join(unknown)}; allowed is {', '.join(places)}")
+    for part, contract in zip(parts, contracts, strict=True):
+        at = tuple(places.index(name) for name in part.nodes)
+        own = [names.index(name) for name in part.chargers]
+        under = dict.fromkeys(i for node in at for i in below(node, nodes, chargers))
+        lead_s = worst_s if part.lead_s is None else part.lead_s
+        found.append(Binding(contract, tuple(own or under), at, lead_s))
+    return found
+
+
+def check_contract(key: str, file: str | None, zone: str) -> Iterator[tuple[str, str, str]]:
+    """Yield key, value and what is allowed for a contract's file and zone."""
+    try:
+        contract = None if file is None else load_contract(file)
+    except ProfileError as error:
+        yield f"{key}.file", f'"{file}"', str(error)
+        contract = None
+    if contract is not None and contract.timezone not in (None, zone):
+        yield (
+            f"{key}.file",
+            f'"{file}"',
+            f'its times are of {contract.timezone}; allowed is the zone of the site, "{zone}"',
+        )
