@@ -52,7 +52,7 @@ SINGLE = {
     "more amps than it takes": ("charger.2.hard_max_a", 80.0, "charger[2].hard_max_a", "80 A", "at most"),
     "unknown charger in a contract": ("contract.0.chargers.1", "cp99", "contract[0].chargers[1]", '"cp99"', "no c"),
     "unknown charger on the bench": ("bench.charger", "cp61", "bench.charger", '"cp61"', "did you mean cp16?"),
-    "unknown contract": ("contract.0.file", "flexpower", "contract[0].file", '"flexpower"', "bundled: flexpower_1"),
+    "unknown contract": ("contract.0.file", "flexpower", "contract[0].file", '"flexpower"', "flexpower_1"),
     "name twice": ("charger.14.name", "cp13", "charger[14].name", '"cp13"', "names must differ"),
     "twin and real": ("charger.2.real", "modbus+tcp://10.0.0.9:502", "charger[2]", "both", 'real = "address"'),
     "neither twin nor real": ("charger.2.twin", ..., "charger[2]", "", 'real = "address"'),
