@@ -169,7 +169,7 @@ def test_energy_held_back_is_what_chargers_with_a_car_would_have_been_allowed(ma
     assert book.states(begin)["tdtr"]["curtailed_kwh"] == pytest.approx(10.0 * 230.0 * 0.5 / 1e3)
 
 
-def test_every_bundled_contract_says_how_well_its_source_is_verified():
-    marks = {name: load_contract(name).verified for name in bundled_contracts()}
-    assert len(marks) >= 8
-    assert all("example" in load_contract(name).source or mark == "V" for name, mark in marks.items())
+def test_every_bundled_contract_can_be_read_and_names_its_source():
+    sources = {name: load_contract(name).source for name in bundled_contracts()}
+    assert {"flexpower_1", "flexpower_2", "tdtr", "tbtr", "nfa", "cbc_a", "cbc_t", "csc_a"} <= set(sources)
+    assert all(sources.values())
