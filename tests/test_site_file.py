@@ -140,7 +140,7 @@ def test_the_schema_of_the_site_file_is_printed():
         [*VOLTBENCH, "schema", "--site"], env=ENVIRONMENT, capture_output=True, text=True, timeout=60
     )
     assert ended.returncode == 0, ended.stderr
-    tables = {"site", "law", "node", "charger", "substation", "opcua", "contract"}
+    tables = {"site", "law", "node", "charger", "substation", "opcua", "contract", "orders", "openadr", "s2"}
     assert set(json.loads(ended.stdout)["properties"]) == tables
 
 
