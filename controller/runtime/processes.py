@@ -75,10 +75,12 @@ def controller_processes(site_json: Path, site: Site) -> list[ProcessSpec]:
                 stop_timeout_s=ENDS_S,
             )
         )
-    if site.openadr is not None:
-        specs.append(ProcessSpec("openadr", argv("order_openadr"), STOP_SCAN, critical=False, stop_timeout_s=ENDS_S))
-    if site.s2 is not None:
-        specs.append(ProcessSpec("s2", argv("order_s2"), STOP_SCAN, critical=False, stop_timeout_s=ENDS_S))
+    links = [("openadr", site.openadr), ("s2", site.s2)]
+    specs += [
+        ProcessSpec(name, argv(f"order_{name}"), STOP_SCAN, critical=False, again=True, stop_timeout_s=ENDS_S)
+        for name, port in links
+        if port is not None
+    ]
     if site.bench is not None:
         specs += [
             ProcessSpec(

@@ -13,6 +13,7 @@ from controller.runtime.events import Events, read_events
 from controller.runtime.process import PARENT_ENV, ordinary, realtime
 from controller.runtime.processes import STOP_LEDGER, STOP_SCAN, controller_processes
 from controller.runtime.replay import replay
+from controller.runtime.site import OpenAdrPort
 from controller.runtime.supervisor import ProcessSpec, Supervisor
 
 WIRES = """
@@ -42,6 +43,13 @@ def test_the_listed_processes_have_the_stop_order_of_the_house(site, tmp_path):
     }
     assert not specs["scan"].ready()
     assert not specs["wires"].ready()
+
+
+def test_a_link_that_brings_orders_may_die_and_is_started_anew(site, tmp_path):
+    linked = site.model_copy(update={"openadr": OpenAdrPort(url="https://127.0.0.1/openadr3", node="head")})
+    spec = {spec.name: spec for spec in controller_processes(tmp_path / "site.json", linked)}["openadr"]
+    assert spec.again and not spec.critical
+    assert spec.argv[2] == "controller.runtime.order_openadr"
 
 
 def test_a_run_from_start_to_stop_loses_no_scan(site, tmp_path, decide):
