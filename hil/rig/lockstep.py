@@ -4,6 +4,7 @@ Between the two stand the links (`hil.rig.links`): every charger is read as ofte
 written no faster than its pacing, so that the law meets the same ages and delays as on real sockets.
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -38,6 +39,7 @@ class Lockstep:
         self.out_bytes, self.out = image.allocate("output", assembly.dims)
         self.random = np.random.default_rng(assembly.rig.rig.seed)
         self.ledger: LedgerWriter | None = None
+        self.fill: Callable[[Any, float], None] | None = None  # writes calls into INPUT at a UTC epoch time, s
         if not controlled:
             self._release()
 
@@ -57,6 +59,8 @@ class Lockstep:
             if self.controlled:
                 self.scan += 1
                 inp = self.links.latch(self.t_s, self.scan, self.random)
+                if self.fill is not None:
+                    self.fill(inp, self.assembly.start_utc_s + self.t_s)
                 if self.ledger is not None and self.ledger.due:
                     self.ledger.state(self.scan, self.state_bytes)
                 decide(inp, self.plan, self.state, self.out)
