@@ -28,6 +28,11 @@ HAIR = 1e-9
 @kernel
 def list_members(group_of: Array, parent: Array, group_member: Array) -> int:
     """Write for every node the member of a group at or above it, -1 none; return how many members there are."""
+    highest = -1
+    for m in range(parent.shape[0]):  # most sites have no group
+        highest = max(highest, group_of[m])
+    if highest < 0:
+        return 0
     count = 0
     for m in range(parent.shape[0]):
         group_member[m] = group_member[parent[m]] if parent[m] >= 0 else -1
