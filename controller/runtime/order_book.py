@@ -128,6 +128,10 @@ class OrderBook:
         self.strangers = [held.order for held in self._held.values() if held.order.subject not in known_places]
         return count
 
+    def node(self, name: str) -> int:
+        """Return the index of a node; the root's for one that is not there."""
+        return self._nodes.get(name, 0)
+
     def force(self, now_s: float) -> Force:
         """Return what is in force at `now_s` (UTC epoch s)."""
         m, n = len(self._nodes), len(self._chargers)

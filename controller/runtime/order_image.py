@@ -48,6 +48,18 @@ class BookImage:
         """Write `record` at `now_ns` of the monotonic clock."""
         self.store.write(self._bytes, now_ns)
 
+    def unkept(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the caps that one before us obeyed and could not keep: import and export, (M,) W, +inf none."""
+        before = self._bytes.copy().view(self.record.dtype)[0]
+        if self.store.sequence:
+            self.store.read(before.reshape(1).view(np.uint8))
+        pairs = (("book_w", "book_no"), ("book_export_w", "book_export_no"))
+        import_w, export_w = (
+            np.where((before[number] == 0) & (self.store.sequence > 0), before[cap_w], np.inf)
+            for cap_w, number in pairs
+        )
+        return import_w, export_w
+
     def latch(self, inp: Any) -> None:
         """Copy the newest image into the fields of INPUT, in every scan: the wires' image holds other values there."""
         if self.store.sequence != self._seen:

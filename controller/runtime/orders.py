@@ -1,14 +1,16 @@
 """Take orders, keep them, answer them, and tell the scan what holds: the order book in a process of its own.
 
 `python -m controller.runtime.orders SITE_JSON`, started by the supervisor. It waits for the disk at every order, which
-nobody else may. It begins with what the journal says was accepted, before the scan's first decision: a restart lifts
-nothing.
+nobody else may. It begins with what the journal says was accepted, before the scan's first decision, and with what one
+before it in this run obeyed and could not keep: a restart lifts nothing.
 """
 
 import contextlib
 import sys
 import time
 from pathlib import Path
+
+import numpy as np
 
 from controller.law import image
 from controller.runtime.clock import NS, SiteClock
@@ -32,7 +34,18 @@ SOURCE = "orders"
 class Orders:
     """Hold the order book of one site with its journal, its intake and its image."""
 
-    __slots__ = ("_change_s", "_clock", "_desk", "_ended_s", "_events", "_image", "_journal", "_said_ns", "book")
+    __slots__ = (
+        "_carried",
+        "_change_s",
+        "_clock",
+        "_desk",
+        "_ended_s",
+        "_events",
+        "_image",
+        "_journal",
+        "_said_ns",
+        "book",
+    )
 
     def __init__(self, site: Site, journal: Journal, events: Events) -> None:
         """Restore the book from the journal; KeyFileError where a source's key cannot be read."""
@@ -49,6 +62,7 @@ class Orders:
             sources=sources or None,
             lead_s=image.views("plan", site.image_dims(), site.load_plan()).node_obey_s,
         )
+        self._carried = self._image.unkept()
         restored = self.book.restore(read_entries(journal.path))
         self._change_s, self._ended_s, self._said_ns = 0.0, 0.0, 0
         now_s = self._now_s()
@@ -83,6 +97,8 @@ class Orders:
             counts["refused"] += 1
             return Answer(False, str(found))
         answer = self.book.offer(found, self._now_s(), received_mono_ns=posted_ns)
+        if answer.accepted and found.kind == "cap":  # somebody speaks for this node again
+            self._carried[found.direction == "export"][self.book.node(found.subject)] = np.inf
         name = "accepted" if answer.accepted else "unkept" if answer.obeyed else "refused"
         counts[name] += 1
         said = {"source": found.source, "order": found.order_id, "what": found.kind, "subject": found.subject}
@@ -92,6 +108,10 @@ class Orders:
     def _publish(self) -> None:
         now_s, now_ns = self._now_s(), time.monotonic_ns()
         force = self.book.force(now_s)
+        caps = [(force.import_w, force.import_no), (force.export_w, force.export_no)]
+        for (cap_w, number), carried_w in zip(caps, self._carried, strict=True):
+            number[carried_w < cap_w] = 0
+            np.minimum(cap_w, carried_w, out=cap_w)
         values = (force.import_w, force.export_w, force.import_no, force.export_no, force.wish_w)
         for name, value in zip(FIELDS, values, strict=True):
             self._image.record[name] = value

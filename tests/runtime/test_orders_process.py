@@ -105,6 +105,22 @@ def test_a_full_disk_lowers_and_acknowledges_nothing_until_there_is_room(site, t
     assert lives(read_entries(site.journal()))[-1].value_w == 10_000.0
 
 
+def test_what_was_obeyed_and_not_kept_outlives_the_process_within_its_run(site, tmp_path):
+    with orders_process(site, tmp_path / "site.json", FULL_BYTES) as child:
+        intake, number, answer = Intake(site), 0, Answer(True)
+        while answer.accepted and number < 100:
+            number += 1
+            answer = intake.offer(replace(CAP, sequence=number, value_w=90_000.0 - number))
+        assert answer.obeyed
+        child.kill()
+    with orders_process(site, tmp_path / "site.json"):
+        assert not intake.offer(replace(CAP, subject="tail")).accepted  # it has begun
+        assert latched(site).book_w[1] == 90_000.0 - number
+        assert intake.offer(replace(CAP, sequence=number + 1, value_w=95_000.0)).accepted
+        assert latched(site).book_w[1] == 95_000.0
+        intake.close()
+
+
 def test_voltbench_order_and_journal_say_what_became_of_an_order(site, tmp_path, capsys):
     run, key = site.run_dir, tmp_path / "dso.key"
     key.write_text("hmac:" + "5a" * 32)

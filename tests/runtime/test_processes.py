@@ -1,6 +1,7 @@
 """The real processes of a small site under the real supervisor: they start, scan, and end in order."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,12 @@ from pathlib import Path
 from foreseeable import wait_for
 from test_scan import SCAN
 
+from controller.law import image
 from controller.runtime import stores
 from controller.runtime.events import Events, read_events
+from controller.runtime.order import Order
+from controller.runtime.order_image import BookImage
+from controller.runtime.order_intake import Intake
 from controller.runtime.process import PARENT_ENV, ordinary, realtime
 from controller.runtime.processes import STOP_LEDGER, STOP_SCAN, controller_processes
 from controller.runtime.replay import replay
@@ -123,3 +128,28 @@ def test_permissions_are_reported_and_given_back():
     finally:
         ordinary()
     assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
+def test_the_order_book_is_started_anew_and_what_it_said_stays_in_force_meanwhile(site, tmp_path):
+    specs = {spec.name: spec for spec in controller_processes(tmp_path / "site.json", site)}
+    events = Events(Path(site.run_dir) / "events.jsonl", "supervisor")
+    book, inp = BookImage(site), image.allocate("input", site.image_dims())[1]
+    caps = set()
+    with Supervisor(Path(site.run_dir), events) as run:
+        assert run.start([specs["orders"]]) is None
+        intake = Intake(site)
+        assert intake.offer(Order("dso", "a", 1, "cap", "head", value_w=40e3)).accepted
+        child = run.children[0]
+        dead, written_ns = child.process.pid, book.store.written_ns
+        os.kill(dead, signal.SIGKILL)
+
+        def back() -> bool:
+            book.latch(inp)
+            caps.add(float(inp.book_w[1]))
+            return child.process.pid != dead and book.store.written_ns > written_ns
+
+        assert run.watch(back).exit_code == 0
+        assert intake.offer(Order("dso", "b", 1, "cap", "head", value_w=50e3)).accepted
+        back()
+        intake.close()
+    assert caps == {40e3}
