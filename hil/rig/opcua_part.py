@@ -44,7 +44,7 @@ def make_link(store_dir: Path, hosts: list[str]) -> TwinLink:
     now = datetime.now(UTC)
     for name, other in ((STATION, OURS), (OURS, STATION)):
         folder = store_dir / FOLDER / name
-        certificate, _ = make_certificate(folder, name, f"urn:voltbench:{name}:{secrets.token_hex(8)}", hosts, now, 30)
+        certificate, _ = make_certificate(folder, name, f"urn:voltbench:{name}:{secrets.token_hex(8)}", hosts, now)
         trusted = store_dir / FOLDER / other / "trusted"
         trusted.mkdir(parents=True)
         shutil.copy(certificate, trusted)
