@@ -17,6 +17,7 @@ from hil.rig.references import Problem, check_references, short
 from hil.rig.rows import check_rows, expand, told_by_row
 from hil.rig.safety import check_safety
 from hil.rig.schema import BENCH_ROLES, Rig
+from hil.rig.session_references import check_sessions
 from hil.rig.tree_references import check_tree
 from hil.rig.wishes import check_wishes
 from instruments import catalog
@@ -82,7 +83,7 @@ def load_rig(name: str) -> LoadedRig:
     except ValidationError as error:
         problems += [explain(label, detail) for detail in error.errors()]
     problems += check_references(label, raw) + check_bench(label, raw) + check_wishes(label, raw)
-    problems += check_safety(label, raw) + check_tree(label, raw)
+    problems += check_safety(label, raw) + check_tree(label, raw) + check_sessions(label, raw)
     if rig is not None:
         problems += [Problem(f"{label}:{where}", value, allowed) for where, value, allowed in check_links(rig)]
     if problems or rig is None:
