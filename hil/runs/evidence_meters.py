@@ -127,6 +127,6 @@ def alone_at(assembly: Assembly, held: Held, point: Point) -> tuple[int, str]:
     if beside:
         return -1, f"{assembly.charger_names[beside[0]]} stands behind the same meter"
     customer = int(assembly.customer_of[point.chargers[0]])
-    if np.any(assembly.households.p_w[:, customer] != 0.0):
+    if customer not in assembly.tree.no_household:
         return -1, "a household stands behind the same meter"
     return node, ""
