@@ -138,51 +138,78 @@ def droop(
     droop_a: Array,
     droop_paused: Array,
     group_pu: Array,
+    spare_a: Array,
+    ask_a: Array,
+    grant_a: Array,
     cap_a: Array,
     why: Array,
     why_a: Array,
     chain: Array,
 ) -> None:
-    """Lower the running cap to the curve."""
+    """Lower the running cap to the curve.
+
+    `spare_a`, `ask_a` and `grant_a` are scratch: volts on the curve, its shares a hysteresis lower and there.
+    """
+    now, start = now_ns[0], start_ns[0]
+    plays = 0
     for i in range(first, end):
-        if volt_source[i] == NONE:
-            chain[i, VOLTAGE] = cap_a[i]
-            continue
-        code = LOW
         used = volt_used_pu[i]
-        since = silent_ns(now_ns[0], volt_ns[i], start_ns[0])
-        if volt_ns[i] == now_ns[0] and not math.isnan(used):
-            if used < droop_pause_pu[i]:
-                droop_paused[i] = 1
-            elif used >= droop_resume_pu[i]:
-                droop_paused[i] = 0
-            if droop_group[i] >= 0:
-                used = group_pu[droop_group[i]]
-            used += droop_shift_pu[i]
-            high = share_at(used, droop_pu[i], droop_share[i]) * hard_max_a[i]
-            low = high
-            if droop_hysteresis_pu[i] != 0.0:
-                low = share_at(used - droop_hysteresis_pu[i], droop_pu[i], droop_share[i]) * hard_max_a[i]
-            if droop_pause_pu[i] > 0.0:
-                high = max(high, floor_q_a[i])
-                low = max(low, floor_q_a[i])
-            held = last_a[i] if math.isnan(droop_a[i]) else droop_a[i]
-            droop_a[i] = min(max(held, low), high)
-            if droop_a[i] < high:
-                code = HYSTERESIS
-        elif since < 0 or since * 1e-9 > hold_s[i]:
-            droop_a[i] = floor_q_a[i] if math.isnan(droop_a[i]) else min(floor_q_a[i], droop_a[i])
-        if droop_paused[i] == 1:
-            cap = 0.0
-        elif math.isnan(droop_a[i]):
-            cap, code = last_a[i], UNTRUSTED
-        else:
-            cap = droop_a[i]
-        if cap < cap_a[i]:
-            cap_a[i] = cap
-            why[i] = code
-            why_a[i] = cap
-        chain[i, VOLTAGE] = cap_a[i]
+        fresh = (volt_source[i] != NONE) & (volt_ns[i] == now)
+        paused = 1 if used < droop_pause_pu[i] else 0 if used >= droop_resume_pu[i] else droop_paused[i]
+        droop_paused[i] = paused if fresh else droop_paused[i]
+        plays += 1 if droop_hysteresis_pu[i] != 0.0 else 0
+        spare_a[i] = used + droop_shift_pu[i]
+    for i in range(first, end):
+        if droop_group[i] >= 0:
+            spare_a[i] = group_pu[droop_group[i]] + droop_shift_pu[i]
+    read_curves(first, end, spare_a, droop_pu, droop_share, grant_a)
+    if plays > 0:
+        for i in range(first, end):
+            spare_a[i] = spare_a[i] - droop_hysteresis_pu[i]
+        read_curves(first, end, spare_a, droop_pu, droop_share, ask_a)
+    for i in range(first, end):
+        droops, last, floor, held = volt_source[i] != NONE, last_a[i], floor_q_a[i], droop_a[i]
+        high = grant_a[i] * hard_max_a[i]
+        low = ask_a[i] * hard_max_a[i] if plays > 0 else high
+        floored = droop_pause_pu[i] > 0.0
+        high = max(high, floor) if floored else high
+        low = max(low, floor) if floored else low
+        followed = min(max(last if math.isnan(held) else held, low), high)
+        fresh = (volt_ns[i] == now) & (not math.isnan(volt_used_pu[i]))
+        since = now - (volt_ns[i] if volt_ns[i] > 0 else start)
+        silent = (since < 0) | (since * 1e-9 > hold_s[i])
+        fallen = floor if math.isnan(held) else min(floor, held)
+        new = followed if fresh else fallen if silent else held
+        droop_a[i] = new if droops else held
+        paused, unknown = droop_paused[i] == 1, math.isnan(new)
+        limit = 0.0 if paused else last if unknown else new
+        code = UNTRUSTED if unknown & (not paused) else HYSTERESIS if fresh & (followed < high) else LOW
+        cap = cap_a[i]
+        lower = droops & (limit < cap)
+        cap_a[i] = limit if lower else cap
+        why[i] = code if lower else why[i]
+        why_a[i] = limit if lower else why_a[i]
+        chain[i, VOLTAGE] = limit if lower else cap
+
+
+@kernel
+def read_curves(first: int, end: int, volts: Array, curve_pu: Array, curve_share: Array, shares: Array) -> None:
+    """Read every charger's curve at its volts, as `share_at` does: point after point, which needs no branches."""
+    last = curve_pu.shape[1] - 1
+    if last < 0:
+        for i in range(first, end):
+            shares[i] = 1.0
+        return
+    for i in range(first, end):
+        under = (volts[i] <= curve_pu[i, 0]) & (not volts[i] >= curve_pu[i, last])
+        shares[i] = curve_share[i, 0] if under else curve_share[i, last]
+    for k in range(1, last + 1):
+        for i in range(first, end):
+            volt, left, right = volts[i], curve_pu[i, k - 1], curve_pu[i, k]
+            begin = curve_share[i, k - 1]
+            inside = (volt > left) & (volt <= right) & (volt < curve_pu[i, last])
+            share = begin + (curve_share[i, k] - begin) * (volt - left) / (right - left if right > left else 1.0)
+            shares[i] = share if inside else shares[i]
 
 
 @Stage
