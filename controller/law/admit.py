@@ -79,33 +79,29 @@ def candidates(
     reserved_a: Array,
 ) -> None:
     """Apply what forbids a raise, round the cap to the device's step, and take out who cannot run."""
-    for i in range(first, end):
-        member[i] = 0
-        base_a[i] = 0.0
-        limit, code = cap_a[i], int(why[i])
-        if no_raise[i] == 1 and last_a[i] < limit:
-            limit, code = last_a[i], UNTRUSTED
-        if linked[i] == 0:
-            fallen = (now_ns[0] - contact_ns[i]) * 1e-9 > failsafe_s[i] + obey_s[i]
-            limit, code = min(limit, failsafe_a[i] if fallen else limit), LINK_LOST
-        elif last_a[i] == 0.0 and off_ns[i] > 0 and no_pause[i] == 0:
-            off_s = (now_ns[0] - off_ns[i]) * 1e-9
-            if 0.0 <= off_s < min_off_s[0] and limit >= floor_q_a[i]:
-                limit, code = 0.0, DWELL
-        if code != why[i]:
-            cap_a[i] = limit
-            why[i] = code
-            why_a[i] = reserved_a[i] if code == LINK_LOST else limit
-            why_node[i] = -1
-        cap = floor_to(cap_a[i], step_a[i])
-        if cap < cap_a[i] and why[i] == WISH:
-            why[i] = QUANTISE
-        cap_a[i] = cap
-        if cap_a[i] < floor_q_a[i] or cap_a[i] <= 0.0:
-            cap_a[i] = 0.0
-        elif linked[i] == 1:
-            member[i] = 1
-            base_a[i] = floor_q_a[i]
+    now = now_ns[0]
+    for i in range(first, end):  # without branches: the compiler takes several chargers at once
+        last, floor, cap, code = last_a[i], floor_q_a[i], cap_a[i], int(why[i])
+        capped = (no_raise[i] == 1) & (last < cap)
+        limit = last if capped else cap
+        lost = linked[i] == 0
+        fallen = (now - contact_ns[i]) * 1e-9 > failsafe_s[i] + obey_s[i]
+        off_s = (now - off_ns[i]) * 1e-9
+        rests = (last == 0.0) & (off_ns[i] > 0) & (no_pause[i] == 0) & (limit >= floor)
+        rests &= (off_s >= 0.0) & (off_s < min_off_s[0])
+        failsafe = failsafe_a[i] if fallen else limit
+        limit = min(limit, failsafe) if lost else 0.0 if rests else limit
+        new = LINK_LOST if lost else DWELL if rests else UNTRUSTED if capped else code
+        changed = new != code
+        cap = limit if changed else cap
+        why_a[i] = (reserved_a[i] if lost else limit) if changed else why_a[i]
+        why_node[i] = -1 if changed else why_node[i]
+        rounded = floor_to(cap, step_a[i])
+        why[i] = QUANTISE if (rounded < cap) & (new == WISH) else new
+        out = (rounded < floor) | (rounded <= 0.0)
+        cap_a[i] = 0.0 if out else rounded
+        member[i] = 0 if out | lost else 1
+        base_a[i] = 0.0 if out | lost else floor
 
 
 @Stage

@@ -39,20 +39,21 @@ def quantise(
     """Round the shares down and hand out the left-over steps."""
     chargers = target_a.shape[0]
     left = 0
-    load[:] = 0.0
     for i in range(chargers):
-        spare_a[i] = 0.0
-        if member[i] == 1:
-            rounded = floor_to(target_a[i], step_a[i])
-            if step_a[i] >= COARSE_A and target_a[i] - rounded > HAIR:
-                spare_a[i] = step_a[i]
-                left += 1
-            target_a[i] = rounded
-            m = charger_node[i]
-            for p in range(3):
-                load[m, p] += rounded * uses[i, p]
-            load[m, WATTS] += rounded * volts_v[i]
+        target, step = target_a[i], step_a[i]
+        rounded = floor_to(target, step)
+        over = (member[i] == 1) & (step >= COARSE_A) & (target - rounded > HAIR)
+        spare_a[i] = step if over else 0.0
+        left += 1 if over else 0
+        target_a[i] = rounded if member[i] == 1 else target
     if left > 0:
+        load[:] = 0.0
+        for i in range(chargers):
+            if member[i] == 1:
+                m = charger_node[i]
+                for p in range(3):
+                    load[m, p] += target_a[i] * uses[i, p]
+                load[m, WATTS] += target_a[i] * volts_v[i]
         for m in range(parent.shape[0] - 1, 0, -1):
             if parent[m] >= 0:
                 for c in range(4):

@@ -40,39 +40,30 @@ def rise(
     why_node: Array,
 ) -> None:
     """Limit every raise to the ramp, after the random delay."""
-    for i in range(first, end):
-        target, last = target_a[i], last_a[i]
-        at_once = wish_exempt[i] == 1 or math.isinf(ramp_up_a_per_s[i])
-        if target <= 0.0:
-            want_ns[i] = 0
-        if target <= last:
-            ramp_a[i] = target
-            continue
-        if last == 0.0:
-            if want_ns[i] == 0:
-                want_ns[i] = now_ns[0]
-            waited_s = (now_ns[0] - want_ns[i]) * 1e-9
-            if off_ns[i] > 0 and waited_s < delay_s[i]:
-                new = 0.0
-            else:
-                new = target if at_once else floor_q_a[i]
-            ramp_a[i] = new
-        elif target - last < raise_band_a[i] and target < hard_max_a[i] - step_a[i] and wish_exempt[i] == 0:
-            target_a[i] = last
-            continue
-        elif at_once:
-            new = target
-            ramp_a[i] = target
-        else:
-            stride = ramp_up_a_per_s[i] * dt_s[0]
-            position = min(max(ramp_a[i], last) + stride, last + max(stride, step_a[i]))
-            ramp_a[i] = min(target, position)
-            new = max(floor_to(ramp_a[i], step_a[i]), last)
-        if new < target:
-            target_a[i] = new
-            why[i] = RAMP
-            why_a[i] = new
-            why_node[i] = -1
+    now, dt = now_ns[0], dt_s[0]
+    for i in range(first, end):  # without branches: the compiler takes several chargers at once
+        target, last, step, exempt = target_a[i], last_a[i], step_a[i], wish_exempt[i] == 1
+        at_once = exempt | math.isinf(ramp_up_a_per_s[i])
+        up = target > last
+        starts = up & (last == 0.0)
+        wanted = 0 if target <= 0.0 else want_ns[i]
+        wanted = now if starts & (wanted == 0) else wanted
+        waits = (off_ns[i] > 0) & ((now - wanted) * 1e-9 < delay_s[i])
+        small = (target - last < raise_band_a[i]) & (target < hard_max_a[i] - step)
+        small &= up & (not starts) & (not exempt)
+        stride = (0.0 if at_once else ramp_up_a_per_s[i]) * dt
+        position = min(target, min(max(ramp_a[i], last) + stride, last + max(stride, step)))
+        stepped = max(floor_to(position, step), last)
+        begun = 0.0 if waits else target if at_once else floor_q_a[i]
+        new = begun if starts else target if at_once else stepped
+        reached = begun if starts else target if at_once else position
+        want_ns[i] = wanted
+        ramp_a[i] = target if not up else ramp_a[i] if small else reached
+        slow = up & (not small) & (new < target)
+        target_a[i] = last if small else new if slow else target
+        why[i] = RAMP if slow else why[i]
+        why_a[i] = new if slow else why_a[i]
+        why_node[i] = -1 if slow else why_node[i]
 
 
 @kernel
