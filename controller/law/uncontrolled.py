@@ -22,6 +22,8 @@ car gives): the same estimate with all signs turned, made only where somebody ma
 
 import math
 
+import numpy as np
+
 from controller.law.kernel import Array, Stage, kernel
 from controller.law.names import Trust
 
@@ -45,12 +47,10 @@ def estimate(
     node_growth_a_per_s: Array,
     node_tau_s: Array,
     node_max_age_s: Array,
-    charger_node: Array,
     max_age_s: Array,
     node_obey_s: Array,
     start_ns: Array,
     dt_s: Array,
-    uses: Array,
     seen_a: Array,
     seen_w: Array,
     seen_ns: Array,
@@ -83,6 +83,13 @@ def estimate(
     slope: Array,
     free: Array,
     room: Array,
+    tree_place: Array,
+    own_from: Array,
+    own_to: Array,
+    order: Array,
+    entry_of: Array,
+    entry_from: Array,
+    entry_to: Array,
     charger_trust: Array,
     reserved_a: Array,
     export_reserved_a: Array,
@@ -93,9 +100,9 @@ def estimate(
 
     `load`, `load_hi`, `free`, `room` and `slope` are scratch here, see `explained`.
     """
-    explained(now_ns, charger_node, parent, max_age_s, uses, seen_a, seen_w, seen_ns, volts_v, linked, swing_a, drop_a,
-              obey_hi_a, back_swing_a, back_drop_a, charger_trust, reserved_a, export_reserved_a, load, load_hi, free,
-              room, slope)  # fmt: skip
+    explained(now_ns, parent, max_age_s, seen_a, seen_w, seen_ns, volts_v, linked, swing_a, drop_a, obey_hi_a,
+              back_swing_a, back_drop_a, tree_place, own_from, own_to, order, entry_of, entry_from, entry_to,
+              charger_trust, reserved_a, export_reserved_a, load, load_hi, free, room, slope)  # fmt: skip
     high_v = HIGH_PU * u_nom_v[0]
     for m in range(parent.shape[0]):
         weight = dt_s[0] / (node_tau_s[m] + dt_s[0]) if dt_s[0] > 0.0 else 0.0
@@ -228,10 +235,8 @@ def follow(
 @kernel
 def explained(
     now_ns: Array,
-    charger_node: Array,
     parent: Array,
     max_age_s: Array,
-    uses: Array,
     seen_a: Array,
     seen_w: Array,
     seen_ns: Array,
@@ -242,6 +247,13 @@ def explained(
     obey_hi_a: Array,
     back_swing_a: Array,
     back_drop_a: Array,
+    tree_place: Array,
+    own_from: Array,
+    own_to: Array,
+    order: Array,
+    entry_of: Array,
+    entry_from: Array,
+    entry_to: Array,
     charger_trust: Array,
     reserved_a: Array,
     export_reserved_a: Array,
@@ -254,40 +266,40 @@ def explained(
     """Sum below every node (M, 4) what believed chargers say they draw, the least and most that they and those that
     cannot be heard can draw, and the most of the latter alone. `lag_s`: how late the readings of those whose limits
     move (column 0), and of all of them (column 1), can be, and how old the oldest one is (column 2), s."""
+    now = now_ns[0]
     for m in range(parent.shape[0]):
+        j = tree_place[m]
+        moving_s, late_s, oldest_ns = 0.0, 0.0, 0
+        for k in range(own_from[j], own_to[j]):
+            i = np.uint32(order[k])
+            if charger_trust[i] == BELIEVED:
+                moving_s = max(moving_s, max_age_s[i] if swing_a[i] > 0.0 else 0.0)
+                late_s = max(late_s, max_age_s[i])
+                oldest_ns = max(oldest_ns, now - seen_ns[i])
+        lag_s[m, 0], lag_s[m, 1], lag_s[m, 2], lag_s[m, 3] = moving_s, late_s, oldest_ns * 1e-9, 0.0
         for c in range(4):
-            least[m, c], most[m, c], said[m, c], unheard[m, c], lag_s[m, c] = 0.0, 0.0, 0.0, 0.0, 0.0
-    for i in range(charger_node.shape[0]):
-        m = charger_node[i]
-        if charger_trust[i] != BELIEVED:
-            most_a = reserved_a[i] if linked[i] == 0 or charger_trust[i] == HELD else 0.0
-            if most_a == 0.0 and export_reserved_a[i] == 0.0:
-                continue
-            for c in range(4):
-                if c < WATTS and uses[i, c] == 0:
-                    continue
+            least_sum, most_sum, said_sum, unheard_sum = 0.0, 0.0, 0.0, 0.0
+            for e in range(entry_from[j, c], entry_to[j, c]):
+                i = np.uint32(entry_of[c, e])  # saves the compiler's test for an index from the end
                 each = volts_v[i] if c == WATTS else 1.0
-                # its export must not pass for somebody's generation, which would be headroom
-                given = min(seen_w[i] if c == WATTS else seen_a[i, c], 0.0)
-                said[m, c] += given
-                least[m, c] += min(given, -export_reserved_a[i] * each)
-                most[m, c] += most_a * each
-                unheard[m, c] += most_a * each
-            continue
-        lag_s[m, 1] = max(lag_s[m, 1], max_age_s[i])
-        lag_s[m, 2] = max(lag_s[m, 2], (now_ns[0] - seen_ns[i]) * 1e-9)
-        if swing_a[i] > 0.0:
-            lag_s[m, 0] = max(lag_s[m, 0], max_age_s[i])
-        for c in range(4):
-            if c < WATTS and uses[i, c] == 0:
-                continue
-            each = volts_v[i] if c == WATTS else 1.0
-            drawn = seen_w[i] if c == WATTS else seen_a[i, c]
-            said[m, c] += drawn
-            fall_a = drop_a[i] + back_swing_a[i]
-            rise_a = swing_a[i] - back_swing_a[i] + back_drop_a[i]
-            least[m, c] += max(drawn - fall_a * each, min(drawn, -export_reserved_a[i] * each))
-            most[m, c] += max(drawn, min(drawn + rise_a * each, obey_hi_a[i] * each))
+                drawn = seen_w[i] if c == WATTS else seen_a[i, c]
+                given_a = export_reserved_a[i]
+                if charger_trust[i] == BELIEVED:
+                    fall_a = drop_a[i] + back_swing_a[i]
+                    rise_a = swing_a[i] - back_swing_a[i] + back_drop_a[i]
+                    said_sum += drawn
+                    least_sum += max(drawn - fall_a * each, min(drawn, -given_a * each))
+                    most_sum += max(drawn, min(drawn + rise_a * each, obey_hi_a[i] * each))
+                    continue
+                most_a = reserved_a[i] if linked[i] == 0 or charger_trust[i] == HELD else 0.0
+                if most_a == 0.0 and given_a == 0.0:
+                    continue
+                given = min(drawn, 0.0)  # its export must not pass for somebody's generation: that would be headroom
+                said_sum += given
+                least_sum += min(given, -given_a * each)
+                most_sum += most_a * each
+                unheard_sum += most_a * each
+            least[m, c], most[m, c], said[m, c], unheard[m, c] = least_sum, most_sum, said_sum, unheard_sum
     for m in range(parent.shape[0] - 1, 0, -1):
         up = parent[m]
         if up >= 0:
