@@ -12,6 +12,7 @@ from field_site import field_rig, site_of
 
 from hil.rig.rigfile import RigError
 from hil.rig.site_file import load_site
+from instruments.ocpp_security import hash_password
 
 PHASES = {"cp01": ["b"], "cp02": ["c", "a", "b"], "cp08": ["a"]}
 
@@ -140,7 +141,7 @@ def test_the_schema_of_the_site_file_is_printed():
         [*VOLTBENCH, "schema", "--site"], env=ENVIRONMENT, capture_output=True, text=True, timeout=60
     )
     assert ended.returncode == 0, ended.stderr
-    tables = {"site", "law", "node", "charger", "substation", "opcua", "contract", "orders", "openadr", "s2"}
+    tables = {"site", "law", "node", "charger", "substation", "opcua", "contract", "orders", "openadr", "s2", "csms"}
     assert set(json.loads(ended.stdout)["properties"]) == tables
 
 
@@ -173,3 +174,59 @@ def test_a_site_shares_a_capacity_among_connections_and_refuses_a_stack_that_doe
     good["contract"] = [{"file": "anm_lifo", "chargers": ["cp01", "cp02"]}]
     with pytest.raises(RigError, match="contract anm_lifo: member = cp03; allowed is a"):
         load(good)
+
+
+@pytest.fixture
+def dialling(good):
+    """Return the good site with two OCPP points and the server that they dial."""
+    for part, model in zip(good["charger"][:2], ("ocpp16-generic", "ocpp201-generic"), strict=True):
+        part |= {"model": model, "address": f"ws://10.0.0.2:9000/street/{part['name']}", "failsafe_s": 20.0}
+    good["csms"] = {"host": "0.0.0.0", "port": 9000}
+    return good
+
+
+def test_ocpp_points_stand_in_a_site_file_beside_others(dialling, load):
+    loaded = load(dialling)
+    assert [port.phases for port in loaded.charger_ports()] == [1, 3, 1]
+    assert (loaded.csms_port().host, loaded.csms_port().port, loaded.csms_port().security) == ("0.0.0.0", 9000, 0)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("address", "ws://10.0.0.2:9000/", "allowed: ws://host:port/identity"),
+        ("address", "modbus+tcp://10.0.0.2:502", "allowed: ws://host:port/identity"),
+        ("address", "ws://10.0.0.2:9001/cp01", "csms.port = 9000: charger[0] dials port 9001; write port = 9001"),
+        ("address", "wss://10.0.0.2:9000/cp01", "csms.security = 0 is ws://"),
+        ("address", "ws://10.0.0.2:9000/street/cp02", "identity cp02 is that of charger[0]"),
+        ("failsafe_s", 2.0, "charger[0].failsafe_s = 2 s: an order's duration: 3 to 86400 s"),
+        ("unit", 1, "charger[0].unit = 1: an OCPP point has none"),
+        ("connector", 2, "charger[0].connector = 2: ocpp16-generic commands connector 1"),
+    ],
+)
+def test_what_is_wrong_with_an_ocpp_point_is_told(dialling, load, key, value, told):
+    dialling["charger"][0][key] = value
+    with pytest.raises(RigError) as caught:
+        load(dialling)
+    assert told in str(caught.value)
+
+
+def test_the_door_of_the_site_is_tried_before_anything_starts(dialling, load, tmp_path):
+    dialling["csms"] |= {"security": 1, "passwords": "points.scrypt"}
+    path = tmp_path / "points.scrypt"
+    with pytest.raises(RigError, match="no such file"):
+        load(dialling)
+    path.write_text(f"cp01:{hash_password('secret')}\n")
+    path.chmod(0o644)
+    with pytest.raises(RigError, match="mode 0644"):
+        load(dialling)
+    path.chmod(0o600)
+    with pytest.raises(RigError, match=r"no line for cp02, the identity of charger\[1\]"):
+        load(dialling)
+    path.write_text(path.read_text() + f"cp02:{hash_password('other')}\n")
+    assert load(dialling).csms_port().passwords == str(path)  # beside the site file, from wherever it is started
+    dialling["csms"] |= {"security": 2, "certificate": "server.pem"}
+    for part in dialling["charger"][:2]:
+        part["address"] = part["address"].replace("ws:", "wss:")
+    with pytest.raises(RigError, match=r"csms\.certificate"):
+        load(dialling)

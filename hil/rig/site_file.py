@@ -23,11 +23,12 @@ from controller.runtime.contract_plan import plan_contracts
 from controller.runtime.failsafe_check import check_failsafes
 from controller.runtime.opcua_keys import OpcuaServerPort
 from controller.runtime.plan import ChargerSpec, DroopSpec, NodeSpec, PlanError, SiteSpec, build_plan
-from controller.runtime.site import ChargerPort, SubstationPort
+from controller.runtime.site import ChargerPort, CsmsPort, SubstationPort
 from hil.rig.contracts import bind_contracts, check_contract
 from hil.rig.opcua_part import check_keys
 from hil.rig.references import Problem, near, short
 from hil.rig.rigfile import RigError, explain
+from hil.rig.site_csms import check_csms, csms_of, dials
 from hil.rig.site_schema import SiteCharger, SiteFile
 from instruments import catalog
 from profiles.contract import AnyContract, load_contract
@@ -57,7 +58,14 @@ class LoadedSite:
     def charger_ports(self) -> list[ChargerPort]:
         """Return how each charger is reached."""
         keys = ("name", "model", "address", "unit", "connector", "failsafe_a", "failsafe_s")
-        return [ChargerPort(**{key: getattr(part, key) for key in keys}) for part in self.file.charger]
+        return [
+            ChargerPort(**{key: getattr(part, key) for key in keys}, phases=len(part.phase_map))
+            for part in self.file.charger
+        ]
+
+    def csms_port(self) -> CsmsPort:
+        """Return where the server of OCPP points listens and whom it lets in."""
+        return csms_of(self.file, self.path.parent)
 
     def substation_port(self) -> SubstationPort | None:
         """Return how the substation is reached; None where there is none."""
@@ -86,6 +94,7 @@ def load_site(name: str) -> LoadedSite:
     except ValidationError as error:
         raise RigError([explain(path.name, detail, SiteFile) for detail in error.errors()]) from error
     found = [*_check_zone(file), *_check_nodes(file), *_check_chargers(file), *_check_contracts(file)]
+    found += check_csms(file, path.parent)
     if found:
         raise RigError([Problem(f"{path.name}:{where}", value, allowed) for where, value, allowed in found])
     models = [catalog.load_model(part.model) for part in file.charger]
@@ -270,7 +279,7 @@ def _check_chargers(file: SiteFile) -> Found:
             yield f"{key}.node", short(part.node), text
         if len(set(part.phase_map)) < len(part.phase_map):
             yield f"{key}.phase_map", short(part.phase_map), "a, b and c once each"
-        found = list(_check_device(key, "charger", part.model, part.address))
+        found = list(_check_device(key, "charger", part.model, part.address, dialled=dials(part)))
         yield from found
         if any(where.endswith("model") for where, _, _ in found):
             continue
@@ -305,10 +314,13 @@ def _check_limits(part: SiteCharger, known: Any) -> Found:
         yield "failsafe_a", f"{part.failsafe_a:g} A", f"0, or {known.min_a:g} to {known.max_a:g} A"
 
 
-def _check_device(key: str, role: str, model: str, address: str) -> Found:
+def _check_device(key: str, role: str, model: str, address: str, *, dialled: bool = False) -> Found:
     """Check that a model is in the catalog and fits its place, and the form of an address."""
     names = catalog.model_names()
-    scheme = {"charger": "modbus+tcp", "substation": "opc.tcp"}[role]
+    form = {"charger": "modbus+tcp://host:port", "substation": "opc.tcp://host:port"}[role]
+    schemes: tuple[str, ...] = (form.partition(":")[0],)
+    if dialled:
+        form, schemes = "ws://host:port/identity, wss with csms.security = 2", ("ws", "wss")
     if model not in names:
         yield f"{key}.model", short(model), f"no such model; {near(model, names)}`voltbench catalog` lists them"
     elif catalog.load_model(model).model.role != role:
@@ -318,11 +330,12 @@ def _check_device(key: str, role: str, model: str, address: str) -> Found:
         yield f"{key}.model", short(model), text
     try:
         parts = urlsplit(address)
-        well = parts.scheme == scheme and bool(parts.hostname) and bool(parts.port)
+        well = parts.scheme in schemes and bool(parts.hostname) and bool(parts.port)
+        well = well and bool(parts.path.strip("/")) >= dialled
     except ValueError:
         well = False
     if not well:
-        yield f"{key}.address", short(address), f"allowed: {scheme}://host:port"
+        yield f"{key}.address", short(address), f"allowed: {form}"
 
 
 def _check_contracts(file: SiteFile) -> Found:

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 
 from controller.runtime.opcua_keys import OpcuaKeys
-from controller.runtime.site import OpenAdrPort, S2Port
+from controller.runtime.site import CsmsPort, OpenAdrPort, S2Port
 from hil.rig.contracts import ContractPart
 from hil.rig.key_types import Amps, Seconds, Strict, Watts
 from hil.rig.opcua_part import OpcuaServerPart
@@ -47,7 +47,10 @@ class SiteCharger(Strict):
 
     name: Name
     model: str
-    address: str = Field(description="modbus+tcp://host:port; devices behind one gateway or station share it")
+    address: str = Field(
+        description="modbus+tcp://host:port; devices behind one gateway or station share it. ws or wss://host:port/identity"
+        " of an OCPP point: the URL that it dials"
+    )
     unit: int | None = Field(default=None, description="unit id set on the device; default the model's")
     connector: int = Field(default=1, description="of a station with several, from 1")
     node: str
@@ -94,6 +97,7 @@ class SiteFile(Strict):
     node: Annotated[list[SiteNode], Field(min_length=1)]
     charger: Annotated[list[SiteCharger], Field(min_length=1)]
     substation: SiteSubstation | None = None
+    csms: CsmsPort = CsmsPort()
     opcua: OpcuaServerPart | None = None
     contract: list[ContractPart] = Field(default=[])
     orders: SiteOrders = SiteOrders()

@@ -86,6 +86,7 @@ def field_site(loaded: LoadedSite, store_dir: str, run_dir: str, *, shadow: bool
         charger_names=[part.name for part in loaded.file.charger],
         node_names=[node.name for node in loaded.file.node],
         chargers=loaded.charger_ports(),
+        csms=loaded.csms_port(),
         substation=loaded.substation_port(),
         opcua=loaded.opcua_port(),
         shadow=shadow,

@@ -184,6 +184,7 @@ class OcppChargerTwin:
             if answer.get("status") == "Accepted":
                 break
             await asyncio.sleep(interval_s or 1.0)
+        self.point.set_clock(str(answer.get("currentTime", "")))
         if interval_s > 0:
             self.dialect.set_heartbeat(interval_s)
         if self.link.protocol == "ocpp2.1":

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from hil.twins.ocpp_faults import Faults
-from hil.twins.ocpp_profiles import ProfileStore
+from hil.twins.ocpp_profiles import ProfileStore, seconds_of
 from hil.twins.ocpp_schedule import Charging, Interval, Profile, Terminals, Unit, composite, limit_at
 
 NS = 1_000_000_000
@@ -19,6 +19,7 @@ ID_TAG = "BENCH"
 SMALLEST_A = 6.0
 LOWER_A = 0.05  # a limit is lower where it is so by more than this
 LONGEST_STEP_S = 1.0  # a clock that was set may not age the connection
+WHOLE_S = 1.5
 KEPT = 500  # messages that wait for the connection; the oldest sample gives way, never a start or an end
 
 Payload = dict[str, Any]
@@ -107,13 +108,23 @@ class Point:
     rebooting_until_s: float = -math.inf
     reset_when_idle: bool = False
     fallen: bool = False  # offline, and its own profiles lowered it since
+    ahead_s: float = 0.0  # of the CSMS before the clock handed in: the point sets its own by it
     _stepped_s: float = math.nan
     _linked_a: float = math.nan  # limit in force when the connection was last there
 
     @property
     def now_s(self) -> float:
         """Return what the charge point takes for UTC, s: its clock may be ahead (faults.skew_s)."""
-        return self.utc_ns() / NS + self.faults.skew_s
+        return self.utc_ns() / NS + self.ahead_s + self.faults.skew_s
+
+    def set_clock(self, text: str) -> None:
+        """Set the clock by the time of a boot's answer (1.6 ed. 2 4.2); what is no time leaves it."""
+        try:
+            ahead_s = seconds_of(text) - self.utc_ns() / NS
+        except ValueError:
+            return
+        if abs(ahead_s - self.ahead_s) > WHOLE_S:  # the answer has whole seconds
+            self.ahead_s = ahead_s
 
     @property
     def plugged(self) -> bool:
