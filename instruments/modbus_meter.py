@@ -45,6 +45,7 @@ class MeterReading:
     voltage_v: np.ndarray = field(default_factory=_three_nan)
     current_a: np.ndarray = field(default_factory=_three_nan)
     power_w: np.ndarray = field(default_factory=_three_nan)
+    total_w: float = math.nan  # over all phases, as the meter sums it
     frequency_hz: float = math.nan
     energy_wh: float = math.nan
     export_wh: float = math.nan
@@ -154,6 +155,7 @@ class ModbusMeter:
             volts,
             amps,
             self._sign * watts,
+            self._sign * values.get("power_w", math.nan),
             values.get("frequency_hz", math.nan),
             imported,
             exported,

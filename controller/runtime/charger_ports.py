@@ -16,14 +16,16 @@ from instruments.modbus_charger import ModbusCharger
 from instruments.modbus_poller import Buses
 
 
-def charger_ports(site: Site, tell: Callable[..., None] | None = None) -> list[Any]:
+def charger_ports(site: Site, tell: Callable[..., None] | None = None, buses: Buses | None = None) -> list[Any]:
     """Return the charger clients of a site in its order; `tell` takes what an OCPP server refuses.
+
+    Devices behind one address share its connection: `buses` holds those that other devices share, too.
 
     Errors: PortFault INTERLOCK where an OCPP model is named and the extra is not installed.
     """
     ocpp = [port for port in site.chargers if load_model(port.model).model.protocol == "ocpp"]
     server = _csms(site, ocpp[0].name, tell) if ocpp else None
-    buses = Buses()  # chargers behind one address share its connection
+    buses = buses or Buses()
     return [_modbus(site, port, buses) if port not in ocpp else _ocpp(site, port, server) for port in site.chargers]
 
 

@@ -95,6 +95,18 @@ def put_nodes(inp: Any, reading: Any) -> None:
         getattr(inp, name)[:] = getattr(reading, name)
 
 
+def put_meter(inp: Any, m: int, reading: Any, utc_minus_mono_ns: int) -> None:
+    """Write a meter's reading as the measurement of node `m`, in the place of what a substation says of it.
+
+    A Modbus meter stamps nothing: the time of our request stands for its source stamp.
+    """
+    inp.node_v[m], inp.node_a[m], inp.node_w[m] = reading.volt_v, reading.amp_a, reading.power_w
+    for what in ("node_v", "node_a"):
+        getattr(inp, f"{what}_quality")[m] = reading.quality
+        getattr(inp, f"{what}_change_ns")[m] = reading.change_ns
+        getattr(inp, f"{what}_stamp_utc_ns")[m] = reading.change_ns + utc_minus_mono_ns if reading.change_ns else 0
+
+
 class OutputTap:
     """Follow `output.img`: the newest allowed amps, and whether the scan that decided them still lives.
 

@@ -5,6 +5,7 @@ replay see exactly the bytes that the law saw.
 """
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -55,6 +56,21 @@ class SubstationPort(OpcuaKeys):
     points: dict[str, list[int]] = Field(
         description="measuring group (transformer, head, poc) -> node indices, in the order of the group's arrays"
     )
+
+
+class MeterPort(Strict):
+    """Say how a meter at a node is reached, and whether the law reads it or it is a witness only."""
+
+    name: str
+    model: str
+    address: str = Field(description="modbus+tcp://host:port")
+    unit: int | None = Field(default=None, description="Modbus unit id set on the device; None the model's")
+    node: int = Field(ge=0, description="index of the node of the plan")
+    phase_map: tuple[int, int, int] = Field(default=(0, 1, 2), description="grid phase at the meter's L1, L2, L3")
+    ct_sign: int = Field(default=1, description="-1 where the current transformers are turned round")
+    use: Literal["law", "evidence"] = "law"
+    read_s: float = Field(default=0.5, gt=0, description="from one set of values to the next")
+    frozen_s: float = Field(default=float("inf"), gt=0, description="unchanged values for so long are uncertain")
 
 
 class InstrumentPort(Strict):
@@ -175,6 +191,7 @@ class Site(Strict):
     chargers: list[ChargerPort]
     csms: CsmsPort = CsmsPort()
     substation: SubstationPort | None = None
+    meters: list[MeterPort] = []
     opcua: OpcuaServerPort | None = Field(default=None, description="what is served to a control room")
     bench: BenchPort | None = None
     openadr: OpenAdrPort | None = None

@@ -6,11 +6,13 @@ from typing import Any
 
 from controller.runtime.guard import targets
 from controller.runtime.guard_lines import GuardError, Line
+from controller.runtime.meter_ports import meter_ports
 from controller.runtime.pilots import BY_HAND, asks_operator, wired_pilot
 from controller.runtime.site import HAND, EstopPort, InstrumentPort, Site
 from controller.runtime.wires import build_ports
 from instruments.catalog import load_model
 from instruments.faults import PortFault
+from instruments.modbus_poller import Buses
 from instruments.modbus_relay import ModbusRelay
 from instruments.scpi_port import OPENING_S, ScpiPort
 
@@ -74,12 +76,14 @@ def _estop(port: EstopPort | None) -> tuple[Finding, bool]:
 
 
 async def _field(site: Site) -> list[Finding]:
-    chargers, substation = build_ports(site)
+    buses = Buses()
+    chargers, substation = build_ports(site, buses=buses)
     ports: list[tuple[Any, Any, str]] = [
         (p, client, "charger") for p, client in zip(site.chargers, chargers, strict=True)
     ]
     if site.substation is not None:
         ports.append((site.substation, substation, "substation"))
+    ports += [(p, client, "meter") for p, client in zip(site.meters, meter_ports(site, buses), strict=True)]
     found = []
     for port, client, role in ports:
         identity = fault = ""

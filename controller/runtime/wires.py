@@ -9,7 +9,7 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,17 @@ from controller.law.names import Quality
 from controller.runtime import stores, wires_status
 from controller.runtime.charger_ports import charger_ports
 from controller.runtime.clock import SiteClock
-from controller.runtime.compose import OutputTap, put_chargers, put_nodes
+from controller.runtime.compose import OutputTap, put_chargers, put_meter, put_nodes
 from controller.runtime.events import NAME as EVENTS
 from controller.runtime.events import Events
+from controller.runtime.meter_ports import meter_ports
 from controller.runtime.process import die_with_parent, ignore_sigint
 from controller.runtime.site import Site, read_site
 from controller.runtime.store import Store
 from controller.runtime.wires_measure import PortMeter
 from instruments.catalog import load_model
 from instruments.faults import FaultKind, PortFault
+from instruments.modbus_poller import Buses
 from instruments.opcua_substation import SubstationClient
 
 HEARTBEAT_S = 1.0
@@ -48,13 +50,16 @@ class PortsFailed(Exception):
 
 
 class Wires:
-    """Own the ports of one site: `chargers` in the plan's order, and the substation where there is one."""
+    """Own the ports of one site: `chargers` in the plan's order, the substation where there is one, its meters."""
 
-    def __init__(self, site: Site, chargers: list[Any], substation: Any | None, events: Events) -> None:
+    def __init__(
+        self, site: Site, chargers: list[Any], substation: Any | None, events: Events, meters: Sequence[Any] = ()
+    ) -> None:
         dims = site.image_dims()
         self.site = site
         self.chargers = chargers
         self.substation = substation
+        self.meters = list(meters)
         self.dut: Any = None if site.bench is None else chargers[site.bench.charger]
         self.events = events
         self._max_age_s = image.views("plan", dims, site.load_plan()).node_max_age_s
@@ -68,11 +73,16 @@ class Wires:
         self.status_store = Store.attach(site.store(wires_status.NAME), layout.itemsize)
         self.ports = self.status[0]["ports"]
         self.ports["name"] = [name.encode()[:48] for name in names]
-        devices = [*chargers, *([substation] if substation is not None else [])]
-        self.meter = PortMeter(self.ports, devices, len(chargers), events)
+        self._fed = [(port.node, meter) for port, meter in zip(site.meters, meters, strict=True) if port.use == "law"]
+        self.meter = PortMeter(self.ports, self.every, len(chargers), events)
         self._readings = [charger.reading for charger in chargers]  # the same objects for the life of the ports
         self._want_a = np.full(len(chargers), np.nan)
         self._talk = True
+
+    @property
+    def every(self) -> list[Any]:
+        """Return all ports, in the order of `wires.img`."""
+        return [*self.chargers, *([self.substation] if self.substation is not None else []), *self.meters]
 
     def may_talk(self) -> bool:
         """Say whether any I/O is allowed now."""
@@ -87,12 +97,12 @@ class Wires:
 
         The device under test gets its supply from the bench's source: one that is dark now is met when it is on.
         """
-        ports = [*self.chargers, *([self.substation] if self.substation else [])]
+        ports = self.every
         answers = await _all(self._open(port) for port in ports)
         awake = [(port, answer) for port, answer in zip(ports, answers, strict=True) if answer is not None]
         for port, answer in awake:
             self.events.write("identified", device=port.name, identity=answer)
-        await _all(port.program_failsafe() for port, _ in awake if port is not self.substation)
+        await _all(port.program_failsafe() for port, _ in awake if port in self.chargers)
 
     async def _open(self, port: Any) -> str | None:
         """Open one port and return what answered; None for a device under test that has no supply yet."""
@@ -112,14 +122,14 @@ class Wires:
                 tasks.append(group.create_task(charger.run(lambda i=i: self.want_a(i), self.may_talk)))
             if self.substation:
                 tasks.append(group.create_task(self.substation.run(self.may_talk)))
+            tasks += [group.create_task(meter.run(self.may_talk)) for meter in self.meters]
             await ended.wait()
             for task in tasks:
                 task.cancel()
 
     async def close(self) -> None:
         """Close every port; what cannot be closed is told and left."""
-        ports = [*self.chargers, *([self.substation] if self.substation else [])]
-        for result in await asyncio.gather(*(port.close() for port in ports), return_exceptions=True):
+        for result in await asyncio.gather(*(port.close() for port in self.every), return_exceptions=True):
             if isinstance(result, BaseException):
                 self.events.write("close_failed", text=str(result))
 
@@ -128,6 +138,8 @@ class Wires:
         put_chargers(self.input, self._readings)
         if self.substation:
             put_nodes(self.input, self.substation.reading)
+        for node, meter in self._fed:
+            put_meter(self.input, node, meter.reading, self.site.utc_minus_mono_ns)
 
     def look(self, now_ns: int) -> None:
         """Wake the ports whose order changed; all of them where the permission to talk did."""
@@ -149,9 +161,9 @@ class Wires:
         awake = [charger for charger in self.chargers if charger is not self.dut or charger.reading.link]
         if not all(charger.reading.quality == Quality.GOOD for charger in awake):
             return False
-        if self.substation is None or self.site.substation is None:
-            return True
-        inp, nodes = self.input, [m for rows in self.site.substation.points.values() for m in rows]
+        inp, nodes = self.input, [node for node, _ in self._fed]
+        if self.substation is not None and self.site.substation is not None:
+            nodes += [m for rows in self.site.substation.points.values() for m in rows]
         fresh = (inp.node_v_quality[nodes] == Quality.GOOD) & (inp.node_a_quality[nodes] == Quality.GOOD)
         oldest_ns = np.minimum(inp.node_v_change_ns[nodes], inp.node_a_change_ns[nodes])
         fresh &= (now_ns - oldest_ns) / 1e9 <= self._max_age_s[nodes]
@@ -165,6 +177,8 @@ class Wires:
         if self.substation:
             readings.append(self.substation.reading)
             changed_ns.append(int(np.max(self.substation.reading.node_a_change_ns)))
+        readings += [meter.reading for meter in self.meters]
+        changed_ns += [meter.reading.change_ns for meter in self.meters]
         self.meter.update(self.tap, readings, np.array(changed_ns, dtype=np.int64), now_ns)
 
     def publish_status(self, now_ns: int) -> None:
@@ -212,13 +226,16 @@ async def _all(steps: Any) -> list[Any]:
     return results
 
 
-def build_ports(site: Site, tell: Callable[..., None] | None = None) -> tuple[list[Any], Any | None]:
+def build_ports(
+    site: Site, tell: Callable[..., None] | None = None, buses: Buses | None = None
+) -> tuple[list[Any], Any | None]:
     """Return the charger clients and the substation client (or None) that a site file names.
 
-    `tell` takes events of ports that others dial. Errors: PortFault where an extra is not installed.
+    `tell` takes events of ports that others dial; `buses` holds connections that meters share. Errors: PortFault
+    where an extra is not installed.
     """
     clock = SiteClock(site.utc_minus_mono_ns)
-    chargers = charger_ports(site, tell)
+    chargers = charger_ports(site, tell, buses)
     if site.substation is None:
         return chargers, None
     station = site.substation
@@ -275,11 +292,13 @@ def main(site_json: Path) -> int:
     site = read_site(site_json)
     events = Events(Path(site.run_dir) / EVENTS, "wires")
     try:
-        chargers, substation = build_ports(site, events.write)
+        buses = Buses()
+        chargers, substation = build_ports(site, events.write, buses)
+        meters = meter_ports(site, buses)
     except PortFault as fault:
         print(fault, file=sys.stderr)
         return 3
-    return asyncio.run(serve(Wires(site, chargers, substation, events)))
+    return asyncio.run(serve(Wires(site, chargers, substation, events, meters)))
 
 
 if __name__ == "__main__":

@@ -27,9 +27,10 @@ PORT = np.dtype(
 
 
 def ports(site: Site) -> list[str]:
-    """Return the names of the ports in their order: the chargers, then the substation where there is one."""
+    """Return the names of the ports in their order: chargers, the substation where there is one, meters."""
     names = [charger.name for charger in site.chargers]
-    return names + ([site.substation.name] if site.substation else [])
+    names += [site.substation.name] if site.substation else []
+    return names + [meter.name for meter in site.meters]
 
 
 def dtype(names: list[str]) -> np.dtype:

@@ -16,6 +16,7 @@ from hil.rig.csms_part import speaks_ocpp
 from hil.rig.dc_bench_twins import DcBenchTwins
 from hil.rig.estop_twin import EstopTwin
 from hil.rig.listening import HOST, PortInUse, listen
+from hil.rig.meter_twins import MeterTwins
 from hil.rig.ocpp_points import OcppPoints
 from hil.rig.opcua_part import make_link
 from hil.rig.real_bench import RealBench
@@ -68,6 +69,7 @@ class Devices:
             if part.twin and not speaks_ocpp(assembly.models[i])
         }
         self.points = OcppPoints(assembly, world, clock_s, self._utc_ns)
+        self.meters = MeterTwins(assembly, world)
         groups = {name: len(rows) for name, rows in assembly.tree.groups.items()}
         self.substation = self._station(groups, store_dir) if rig.substation.twin else None
         self._clock_s = clock_s
@@ -113,6 +115,7 @@ class Devices:
             port = await listen(part.name, part.port, twin.start(HOST, part.port))
             ports[part.name] = (f"modbus+tcp://{HOST}:{port}", unit)
         ports |= await self.points.start()
+        ports |= await self.meters.start()
         if self.substation is not None:
             wanted = rig.substation.port
             port = await listen(rig.substation.name, wanted, self.substation.start(wanted))
@@ -132,6 +135,7 @@ class Devices:
         for twin in self.chargers.values():
             await twin.stop()
         await self.points.stop()
+        await self.meters.stop()
         if self.bench is not None:
             await self.bench.stop()
         if self.estop is not None:
@@ -157,6 +161,7 @@ class Devices:
                 await (server.cut() if self._cut[i] else server.restore())
             await self.points.cut(int(i), cut=bool(self._cut[i]))
         self.points.follow(self.world)
+        await self.meters.follow(t_s)
         if self.substation is not None:
             await self._substation(self.substation, t_s)
 

@@ -17,6 +17,7 @@ from controller.runtime.clock import LocalTime
 from hil.plant.kernel import kernel
 from hil.rig.assembler import Assembly
 from hil.rig.energy_guard import EnergyGuard
+from hil.rig.meter_links import MeterLinks
 from hil.rig.world import World
 from instruments import catalog
 from instruments.modbus_charger import BACKOFF_FIRST_S, BACKOFF_LAST_S
@@ -243,6 +244,7 @@ class Links:
         self.chargers = ChargerLinks(world, assembly, self.inp, self.now_ns(t_s))
         part = assembly.rig.guard
         self.guard = None if part is None else EnergyGuard(part, self.now_ns(t_s), world.log)
+        self.meters = MeterLinks(world, assembly)
         self._publish_ns = round(assembly.rig.substation.publish_period_s * NS)
         self._next_publish_ns = self._next_beat_ns = self.now_ns(t_s)
 
@@ -267,6 +269,7 @@ class Links:
         if now_ns >= self._next_publish_ns:
             self._next_publish_ns = now_ns + self._publish_ns
             self._publish(now_ns)
+        self.meters.latch(now_ns, inp)
         if now_ns >= self._next_beat_ns and self.world.beats:
             self._next_beat_ns = now_ns + BEAT_NS
             inp.order_beat_ns[:] = now_ns

@@ -118,6 +118,7 @@ def write_site(
             points=assembly.tree.groups,
             **_station_keys(rig.substation, store_dir).login(),
         ),
+        meters=[part.wired(address(part, part.name), assembly.nodes) for part in rig.meter],
         opcua=None if rig.opcua is None else OpcuaServerPort(**rig.opcua.model_dump()),
         bench=_bench_port(assembly, address),
         order_sources=rig.orders.source,

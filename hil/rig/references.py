@@ -26,7 +26,7 @@ from profiles.vehicle import load_vehicles
 
 SCPI_ROLES = ("ac_source", "ac_load", "bidirectional_supply", "analyzer")
 ADDRESS_FORMS = (
-    {"charger": "modbus+tcp://host:port", "ev_adapter": "modbus+tcp://host:port", "relay": "modbus+tcp://host:port"}
+    dict.fromkeys(("charger", "ev_adapter", "meter", "relay"), "modbus+tcp://host:port")
     | {
         "substation": "opc.tcp://host:port",
     }
@@ -125,6 +125,8 @@ def _devices(raw: dict[str, Any]) -> Iterator[Device]:
     for k, charger in enumerate(tables_of(raw, "charger")):
         yield Device(f"charger[{k}]", "charger", charger)
     yield Device("substation", "substation", table_of(raw, "substation"))
+    for k, meter in enumerate(tables_of(raw, "meter")):
+        yield Device(f"meter[{k}]", "meter", meter)
     for key, role in BENCH_ROLES.items():
         part = table_of(table_of(raw, "bench"), key)
         if part and not (role == "ev_adapter" and part.get("by") == "hand"):

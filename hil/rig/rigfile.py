@@ -12,12 +12,14 @@ from pydantic_core import ErrorDetails
 
 from hil.rig.bench_references import check_bench
 from hil.rig.charger_keys import Twin
+from hil.rig.meter_references import check_events, check_meters
 from hil.rig.opcua_part import check_links
 from hil.rig.references import Problem, check_references, short
 from hil.rig.rows import check_rows, expand, told_by_row
 from hil.rig.safety import check_safety
 from hil.rig.schema import BENCH_ROLES, Rig
 from hil.rig.session_references import check_sessions
+from hil.rig.tree import build_tree
 from hil.rig.tree_references import check_tree
 from hil.rig.wishes import check_wishes
 from instruments import catalog
@@ -85,7 +87,9 @@ def load_rig(name: str) -> LoadedRig:
     problems += check_references(label, raw) + check_bench(label, raw) + check_wishes(label, raw)
     problems += check_safety(label, raw) + check_tree(label, raw) + check_sessions(label, raw)
     if rig is not None:
-        problems += [Problem(f"{label}:{where}", value, allowed) for where, value, allowed in check_links(rig)]
+        found = [*check_links(rig), *check_meters(rig.meter, [node.name for node in build_tree(rig).nodes])]
+        found += check_events(rig)
+        problems += [Problem(f"{label}:{where}", value, allowed) for where, value, allowed in found]
     if problems or rig is None:
         raise RigError(told_by_row(problems, origins))
     return LoadedRig(
@@ -155,6 +159,7 @@ def devices(rig: Rig) -> list[tuple[str, str, str, Twin]]:
         (f"charger[{k}]", charger.name, "charger", charger) for k, charger in enumerate(rig.charger)
     ]
     found.append(("substation", rig.substation.name, "substation", rig.substation))
+    found += [(f"meter[{k}]", part.name, "meter", part) for k, part in enumerate(rig.meter)]
     if rig.bench is not None:
         found += [(f"bench.{key}", part.name, BENCH_ROLES[key], part) for key, part in rig.bench.devices().items()]
     if rig.safety.estop is not None:

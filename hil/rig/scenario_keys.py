@@ -19,9 +19,10 @@ class Event(Strict):
     """Let something happen in the scenario."""
 
     at_s: Seconds
-    kind: Literal["order", "cut_link", "freeze", "silence", "frequency", "dim", ChargerFault] = Field(
-        description="DSO order; a charger's link is cut; a substation value stands still; the DSO's heartbeat stops;"
-        " the grid's frequency moves; section 14a is dimmed; a fault of the chargers named (docs/emulation.md)"
+    kind: Literal["order", "cut_link", "cut_meter", "freeze", "silence", "frequency", "dim", ChargerFault] = Field(
+        description="DSO order; a charger's link is cut; that of meters; a substation value stands still; the DSO's"
+        " heartbeat stops; the grid's frequency moves; section 14a is dimmed; a fault of the chargers named"
+        " (docs/emulation.md)"
     )
     for_s: Annotated[float, Field(gt=0, description="it ends after this time: order, cut link or frozen value")] = (
         3600.0
@@ -37,6 +38,7 @@ class Event(Strict):
     )
     value: float | None = Field(default=None, description="meter_error: A of the offset, factor of the scale")
     quantity: Literal["PhV", "A"] = "A"
+    meters: list[str] = Field(default=[], description="cut_meter: names of [[meter]]")
 
     @model_validator(mode="after")
     def complete(self) -> "Event":
@@ -47,6 +49,8 @@ class Event(Strict):
             raise ValueError("a frequency needs hz (Hz)")
         if self.kind in ("cut_link", *CHARGER_FAULTS) and not self.chargers:
             raise ValueError(f"{self.kind} needs chargers, a list of names")
+        if (self.kind == "cut_meter") != bool(self.meters):
+            raise ValueError("meters, a list of names, belongs to cut_meter, which needs it")
         if (self.kind == "meter_error") != (self.meter is not None):
             raise ValueError('meter = "offset", "scale", "nan" or "stuck" belongs to a meter_error, which needs it')
         if (self.meter in ("offset", "scale")) != (self.value is not None):

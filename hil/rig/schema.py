@@ -16,6 +16,7 @@ from hil.rig.contracts import ContractPart
 from hil.rig.csms_part import CsmsPart
 from hil.rig.guard_keys import GuardPart
 from hil.rig.key_types import Amps, Pu, Seconds, Share, Strict, Watts
+from hil.rig.meter_keys import MeterPart
 from hil.rig.opcua_part import OpcuaServerPart
 from hil.rig.orders_part import OrdersPart
 from hil.rig.scenario_keys import ScenarioPart
@@ -282,6 +283,7 @@ class Rig(Strict):
     connection: Annotated[list[ConnectionPart], Field(default=[])]
     station: Annotated[list[StationPart], Field(default=[])]
     substation: SubstationPart
+    meter: Annotated[list[MeterPart], Field(default=[])]
     opcua: OpcuaServerPart | None = None
     csms: CsmsPart = CsmsPart()
     bench: BenchPart | None = None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from controller.runtime.plan import NodeSpec
+from hil.rig.meter_keys import with_meters
 from hil.rig.schema import Rig
 from hil.rig.tree_keys import TURNS, ConnectionPart
 
@@ -59,7 +60,9 @@ def build_tree(rig: Rig) -> Tree:
     rows = [station_row[c.station] if c.station else row_of[c.customer - 1] for c in rig.charger]
     told = {part.customer - 1: part for part in rig.connection}
     return Tree(
-        nodes=(*_feeder(rig), *_connections(rig, connections, told), *_stations(rig, station_customer, row_of)),
+        nodes=with_meters(
+            [*_feeder(rig), *_connections(rig, connections, told), *_stations(rig, station_customer, row_of)], rig.meter
+        ),
         node_of=np.array(rows),
         connections=connections,
         station_customer=np.array([station_customer[name] for name in stations], dtype=np.int64),

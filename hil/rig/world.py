@@ -125,6 +125,7 @@ class World:
         self.fallen = np.zeros(self.n, dtype=bool)  # OCPP points that their own profiles lowered while offline
         self.dark = np.zeros(self.n, dtype=bool)  # chargers without supply
         self.frozen: set[tuple[str, str]] = set()
+        self.meter_cut: set[str] = set()  # meters whose link is cut
         self.beats = True  # the DSO's heartbeat
         self.dimmed = False  # section 14a
         self.frequency_hz = NOMINAL_HZ
@@ -268,6 +269,8 @@ class World:
                 self._order(t_s, event.node, event.limit_w, event.for_s)
             elif event.kind == "cut_link":
                 self._cut(t_s, event.chargers, event.for_s)
+            elif event.kind == "cut_meter":
+                self._cut_meters(t_s, event.meters, event.for_s)
             elif event.kind == "silence":
                 self._silence(t_s, event.for_s)
             elif event.kind == "dim":
@@ -292,6 +295,12 @@ class World:
         self.frozen.add((name, quantity))
         self._ends.append((t_s + for_s, lambda: self.frozen.discard((name, quantity))))
         self.log.append({"t_s": t_s, "event": "freeze", "node": name, "quantity": quantity, "for_s": for_s})
+
+    def _cut_meters(self, t_s: float, names: list[str], for_s: float) -> None:
+        """Cut the links of meters."""
+        self.meter_cut.update(names)
+        self._ends.append((t_s + for_s, lambda: self.meter_cut.difference_update(names)))
+        self.log.append({"t_s": t_s, "event": "cut_meter", "meters": names, "for_s": for_s})
 
     def _silence(self, t_s: float, for_s: float) -> None:
         """Stop the DSO's heartbeat."""
