@@ -71,9 +71,9 @@ class ContractBook:
         found = self._judged(order, now_s)
         if found.flags:
             fields = {**fields, "late": bool(found.late), "beyond": found.beyond, "flags": found.flags}
-        known = set(self.orders.orders(-math.inf))
+        known = self.orders.newest(order.source, order.order_id)
         answer = self.orders.offer(order, now_s, **fields)
-        if answer.obeyed and order not in known:
+        if answer.obeyed and (known is None or known.message() != order.message()):
             self._enter(order, now_s, found)
             answer = replace(answer, why="; ".join(text for text in (answer.why, found.flags) if text))
         return answer
@@ -131,10 +131,22 @@ class ContractBook:
         """Write what is called into INPUT: limits of windows, and set-points shared alike among chargers with a car."""
         for name, limit_w in self.limits_w(now_s).items():
             inp.window_call_w[list(self._rows.get(name, ()))] = limit_w
+        self.steer(inp.charger_state, inp.wish_w, now_s)
+
+    def steers(self) -> bool:
+        """Say whether there is a contract that steers."""
+        return any(isinstance(b.contract, SteeringCall | SteeringFixed) for b in self._bindings.values())
+
+    def direction(self, name: str) -> str:
+        """Return what a contract limits, import or export."""
+        return self._bindings[name].contract.limit.direction
+
+    def steer(self, charger_state: np.ndarray, wish_w: np.ndarray, now_s: float) -> None:
+        """Lower set-points, (N,) W, to the share of each charger in what contracts ask for; `charger_state` (N,)."""
         for name, value_w in self.setpoints_w(now_s).items():
             chargers = list(self._bindings[name].chargers)
-            cars = [i for i in chargers if inp.charger_state[i] in (Cp.B, Cp.C, Cp.D)] or chargers
-            inp.wish_w[cars] = np.minimum(inp.wish_w[cars], value_w / len(cars))
+            cars = [i for i in chargers if charger_state[i] in (Cp.B, Cp.C, Cp.D)] or chargers
+            wish_w[cars] = np.minimum(wish_w[cars], value_w / len(cars))
 
     def count(self, inp: Any, out: Any, dt_s: float, now_s: float) -> None:
         """Add the energy that contracts with a call in force held back over `dt_s`."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from controller.law import gzf, lpc
-from controller.runtime.contract_plan import Binding
+from controller.runtime.contract_plan import Binding, connection_of
 from controller.runtime.plan_check import PlanError
 from controller.runtime.plan_groups import GroupRule, GroupSpec
 from controller.runtime.plan_spec import INF, ChargerSpec, NodeSpec
@@ -25,6 +25,8 @@ def with_limits(
     for binding in bindings:
         contract = binding.contract
         at = binding.nodes or tuple(dict.fromkeys(chargers[i].node for i in binding.chargers))
+        if contract.limit.point == "connection" and isinstance(contract, OperatingEnvelope | Lpc):
+            at = tuple(dict.fromkeys(connection_of(m, nodes) for m in at))
         if isinstance(contract, OperatingEnvelope):
             band = contract.limit.kept
             for m in at:

@@ -1,7 +1,8 @@
 """Turn contracts into what the law keeps: a window for each limit and each place at which it is measured.
 
-A limit at a connection binds its node. One at a connector binds the charger. One at a station binds the charger where
-it stands alone at its node, else the node: a station of several sockets has a node of its own, without households.
+A limit at a connection binds its node, also for chargers at a station below it. One at a connector binds the charger.
+One at a station binds the charger where it stands alone at its node, else the node: a station of several sockets has a
+node of its own, without households.
 A contract on call is one window that is always open, with the capacity that holds without a call.
 """
 
@@ -37,13 +38,23 @@ class ContractPlan:
     rows: Rows
 
 
-def places(binding: Binding, chargers: Sequence[ChargerSpec]) -> list[tuple[int, int]]:
-    """Return (charger, node) for every place at which the contract's limit is measured; one of them is -1."""
+def connection_of(node: int, nodes: Sequence[NodeSpec]) -> int:
+    """Return the node at which a connection is measured: the one above where `node` is a station, else itself."""
+    while nodes and nodes[node].station and nodes[node].parent >= 0:
+        node = nodes[node].parent
+    return node
+
+
+def places(binding: Binding, chargers: Sequence[ChargerSpec], nodes: Sequence[NodeSpec] = ()) -> list[tuple[int, int]]:
+    """Return (charger, node) for every place at which the contract's limit is measured; one of them is -1.
+
+    `nodes` tell which of them are stations; without any there are none.
+    """
     contract, found = binding.contract, [(-1, m) for m in binding.nodes]
     each = isinstance(contract, StaticProfile) and contract.other_socket == "each"
     at = [chargers[i].node for i in binding.chargers]
     for i in binding.chargers:
-        m = chargers[i].node
+        m = chargers[i].node if contract.limit.point != "connection" else connection_of(chargers[i].node, nodes)
         alone = contract.limit.point != "connection" and (at.count(m) == 1 or contract.limit.point != "station" or each)
         place = (i, -1) if alone else (-1, m)
         if place not in found and not binding.nodes:
@@ -62,14 +73,16 @@ def below(node: int, nodes: Sequence[NodeSpec], chargers: Sequence[ChargerSpec])
     return tuple(i for i, charger in enumerate(chargers) if under(charger.node))
 
 
-def plan_contracts(bindings: Iterable[Binding], chargers: Sequence[ChargerSpec], today: date) -> ContractPlan:
+def plan_contracts(
+    bindings: Iterable[Binding], chargers: Sequence[ChargerSpec], today: date, nodes: Sequence[NodeSpec] = ()
+) -> ContractPlan:
     """Return the windows of the contracts for a plan that begins on the local date `today`."""
     first = today - timedelta(days=1)  # a window of yesterday may still be open
     windows: list[WindowSpec] = []
     rows: Rows = {}
     for binding in bindings:
         begin = len(windows)
-        for charger, node in places(binding, chargers):
+        for charger, node in places(binding, chargers, nodes):
             for from_s, to_s, value, days, dates in _limits(binding.contract, first):
                 windows.append(_window(binding, charger, node, (from_s, to_s, value), days, dates))
         rows[binding.contract.name] = (*rows.get(binding.contract.name, ()), *range(begin, len(windows)))

@@ -64,7 +64,8 @@ class OrderBook:
     """
 
     __slots__ = (
-        "_chargers", "_ended", "_held", "_judge", "_keep", "_keys", "_lead_s", "_nodes", "_sources", "strangers",
+        "_chargers", "_ended", "_force", "_held", "_judge", "_keep", "_keys", "_lead_s", "_nodes", "_sources",
+        "strangers",
     )  # fmt: skip
 
     def __init__(
@@ -88,6 +89,7 @@ class OrderBook:
         self._lead_s = np.zeros(len(nodes)) if lead_s is None else lead_s
         self._held: dict[tuple[str, str], Held] = {}
         self._ended: set[tuple[str, str]] = set()  # whose end has been journaled
+        self._force: tuple[float, float, Force] | None = None  # what holds from a time until another, UTC epoch s
         self.strangers: list[Order] = []  # restored for a node that is not there any more: they bind the root
 
     def offer(self, order: Order, now_s: float, **fields: Any) -> Answer:
@@ -111,7 +113,7 @@ class OrderBook:
 
     def restore(self, entries: Iterable[Entry]) -> int:
         """Take over the orders that a journal says were accepted, oldest first; return how many. None is judged."""
-        count = 0
+        count, self._force = 0, None
         for entry in entries:
             if entry.kind == "ended":
                 self._ended.add((entry.source, entry.order_id))
@@ -132,8 +134,22 @@ class OrderBook:
         """Return the index of a node; the root's for one that is not there."""
         return self._nodes.get(name, 0)
 
+    def newest(self, source: str, order_id: str) -> Order | None:
+        """Return the newest message about an order; None where nothing is known of it."""
+        known = self._held.get((source, order_id))
+        return None if known is None else known.order
+
     def force(self, now_s: float) -> Force:
-        """Return what is in force at `now_s` (UTC epoch s)."""
+        """Return what is in force at `now_s` (UTC epoch s), in arrays of the caller's own.
+
+        It is worked out anew only where an order came, begins or ends: a year has hundreds of them, and is asked at
+        every step.
+        """
+        if self._force is None or not self._force[0] <= now_s < self._force[1]:
+            self._force = now_s, self.next_change_s(now_s), self._work_out(now_s)
+        return Force(*(part.copy() for part in self._force[2]))
+
+    def _work_out(self, now_s: float) -> Force:
         m, n = len(self._nodes), len(self._chargers)
         found = Force(np.full(m, INF), np.full(m, INF), np.full(n, INF), np.zeros(m, np.int64), np.zeros(m, np.int64))
         for held in self._held.values():
@@ -201,6 +217,7 @@ class OrderBook:
             answer = Answer(False, f"obeyed, but cannot be kept, so it is not acknowledged: {error}", obeyed=True)
         self._held.pop(name, None)
         self._held[name] = Held(order, answer, number)
+        self._force = None
         self._ended.discard(name)
         self._forget(now_s)
         return answer

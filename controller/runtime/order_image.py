@@ -13,13 +13,15 @@ from controller.runtime.store import Store
 
 NAME = "book.img"
 FIELDS = ("book_w", "book_export_w", "book_no", "book_export_no", "wish_w")  # of the law's INPUT
+CALL = "window_call_w"  # of INPUT too, of the contracts on call
 COUNTS = ("accepted", "refused", "unkept")  # answers since the start; unkept: obeyed, and not on the disk
 
 
 def dtype(dims: image.Dims) -> np.dtype[Any]:
     """Return the layout for `dims`: the INPUT fields that the book fills, and the counts of its answers."""
     nodes = [(name, "<f8", (dims.m,)) for name in FIELDS[:2]] + [(name, "<i8", (dims.m,)) for name in FIELDS[2:4]]
-    return np.dtype([*nodes, ("wish_w", "<f8", (dims.n,)), *[(name, "<i8") for name in COUNTS]])
+    calls = [("window_call_w", "<f8", (dims.w,)), ("call_no", "<i8", (dims.w,))]  # 0: obeyed, and not kept
+    return np.dtype([*nodes, ("wish_w", "<f8", (dims.n,)), *calls, *[(name, "<i8") for name in COUNTS]])
 
 
 def create(site: Site) -> None:
@@ -60,11 +62,20 @@ class BookImage:
         )
         return import_w, export_w
 
+    def unkept_calls(self) -> np.ndarray:
+        """Return the calls that one before us obeyed and could not keep, by window: (W,) W, +inf none."""
+        before = self._bytes.copy().view(self.record.dtype)[0]
+        if self.store.sequence:
+            self.store.read(before.reshape(1).view(np.uint8))
+        unkept = (before["call_no"] == 0) & (self.store.sequence > 0)
+        found: np.ndarray = np.where(unkept, before["window_call_w"], np.inf)
+        return found
+
     def latch(self, inp: Any) -> None:
         """Copy the newest image into the fields of INPUT, in every scan: the wires' image holds other values there."""
         if self.store.sequence != self._seen:
             self._seen = self.store.read(self._bytes)
         if not self._seen:
             return
-        for name in FIELDS:
+        for name in (*FIELDS, CALL):
             getattr(inp, name)[:] = self.record[name]

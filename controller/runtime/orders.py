@@ -19,6 +19,7 @@ from controller.runtime.events import Events
 from controller.runtime.journal import Journal, JournalError, read_entries, verify
 from controller.runtime.order import Answer, Order, OrderError
 from controller.runtime.order_book import OrderBook
+from controller.runtime.order_contracts import Calls
 from controller.runtime.order_image import FIELDS, BookImage
 from controller.runtime.order_intake import Desk
 from controller.runtime.order_keys import KeyFileError, load_key
@@ -35,6 +36,7 @@ class Orders:
     """Hold the order book of one site with its journal, its intake and its image."""
 
     __slots__ = (
+        "_calls",
         "_carried",
         "_change_s",
         "_clock",
@@ -53,17 +55,20 @@ class Orders:
         self._clock = SiteClock(site.utc_minus_mono_ns)
         self._image = BookImage(site)
         self._desk = Desk(site)
-        sources = site.order_sources
+        keys = {name: load_key(Path(path)) for name, path in site.order_sources.items() if path}
+        sources = site.order_sources or None
         self.book = OrderBook(
             site.node_names,
             site.charger_names,
             journal.append,
-            keys={name: load_key(Path(path)) for name, path in sources.items() if path},
-            sources=sources or None,
+            keys=keys,
+            sources=sources,
             lead_s=image.views("plan", site.image_dims(), site.load_plan()).node_obey_s,
         )
+        self._calls = Calls(site, journal.append, self._image, keys=keys, sources=sources)
         self._carried = self._image.unkept()
-        restored = self.book.restore(read_entries(journal.path))
+        calls, others = self._calls.restore(read_entries(journal.path))
+        restored = calls + self.book.restore(others)
         self._change_s, self._ended_s, self._said_ns = 0.0, 0.0, 0
         now_s = self._now_s()
         self._tell("orders_restored", messages=restored, live=len(self.book.orders(now_s)), journal=str(journal.path))
@@ -72,7 +77,8 @@ class Orders:
             self._tell("fault", text=text)
 
     def close(self) -> None:
-        """Close the intake."""
+        """Write the accounts of contracts and close the intake."""
+        self._calls.close(self._now_s())
         self._desk.close()
 
     def look(self) -> None:
@@ -90,14 +96,18 @@ class Orders:
             self._ended_s = now_s + ENDED_S
             with contextlib.suppress(JournalError):  # the disk is full: it is tried again
                 self.book.close_ended(now_s)
+                self._calls.close_ended(now_s)
+        self._calls.look(now_s)
 
     def _answer(self, found: Order | OrderError, posted_ns: int) -> Answer:
         counts = self._image.record
         if isinstance(found, OrderError):
             counts["refused"] += 1
             return Answer(False, str(found))
-        answer = self.book.offer(found, self._now_s(), received_mono_ns=posted_ns)
-        if answer.accepted and found.kind == "cap":  # somebody speaks for this node again
+        known = self.book.newest(found.source, found.order_id)
+        book = self._calls if known is None and self._calls.takes(found) else self.book
+        answer = book.offer(found, self._now_s(), received_mono_ns=posted_ns)
+        if answer.accepted and found.kind == "cap" and book is self.book:  # somebody speaks for this node again
             self._carried[found.direction == "export"][self.book.node(found.subject)] = np.inf
         name = "accepted" if answer.accepted else "unkept" if answer.obeyed else "refused"
         counts[name] += 1
@@ -108,6 +118,7 @@ class Orders:
     def _publish(self) -> None:
         now_s, now_ns = self._now_s(), time.monotonic_ns()
         force = self.book.force(now_s)
+        self._calls.fill(self._image.record, force, now_s)
         caps = [(force.import_w, force.import_no), (force.export_w, force.export_no)]
         for (cap_w, number), carried_w in zip(caps, self._carried, strict=True):
             number[carried_w < cap_w] = 0
@@ -116,7 +127,8 @@ class Orders:
         for name, value in zip(FIELDS, values, strict=True):
             self._image.record[name] = value
         self._image.publish(now_ns)
-        self._change_s, self._said_ns = self.book.next_change_s(now_s), now_ns
+        self._change_s = min(self.book.next_change_s(now_s), self._calls.next_change_s(now_s))
+        self._said_ns = now_ns
 
     def _now_s(self) -> float:
         return self._clock.utc_ns() / NS

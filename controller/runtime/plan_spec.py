@@ -37,6 +37,7 @@ class NodeSpec:
     doe_max_age_s: float = INF  # a limit handed in is lost after it; inf: the node is handed none
     subscribed_w: float = INF
     subscribed_export_w: float = INF
+    station: bool = False  # of several sockets, below the node of its connection
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ replay see exactly the bytes that the law saw.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -173,6 +173,16 @@ class S2Port(Strict):
     measure_s: float = Field(default=5.0, ge=0.2, description="between two reports of the measured power")
 
 
+class ContractPort(Strict):
+    """Name a contract that calls bind: what it says, the chargers and nodes it binds, and its windows of the plan."""
+
+    contract: dict[str, Any] = Field(description="the contract file's content, as JSON has it")
+    chargers: tuple[int, ...] = ()
+    nodes: tuple[int, ...] = Field(default=(), description="where its limit is measured, where that is a node")
+    rows: tuple[int, ...] = Field(default=(), description="of the plan's windows")
+    lead_s: float = Field(default=0.0, ge=0, description="a call is issued early by this time")
+
+
 class Site(Strict):
     """Hold everything that a process of the run needs to know at its start."""
 
@@ -200,6 +210,7 @@ class Site(Strict):
     order_sources: dict[str, str] = Field(
         default={}, description="who may send orders -> its key file, or empty; none: anybody with access to the files"
     )
+    contracts: list[ContractPort] = Field(default=[], description="those that calls bind")
     shadow: bool = Field(default=False, description="decide and read only: no port writes to any device")
 
     def image_dims(self) -> image.Dims:

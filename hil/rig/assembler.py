@@ -24,10 +24,11 @@ from controller.runtime.plan import (
     SiteSpec,
     build_plan,
 )
+from controller.runtime.site import ContractPort
 from hil.plant.feeder import FeederSolver
 from hil.plant.fleet import EvseSpec, EvSpec
 from hil.rig.charger_keys import ChargerPart
-from hil.rig.contracts import bind_contracts
+from hil.rig.contracts import bind_contracts, contract_ports
 from hil.rig.dc_charger import DcPart, dc_part
 from hil.rig.network import Network, build_network
 from hil.rig.plant_parts import ev_of, evse_of, export_max_a, floor_a_of, hard_max_a_of, restart_delays_s
@@ -67,6 +68,7 @@ class Assembly:
     dims: image.Dims
     plan_bytes: np.ndarray
     site: SiteSpec
+    contracts: list[ContractPort]  # those on call
     sessions: list[SessionEvent]
     start_utc_s: float
     utc_offset_s: float
@@ -105,6 +107,7 @@ def assemble(loaded: LoadedRig, seed: int | None = None, horizon_s: float | None
     try:
         site = _site_spec(loaded, models, cars, tree, drop_pu)
         dims, plan_bytes, _ = build_plan(site)
+        ports = contract_ports(rig.contract, loaded.contracts, site)
     except PlanError as error:
         raise RigError([Problem(loaded.path.name, "", line) for line in str(error).splitlines()]) from error
     zone = ZoneInfo(rig.rig.timezone)
@@ -130,6 +133,7 @@ def assemble(loaded: LoadedRig, seed: int | None = None, horizon_s: float | None
         dims=dims,
         plan_bytes=plan_bytes,
         site=site,
+        contracts=ports,
         sessions=session_events(loaded, local, cars, horizon_s),
         start_utc_s=local.astimezone(UTC).timestamp(),
         utc_offset_s=offset.total_seconds() if offset is not None else 0.0,
@@ -216,7 +220,7 @@ def _site_spec(
         )
     bindings = [*_guarded(rig), *bind_contracts(rig.contract, loaded.contracts, chargers, tree.nodes)]
     nodes, groups = with_limits(bindings, tree.nodes, chargers)
-    agreed = plan_contracts(bindings, chargers, rig.scenario.start.date())
+    agreed = plan_contracts(bindings, chargers, rig.scenario.start.date(), tree.nodes)
     return SiteSpec(
         nodes=nodes,
         chargers=tuple(chargers),

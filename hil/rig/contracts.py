@@ -1,15 +1,20 @@
 """Bind the contracts that a rig or site file names to its chargers and nodes."""
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from controller.runtime.contract_plan import Binding, below
+from controller.runtime.contract_calendar import EPOCH
+from controller.runtime.contract_plan import Binding, below, places, plan_contracts
 from controller.runtime.plan_check import PlanError
-from controller.runtime.plan_spec import ChargerSpec, NodeSpec
+from controller.runtime.plan_spec import ChargerSpec, NodeSpec, SiteSpec
+from controller.runtime.site import ContractPort
 from hil.rig.key_types import Seconds, Strict
 from profiles.contract import AnyContract, load_contract
+from profiles.contract_calls import Called, SteeringCall
+from profiles.contract_windows import SteeringFixed
 from profiles.errors import ProfileError
 
 
@@ -54,6 +59,31 @@ def bind_contracts(
         lead_s = worst_s if part.lead_s is None else part.lead_s
         found.append(Binding(contract, tuple(own or under), at, lead_s))
     return found
+
+
+def contract_ports(
+    parts: Sequence[ContractPart], contracts: Sequence[AnyContract], spec: SiteSpec
+) -> list[ContractPort]:
+    """Return what the running controller needs of the contracts on call; a PlanError names one that a node is too."""
+    bindings = bind_contracts(parts, contracts, spec.chargers, spec.nodes)
+    first = EPOCH + timedelta(days=spec.calendar_day + 1)
+    rows = plan_contracts(bindings, spec.chargers, first, spec.nodes).rows
+    called = [binding for binding in bindings if isinstance(binding.contract, Called | SteeringCall | SteeringFixed)]
+    names = [binding.contract.name for binding in called]
+    known = {node.name for node in spec.nodes} | {charger.name for charger in spec.chargers}
+    if taken := sorted(name for name in set(names) if name in known or names.count(name) > 1):
+        text = "a call names the contract, so each needs a name that no node, charger or other contract has"
+        raise PlanError(f"contract.name = {', '.join(taken)}; {text}")
+    return [
+        ContractPort(
+            contract=binding.contract.model_dump(mode="json", by_alias=True),
+            chargers=binding.chargers,
+            nodes=tuple(node for _, node in places(binding, spec.chargers, spec.nodes) if node >= 0),
+            rows=rows[binding.contract.name],
+            lead_s=binding.lead_s,
+        )
+        for binding in called
+    ]
 
 
 def check_contract(key: str, file: str | None, zone: str) -> Iterator[tuple[str, str, str]]:

@@ -122,6 +122,7 @@ def write_site(
         opcua=None if rig.opcua is None else OpcuaServerPort(**rig.opcua.model_dump()),
         bench=_bench_port(assembly, address),
         order_sources=rig.orders.source,
+        contracts=assembly.contracts,
         openadr=rig.openadr,
         s2=rig.s2,
     )

@@ -4,7 +4,7 @@ A charger hangs at its station, or at its connection where it stands by itself. 
 transformer, head and connections; a station has a meter of its own, which the same gateway publishes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -122,4 +122,5 @@ def _connections(rig: Rig, connections: np.ndarray, told: dict[int, ConnectionPa
 
 def _stations(rig: Rig, customer_of: dict[str, int], row_of: dict[int, int]) -> list[NodeSpec]:
     limits = {part.name: INF if part.limit_a is None else part.limit_a for part in rig.station}
-    return [_metered(rig, name, row_of[at], limits.get(name, INF), 0.0) for name, at in customer_of.items()]
+    bare = [_metered(rig, name, row_of[at], limits.get(name, INF), 0.0) for name, at in customer_of.items()]
+    return [replace(node, station=True) for node in bare]

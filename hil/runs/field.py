@@ -25,6 +25,7 @@ from controller.runtime.processes import STOP_BENCH, controller_processes
 from controller.runtime.shadow import ShadowJournal
 from controller.runtime.site import Site
 from controller.runtime.supervisor import Outcome, ProcessSpec, Supervisor
+from hil.rig.contracts import contract_ports
 from hil.rig.orders_check import check_order_links
 from hil.rig.site_file import LoadedSite, load_site
 from hil.rig.site_margin import site_margin
@@ -33,6 +34,7 @@ from hil.runs.exits import INTERRUPTED, OK
 from hil.runs.folder import RUNS, add_identities, make_run_dir, software
 from hil.runs.summary import finite
 from instruments.catalog import charger_of, load_model
+from profiles.contract import load_contract
 
 LINE_S = 10.0
 
@@ -92,6 +94,9 @@ def field_site(loaded: LoadedSite, store_dir: str, run_dir: str, *, shadow: bool
         shadow=shadow,
         journal_dir="" if shadow else str(Path(loaded.file.orders.journal or RUNS / f"{head.name}.journal").absolute()),
         order_sources=loaded.file.orders.source,
+        contracts=contract_ports(
+            loaded.file.contract, [load_contract(p.file) for p in loaded.file.contract], loaded.spec
+        ),
         openadr=loaded.file.openadr,
         s2=loaded.file.s2,
     )

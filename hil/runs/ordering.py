@@ -50,7 +50,9 @@ def build_order(arguments: argparse.Namespace, site: Site) -> Order:
     if arguments.withdraw is not None:
         return Order(arguments.source, arguments.withdraw, sequence, "withdraw")
     cap = arguments.limit_w is not None
-    subject = arguments.node if cap else arguments.charger
+    subject, export = arguments.node if cap else arguments.charger, arguments.export
+    if arguments.contract is not None:
+        subject, export = _called_on(arguments, site)
     if subject is None:
         place, names = ("--node", site.node_names) if cap else ("--charger", site.charger_names)
         raise ValueError(f"{place} is missing: say which; there are {', '.join(names)}")
@@ -62,11 +64,28 @@ def build_order(arguments: argparse.Namespace, site: Site) -> Order:
         sequence=sequence,
         kind="cap" if cap else "setpoint",
         subject=subject,
-        direction="export" if arguments.export else "import",
+        direction="export" if export else "import",
         value_w=arguments.limit_w if cap else arguments.setpoint_w,
         from_s=from_s,
         to_s=math.nan if arguments.for_s is None else begin_s + arguments.for_s,
     )
+
+
+def _called_on(arguments: argparse.Namespace, site: Site) -> tuple[str, bool]:
+    """Return the contract that is called on, and whether it limits export; a ValueError says what does not fit."""
+    contracts = {port.contract["name"]: port.contract for port in site.contracts}
+    name = arguments.contract
+    if arguments.node or arguments.charger or arguments.export:
+        raise ValueError(
+            "--contract with --node, --charger or --export: the contract says where it binds, and which way"
+        )
+    if name not in contracts:
+        known = ", ".join(contracts) or "none"
+        raise ValueError(f"--contract {name}: no contract on call of {site.name}; it has {known}")
+    steers = contracts[name]["kind"].startswith("steering")
+    if steers != (arguments.limit_w is None):
+        raise ValueError(f"--contract {name}: it takes {'--setpoint' if steers else '--limit'}")
+    return name, contracts[name]["limit"]["direction"] == "export"
 
 
 def tell(order: Order, answer: Answer, *, as_json: bool) -> None:

@@ -51,6 +51,7 @@ def add_commands(commands: Any, duration: Callable[[str], float]) -> None:
     order.add_argument("run", nargs="?", help="run folder, or the name of its rig or site; default the newest run")
     order.add_argument("--node", help="the node that --limit binds; `head` of a rig")
     order.add_argument("--charger", help="the charger that --setpoint drives")
+    order.add_argument("--contract", metavar="ID", help="call on this contract instead of naming node or charger")
     what = order.add_mutually_exclusive_group(required=True)
     what.add_argument("--limit", dest="limit_w", type=watts, metavar="52kW", help="not more than this")
     what.add_argument(
