@@ -19,6 +19,7 @@ from instruments.modbus_catalog import Block, ModbusPart, Strict
 from instruments.ocpp_catalog import OcppPart
 from instruments.relay_catalog import RelayPart
 from instruments.scpi_catalog import VERIFIED, ScpiPart, ScpiRoleName
+from instruments.sunspec_catalog import SunSpecPart
 
 __all__ = [
     "VERIFIED",
@@ -31,11 +32,12 @@ __all__ = [
     "model_names",
     "ocpp_of",
     "relay_of",
+    "sunspec_of",
 ]
 
 FOLDER = Path(__file__).parent / "catalog"
 
-Role = ScpiRoleName | Literal["charger", "ev_adapter", "meter", "relay", "substation"]
+Role = ScpiRoleName | Literal["charger", "der", "ev_adapter", "meter", "relay", "substation"]
 
 
 class CatalogError(Exception):
@@ -51,7 +53,7 @@ class Head(Block):
     vendor: str
     family: str
     role: Role = Field(description="the main one; a SCPI family may have more in its part")
-    protocol: Literal["modbus", "ocpp", "scpi", "opcua"]
+    protocol: Literal["modbus", "ocpp", "scpi", "opcua", "sunspec"]
     undriven: str = Field(default="", description="why the family is known and cannot be driven; empty: it can")
 
 
@@ -90,6 +92,7 @@ class Model(Strict):
     opcua: OpcuaPart | None = None
     ocpp: OcppPart | None = None
     relay: RelayPart | None = None
+    sunspec: SunSpecPart | None = None
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "Model":
@@ -120,6 +123,9 @@ class Model(Strict):
 
         ValueError says what the family allows.
         """
+        if self.sunspec is not None:
+            own = self.sunspec.unit_id if unit_id is None else unit_id
+            return self.model_copy(update={"sunspec": self.sunspec.model_copy(update={"unit_id": own})})
         return self.model_copy(update={"modbus": modbus_of(self).at(connector, unit_id)})
 
     @property
@@ -208,6 +214,13 @@ def relay_of(model: Model) -> RelayPart:
     if model.relay is None:
         raise CatalogError(f"{model.model.name}: has the role {model.model.role}; a relay card is needed")
     return model.relay
+
+
+def sunspec_of(model: Model) -> SunSpecPart:
+    """Return the SunSpec part of a family; a CatalogError names a family that speaks another protocol."""
+    if model.sunspec is None:
+        raise CatalogError(f"{model.model.name}: speaks {model.model.protocol}, not SunSpec")
+    return model.sunspec
 
 
 def _raw(path: Path, heirs: tuple[str, ...] = ()) -> dict[str, Any]:

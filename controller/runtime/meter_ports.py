@@ -9,6 +9,7 @@ from instruments.catalog import load_model
 from instruments.meter_port import MeterPort
 from instruments.modbus_meter import ModbusMeter
 from instruments.modbus_poller import Buses
+from instruments.sunspec_meter import SunSpecMeter
 
 
 def meter_ports(site: Site, buses: Buses | None = None) -> list[MeterPort]:
@@ -22,9 +23,11 @@ def meter_ports(site: Site, buses: Buses | None = None) -> list[MeterPort]:
 
 def _client(port: MeterKeys, buses: Buses) -> Any:
     first, second, third = (phase + 1 for phase in port.phase_map)
-    return ModbusMeter(
+    model = load_model(port.model).at(1, port.unit)
+    kind = SunSpecMeter if model.sunspec is not None else ModbusMeter
+    return kind(
         port.name,
-        load_model(port.model).at(1, port.unit),
+        model,
         port.address,
         clock_ns=time.monotonic_ns,
         phases=(first, second, third),

@@ -1,5 +1,7 @@
 """Serve a rig's emulated meters, each showing the node of the tree that it sits at."""
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,9 +11,11 @@ from hil.rig.listening import HOST, listen
 from hil.rig.meter_keys import MeterPart
 from hil.rig.world import World
 from hil.twins.modbus_meter import ModbusMeterTwin
+from hil.twins.sunspec_meter import SunSpecMeterTwin
 from instruments import catalog
 
 WH_PER_WS = 1.0 / 3600.0
+UNLIMITED_A = 1000.0  # what a meter shows where its node has no limit
 
 
 class Shown:
@@ -50,7 +54,7 @@ class MeterTwins:
         self._parts = {part.name: part for part in assembly.rig.meter if part.twin}
         self.shown = {name: Shown(part, assembly.nodes.index(part.node)) for name, part in self._parts.items()}
         self.twins: dict[str, Any] = {
-            name: ModbusMeterTwin(catalog.load_model(part.model).at(1, part.unit), self.shown[name].get)
+            name: _twin(part, self.shown[name].get, assembly.site.nodes[self.shown[name].node].limit_a)
             for name, part in self._parts.items()
         }
         self._cut: set[str] = set()
@@ -83,3 +87,10 @@ class MeterTwins:
         """Close every socket."""
         for twin in self.twins.values():
             await twin.stop()
+
+
+def _twin(part: MeterPart, get: Callable[[str], float], limit_a: float) -> Any:
+    model = catalog.load_model(part.model).at(1, part.unit)
+    if model.sunspec is not None:
+        return SunSpecMeterTwin(model, get, limit_a if math.isfinite(limit_a) else UNLIMITED_A)
+    return ModbusMeterTwin(model, get)
