@@ -53,7 +53,13 @@ class OcppPart(Block):
     point_model: str = Field(default="", description="chargePointModel of its BootNotification; empty: any")
     connector: int = Field(default=1, ge=1, description="connectorId or evseId that is commanded")
     purpose: Purpose = "TxDefaultProfile"
-    kind: Literal["Absolute", "Relative"] = "Absolute"
+    kind: Literal["Absolute", "Relative", "Dynamic"] = Field(
+        default="Absolute", description="of the order; Dynamic (2.1) is moved by UpdateDynamicSchedule from then on"
+    )
+    operation_mode: Literal["ChargingOnly", "CentralSetpoint"] = Field(
+        default="ChargingOnly", description="2.1; CentralSetpoint: the order is a set-point too, which the car follows"
+    )
+    dyn_update_s: int = Field(default=0, ge=0, description="s; the point pulls a dynamic order so often; 0 never")
     stack_level: int = Field(default=-1, ge=-1, description="of the order; -1: the highest that the point allows")
     failsafe: Literal["expiring", "offline", "latched"] = Field(
         description="what lowers the point when it hears nothing: the order's duration over a lower floor profile;"
@@ -77,6 +83,13 @@ class OcppPart(Block):
             raise ValueError("measurands must name Current.Import: a limit is checked on measured amps")
         if self.failsafe == "offline" and self.versions != ["ocpp2.1"]:
             raise ValueError("failsafe offline needs versions = ['ocpp2.1']: older ones have no maxOfflineDuration")
+        new = self.kind == "Dynamic" or self.operation_mode != "ChargingOnly"
+        if new and self.versions != ["ocpp2.1"]:
+            raise ValueError("kind Dynamic and operation_mode need versions = ['ocpp2.1']: older ones have neither")
+        if self.kind == "Dynamic" and self.failsafe == "expiring":
+            raise ValueError("kind Dynamic needs failsafe offline or latched: an update does not move an order's end")
+        if self.dyn_update_s and self.kind != "Dynamic":
+            raise ValueError("dyn_update_s belongs to kind Dynamic")
         if self.failsafe != "latched" and self.stack_level == 0:
             raise ValueError("stack_level 0 leaves no level for the floor profile below it: use failsafe latched")
         if "ocpp1.6" in self.versions and self.purpose.startswith("ChargingStation"):

@@ -1,7 +1,8 @@
 """Command one OCPP charge point as `instruments.charger_port.ChargerPort`: orders are charging profiles, and read back.
 
-The point dials us (`ocpp_csms`). After each connection the first message is the fail-safe floor, then the order: a
-point that restarted may have forgotten both. One call is outstanding at a time. What the point applies is taken from
+The point dials us (`ocpp_csms`). Nothing is sent before its boot is accepted. Then, after each connection and each
+boot, comes the fail-safe floor, then the order: a point that restarted may have forgotten both. One call is outstanding
+at a time. What the point applies is taken from
 its composite schedule and from measured amps, never from its Accepted.
 """
 
@@ -14,20 +15,19 @@ from typing import Any, Protocol
 from instruments.catalog import Model, charger_of, ocpp_of
 from instruments.faults import FaultKind, PortFault
 from instruments.ocpp_inbox import Inbox
-from instruments.ocpp_profiles import Order, PointLimits, ProfileWriter, amps_of, composite, order_level, order_of
+from instruments.ocpp_orders import OrderKeeper
+from instruments.ocpp_profiles import amps_of, composite
 from instruments.ocpp_reading import BAD, PointReading, PointReadingBuilder
 from instruments.ocpp_rpc import OcppRpc
-from instruments.ocpp_setup import ask_limits, configure, trigger
-from instruments.ocpp_watch import DrawnWatch, above_order, drawing_phases
+from instruments.ocpp_setup import configure, trigger
+from instruments.ocpp_watch import DrawnWatch, above_order
 
 NS = 1_000_000_000
-NEVER_NS = 2**62
 TICK_S = 0.1
 OPEN_S = 30.0  # a point dials again with back-off: so long it may take until it does
 BOOT_S = 3.0  # a point that only lost its link sends no BootNotification
 VERIFY_S = 5.0  # between two looks at the composite schedule
 SETTLE_S = 1.0
-DRIFT = 0.01  # a limit in W is sent again when the volts moved it by this share
 DOUBT_NS = 10 * NS  # a second point under our identity: so long nothing is believed
 FAULT_SHOWN_NS = 10 * NS
 LEAST_READ_S = 1.0
@@ -64,10 +64,10 @@ class OcppCharger:
     read_only: ask and listen, set nothing: neither profiles nor meter values
     """
 
-    __slots__ = ("_builder", "_clock_ns", "_close", "_doubt_ns", "_failsafe_a", "_failsafe_s", "_floor_ns", "_gap_ns",
-                 "_inbox", "_limits", "_meter_ns", "_part", "_phases", "_read_only", "_rpc", "_sent",
-                 "_sent_ns", "_server", "_setup", "_shown_ns", "_silent", "_unit", "_up", "_utc_ns", "_verify_ns",
-                 "_wake", "_watch", "_watt_phases", "_writes_ns", "identity", "model", "name")  # fmt: skip
+    __slots__ = ("_boots", "_builder", "_clock_ns", "_close", "_doubt_ns", "_failsafe_s", "_gap_ns", "_inbox",
+                 "_keeper", "_linked_ns", "_meter_ns", "_part", "_phases", "_read_only", "_rpc", "_server", "_setup",
+                 "_shown_ns", "_silent", "_up", "_verify_ns", "_wake", "_watch", "identity", "model",
+                 "name")  # fmt: skip
 
     def __init__(
         self,
@@ -86,18 +86,17 @@ class OcppCharger:
         self._read_only = read_only
         self.name, self.identity = name, identity
         self.model, self._part, self._server = model, ocpp_of(model), server
-        self._clock_ns, self._utc_ns = clock_ns, utc_ns
-        self._failsafe_a, self._failsafe_s, self._phases = failsafe_a, failsafe_s, phases
+        self._clock_ns, self._failsafe_s, self._phases = clock_ns, failsafe_s, phases
         self._builder = PointReadingBuilder(phases)
-        self._inbox = Inbox(self._part, self._builder, clock_ns, utc_ns)
+        self._keeper = OrderKeeper(
+            name, model, self._builder.reading, clock_ns, utc_ns,
+            failsafe_a=failsafe_a, failsafe_s=failsafe_s, phases=phases, read_only=read_only,
+        )  # fmt: skip
+        self._inbox = Inbox(self._part, self._builder, clock_ns, utc_ns, self._keeper.schedule_update)
         self._watch = DrawnWatch(charger_of(model).obey_s)
         self._gap_ns = round(charger_of(model).timing.write_gap_s * NS)
-        self._limits: PointLimits | None = None
-        self._unit = 0  # index among the units that the point takes
-        self._watt_phases = phases
-        self._sent: Order | None = None  # None: what the point holds is not known
-        self._sent_ns = self._writes_ns = self._verify_ns = self._meter_ns = 0
-        self._doubt_ns = self._shown_ns = self._floor_ns = 0
+        self._boots = 0  # that were seen when floor and order were last begun
+        self._linked_ns = self._verify_ns = self._meter_ns = self._doubt_ns = self._shown_ns = 0
         self._setup: list[Callable[[], Awaitable[None]]] = []
         self._rpc: OcppRpc | None = None
         self._close: Callable[[], Awaitable[None]] | None = None
@@ -119,14 +118,19 @@ class OcppCharger:
         """Take a new connection over and return its message layer; `rpc_of` makes it from our call handler."""
         self._rpc = rpc_of(self._inbox.handle)
         self._close = close
-        self._sent = None
-        self._setup = [self._ask_now] if self._read_only else [self._no_foreign, self._sample, self._ask_now]
-        self._floor_ns = NEVER_NS if self._read_only else 0
-        self.reading.failsafe_a = self.reading.failsafe_s = math.nan
+        self._linked_ns = self._clock_ns()
+        self._inbox.connected()
+        self._begin()
         self.reading.link = True
         self._up.set()
         self._wake.set()
         return self._rpc
+
+    def _begin(self) -> None:
+        """Begin anew with a point of which nothing is known but that it is there."""
+        self._boots = self._inbox.boots
+        self._keeper.begin()
+        self._setup = [self._ask_now] if self._read_only else [self._no_foreign, self._sample, self._ask_now]
 
     def detach(self, rpc: OcppRpc) -> None:
         """Note that a connection ended, unless another one took its place."""
@@ -135,7 +139,7 @@ class OcppCharger:
             self._rpc = self._close = None
             self._up.clear()
             self._builder.lost()
-            self._sent = None
+            self._keeper.sent = None
 
     def doubt(self, who: str) -> None:
         """Note that a second point uses our identity: for a while nothing that either says is believed."""
@@ -156,8 +160,8 @@ class OcppCharger:
             )
             hint = "set this URL in the point, and check its identity and password"
             raise PortFault(FaultKind.REFUSED, self.name, "", detail, hint) from error
-        until = time.monotonic() + BOOT_S
-        while not self._inbox.identity and time.monotonic() < until:
+        until = time.monotonic() + OPEN_S
+        while self._rpc is not None and not self._inbox.wrong and not self._known() and time.monotonic() < until:
             await asyncio.sleep(TICK_S)
         if self._inbox.wrong:
             raise PortFault(FaultKind.WRONG_IDENTITY, self.name, "BootNotification", self._inbox.wrong)
@@ -170,7 +174,7 @@ class OcppCharger:
             detail = f"failsafe_s {self._failsafe_s:g} s; allowed: 3..86400 s"
             raise PortFault(FaultKind.RANGE, self.name, "failsafe_s", detail)
         if not self._read_only:
-            await self._floor()
+            await self._keeper.floor(self._call, self._version)
 
     async def run(self, want_a: Callable[[], float], may_talk: Callable[[], bool]) -> None:
         """Command and read until cancelled; while `may_talk` is False no connection is kept, so that orders run out."""
@@ -206,23 +210,51 @@ class OcppCharger:
         await self._server.leave(self.identity)
         self.reading.link = False
 
+    def _known(self) -> bool:
+        """Say whether the point may be commanded: its boot is accepted, or it shows that it was before this connection.
+
+        A point that is not accepted sends nothing but BootNotification; one that only lost its link may send nothing.
+        """
+        standing = self._inbox.standing
+        if standing:
+            return standing == "Accepted"
+        return self._clock_ns() - self._linked_ns >= BOOT_S * NS
+
     async def _turn(self, want_a: float) -> None:
         """Send at most one call: floor, order, what is left of the set-up, then what must be read."""
-        now_ns = self._clock_ns()
-        if now_ns >= self._floor_ns:
-            self._floor_ns = now_ns + 2 * self._gap_ns
-            await self._floor()
-        elif not math.isnan(want_a) and self._due(order := self._order(want_a), now_ns):
-            await self._send(order, want_a)
+        now_ns, keeper = self._clock_ns(), self._keeper
+        if not self._known():
+            if self._inbox.wrong:
+                self.reading.quality = BAD
+                self._note(PortFault(FaultKind.WRONG_IDENTITY, self.name, "BootNotification", self._inbox.wrong))
+            return
+        if self._boots != self._inbox.boots:
+            self._begin()
+        keeper.follow_car()
+        if now_ns >= keeper.floor_ns:
+            await keeper.floor(self._call, self._version)
+        elif not math.isnan(want_a) and keeper.due(order := keeper.order(want_a), now_ns, self._builder.transaction):
+            await keeper.send(self._call, self._version, order, want_a, self._builder.transaction)
+            self._verify_ns = self._clock_ns() + round(SETTLE_S * NS)
+            if why := keeper.held_back(want_a):
+                self._note(PortFault(FaultKind.REJECTED, self.name, "SetChargingProfile", why))
         elif self._setup:
             await self._next_step()
-        elif now_ns >= self._verify_ns and self._sent is not None and not self._part.quirks.silent_composite:
+        elif self._verify_due(now_ns):
             await self._verify()
         elif now_ns - max(self.reading.change_ns, self._meter_ns) > 2 * self._part.meter_interval_s * NS:
             self._meter_ns = now_ns
             if not self._part.quirks.no_trigger:
                 await trigger(self._read, self._part, self._version, "MeterValues")
         self._watch_drawn(now_ns)
+
+    def _verify_due(self, now_ns: int) -> bool:
+        if self._part.quirks.silent_composite or self._keeper.sent is None:
+            return False
+        if self._inbox.limit_moved:
+            self._inbox.limit_moved = False
+            return True
+        return now_ns >= self._verify_ns
 
     async def _next_step(self) -> None:
         """Do one step of the set-up; a refused one is told and not repeated before the next connection."""
@@ -235,68 +267,6 @@ class OcppCharger:
             self._note(fault)
         if self._setup and self._setup[0] == step:
             self._setup.pop(0)
-
-    def _order(self, want_a: float) -> Order:
-        """Return an order as it goes onto the wire; a PortFault RANGE refuses what the family does not take."""
-        part = charger_of(self.model)
-        if not math.isfinite(want_a) or (want_a != 0.0 and not part.min_a <= want_a <= part.max_a):
-            detail = f"{want_a:g} A; allowed: 0 or {part.min_a:g}..{part.max_a:g} A"
-            raise PortFault(FaultKind.RANGE, self.name, self._part.purpose, detail)
-        return self._as_order(want_a, self.reading.volt_v)
-
-    def _as_order(self, amp_a: float, volt_v: Any) -> Order:
-        units = self._limits.units if self._limits else tuple(self._part.rate_units)
-        unit = units[self._unit % len(units)]
-        return order_of(amp_a, unit, volt_v, self._phases if unit == "A" else self._watt_phases)
-
-    def _due(self, order: Order, now_ns: int) -> bool:
-        """Say whether an order has to go out now: it changed, or has to be renewed, and the gap is over."""
-        if self._read_only or self._limits is None or now_ns - self._writes_ns < self._gap_ns:
-            return False
-        if self._part.purpose == "TxProfile" and self._builder.transaction is None:
-            return False  # would be refused: the floor rules until a transaction runs
-        sent = self._sent
-        if sent is None or sent.unit != order.unit or sent.phases != order.phases:
-            return True
-        if self._part.failsafe == "expiring" and now_ns - self._sent_ns >= round(self._failsafe_s / 3 * NS):
-            return True
-        slack = DRIFT * sent.limit if order.unit == "W" and order.limit > 0.0 else 0.05
-        return abs(order.limit - sent.limit) > slack
-
-    async def _send(self, order: Order, want_a: float) -> None:
-        """Send one order; only an Accepted makes it known."""
-        self._sent, self._writes_ns = None, self._clock_ns()
-        payload = self._writer.order(order, self._utc_ns(), self._builder.transaction)
-        await self._set_profile(payload)
-        self._sent, self._sent_ns = order, self._clock_ns()
-        self.reading.sent_a, self.reading.sent_ns = want_a, self._sent_ns
-        self.reading.round_trip_ns = self._sent_ns - self._writes_ns
-        self._verify_ns = self._sent_ns + round(SETTLE_S * NS)
-
-    async def _set_profile(self, payload: dict[str, Any]) -> None:
-        """Send SetChargingProfile; a refusal is a PortFault, and the next try takes the point's other unit."""
-        answer = await self._call("SetChargingProfile", payload)
-        if answer["status"] != "Accepted":
-            self._unit += 1
-            info = (answer.get("statusInfo") or {}).get("reasonCode", "")
-            detail = f"{answer['status']} {info}".strip()
-            raise PortFault(FaultKind.REJECTED, self.name, "SetChargingProfile", detail)
-
-    async def _floor(self) -> None:
-        """Set the fail-safe floor, below the level of the orders, and learn what the point can do before it."""
-        if self._limits is None:
-            self._limits = await ask_limits(self._call, self._part, self._version)
-        if self._part.failsafe == "latched":
-            self._floor_ns = NEVER_NS
-            return
-        if order_level(self._part, self._limits) < 1:
-            detail = "its highest stack level is 0: no room for a floor below the order"
-            hint = "use a record with failsafe = latched, which the plan counts in full"
-            raise PortFault(FaultKind.INTERLOCK, self.name, "ChargeProfileMaxStackLevel", detail, hint)
-        floor = self._as_order(self._failsafe_a, ())  # it stands for ever: in watts at the lowest volts
-        await self._set_profile(self._writer.floor(floor, self._utc_ns()))
-        self._floor_ns = NEVER_NS
-        self.reading.failsafe_a, self.reading.failsafe_s = self._failsafe_a, float(int(self._failsafe_s))
 
     async def _no_foreign(self) -> None:
         """Clear profiles of a transaction, which would rule instead of ours; ours of that purpose comes again."""
@@ -319,7 +289,7 @@ class OcppCharger:
     async def _verify(self) -> None:
         """Compare the composite schedule with the order."""
         self._verify_ns = self._clock_ns() + round(VERIFY_S * NS)
-        sent = self._sent
+        sent = self._keeper.sent
         evse = "connectorId" if self._version == "ocpp1.6" else "evseId"
         ask: dict[str, Any] = {evse: self._part.connector, "duration": 60}
         if sent is not None:
@@ -330,8 +300,12 @@ class OcppCharger:
             detail = "no composite schedule: what it applies is known from measured amps only"
             self._note(PortFault(FaultKind.READBACK, self.name, "GetCompositeSchedule", detail))
             return
-        phases = found.phases or (self._phases if found.unit == "A" else self._watt_phases)
-        self.reading.limit_a = amps_of(found.limit, found.unit, self.reading.volt_v, phases)
+        phases = found.phases or self._phases
+        if found.unit == "W":
+            phases = min(phases, self._keeper.phases_sent)  # what was reckoned over so many comes back over so many
+        said_a = amps_of(found.limit, found.unit, self.reading.volt_v, phases)
+        self.reading.limit_a = said_a
+        self._builder.own_limit()
         if sent is not None and above_order(self.reading.limit_a, self.reading.sent_a, sent.unit):
             self._overwritten(self.reading.limit_a, "GetCompositeSchedule", "in force")
 
@@ -341,17 +315,12 @@ class OcppCharger:
             self.reading.quality = BAD
         drawn_a = self._watch.drawn_a(self.reading, now_ns)
         if math.isfinite(drawn_a):
-            # it shares the watts over the car's phases, not over its own
-            phases = max(1, min(self._watt_phases, drawing_phases(self.reading)))
-            if phases < self._watt_phases and not self._read_only:
-                self._floor_ns = 0  # the floor's watts were for more phases, too
-            self._watt_phases = phases
             self._overwritten(drawn_a, "Current.Import", "drawn")
 
     def _overwritten(self, amp_a: float, channel: str, how: str) -> None:
         """Tell of amps above the order, and send it again."""
         self.reading.overwritten_a = amp_a
-        self._sent = None
+        self._keeper.sent = None
         detail = f"{amp_a:.1f} A {how}, {self.reading.sent_a:g} A ordered and accepted"
         self._note(PortFault(FaultKind.READBACK, self.name, channel, detail, "check who else limits or commands it"))
 
@@ -361,19 +330,16 @@ class OcppCharger:
             raise PortFault(FaultKind.CLOSED, self.name, "", "no connection")
         return self._rpc.version
 
-    @property
-    def _writer(self) -> ProfileWriter:
-        limits = self._limits or PointLimits(tuple(self._part.rate_units), self._part.max_stack_level)
-        return ProfileWriter(self._part, self._version, limits, self._failsafe_s)
-
     async def _call(self, action: str, payload: dict[str, Any]) -> dict[str, Any]:
         if self._rpc is None:
             raise PortFault(FaultKind.CLOSED, self.name, action, "no connection")
+        if not self._known():
+            raise PortFault(FaultKind.CLOSED, self.name, action, "not sent: its BootNotification is not accepted yet")
         return await self._rpc.call(action, payload)
 
     async def _read(self, action: str, payload: dict[str, Any]) -> dict[str, Any]:
         """Call something that may wait: within the gap after an order it ends with the gap, so that none comes late."""
-        left_s = (self._writes_ns + self._gap_ns - self._clock_ns()) / NS
+        left_s = (self._keeper.writes_ns + self._gap_ns - self._clock_ns()) / NS
         if left_s <= 0.0:
             return await self._call(action, payload)
         try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from instruments.ocpp_catalog import OcppPart
+from instruments.ocpp_catalog import STATION_PURPOSES, OcppPart
 
 FLOOR_ID, ORDER_ID = 1, 2
 START_BACK_S = 30  # an order starts so long ago by our clock, so that a point's clock may be that much behind
@@ -88,10 +88,28 @@ class ProfileWriter:
         """Return the payload of SetChargingProfile for the fail-safe floor, which has no end."""
         return self._payload(FLOOR_ID, max(order_level(self.part, self.limits) - 1, 0), order, utc_ns, ends=False)
 
-    def order(self, order: Order, utc_ns: int, transaction: str | int | None = None) -> dict[str, Any]:
-        """Return the payload of SetChargingProfile for an order; `transaction` is needed by a TxProfile."""
+    def order(
+        self, order: Order, utc_ns: int, transaction: str | int | None = None, *, ends: bool = True
+    ) -> dict[str, Any]:
+        """Return the payload of SetChargingProfile for an order; `transaction` is needed by a TxProfile.
+
+        `ends` False: without an end of its own, for a point whose floor does not stand.
+        """
         level = order_level(self.part, self.limits)
-        return self._payload(ORDER_ID, level, order, utc_ns, ends=True, transaction=transaction)
+        return self._payload(ORDER_ID, level, order, utc_ns, ends=ends, transaction=transaction)
+
+    def update(self, order: Order) -> dict[str, Any]:
+        """Return the payload of UpdateDynamicSchedule, which moves the one period of a dynamic order (2.1)."""
+        return {"chargingProfileId": ORDER_ID, "scheduleUpdate": self._rate(order)}
+
+    def _rate(self, order: Order) -> dict[str, Any]:
+        """Return the keys of a period that say how much: a limit, or a set-point that may not be overshot."""
+        if self.part.operation_mode == "ChargingOnly":
+            return {"limit": order.limit}
+        rate = {"limit": order.limit, "setpoint": order.limit}
+        if order.unit == "A" and order.phases == 3:  # a set-point alone is the sum of all phases, a limit is not
+            rate |= {f"{key}_L{k}": order.limit for k in (2, 3) for key in ("limit", "setpoint")}
+        return rate
 
     def _payload(
         self,
@@ -104,17 +122,26 @@ class ProfileWriter:
         transaction: str | int | None = None,
     ) -> dict[str, Any]:
         part, old = self.part, self.version == "ocpp1.6"
+        floor = profile_id == FLOOR_ID
         fails = part.failsafe if ends else "latched"
-        absolute = part.kind == "Absolute"
-        period: dict[str, Any] = {"startPeriod": 0, "limit": order.limit}
+        # a transaction's profile cannot stand before there is one: its floor is the default below it
+        purpose = "TxDefaultProfile" if floor and part.purpose == "TxProfile" else part.purpose
+        kind = "Absolute" if floor and part.kind == "Dynamic" else part.kind
+        absolute = kind == "Absolute"
+        moded = not floor and part.operation_mode != "ChargingOnly"
+        period: dict[str, Any] = {"startPeriod": 0, **({"limit": order.limit} if floor else self._rate(order))}
+        if moded:
+            period["operationMode"] = part.operation_mode
         if order.phases:
             period["numberPhases"] = order.phases
         schedule: dict[str, Any] = {"chargingRateUnit": order.unit, "chargingSchedulePeriod": [period]}
         profile: dict[str, Any] = {
             "stackLevel": level,
-            "chargingProfilePurpose": part.purpose,
-            "chargingProfileKind": part.kind,
+            "chargingProfilePurpose": purpose,
+            "chargingProfileKind": kind,
         }
+        if kind == "Dynamic" and part.dyn_update_s:
+            profile["dynUpdateInterval"] = part.dyn_update_s
         if absolute:
             schedule["startSchedule"] = stamp(utc_ns - START_BACK_S * 1_000_000_000)
         if fails == "expiring" and absolute:
@@ -123,9 +150,9 @@ class ProfileWriter:
             profile["validTo"] = stamp(utc_ns + int(self.failsafe_s) * 1_000_000_000)
         if fails == "offline":
             profile |= {"maxOfflineDuration": int(self.failsafe_s), "invalidAfterOfflineDuration": True}
-        if part.purpose == "TxProfile" and transaction is not None:
+        if purpose == "TxProfile" and transaction is not None:
             profile["transactionId"] = transaction
-        where = 0 if "Station" in part.purpose or part.purpose == "ChargePointMaxProfile" else part.connector
+        where = 0 if purpose in STATION_PURPOSES else part.connector
         if old:
             profile |= {"chargingProfileId": profile_id, "chargingSchedule": schedule}
             return {"connectorId": where, "csChargingProfiles": profile}

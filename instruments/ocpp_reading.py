@@ -1,7 +1,8 @@
 """Make one reading of what a charge point tells: states, meter values and transactions of 1.6 and 2.x alike.
 
 A reading is dated by the point's own timestamp, which the CSMS set by its BootNotification and heartbeats: values that
-were queued while the point was offline stay as old as they are. A stamp from the future is not believed.
+were queued while the point was offline stay as old as they are. A stamp from the future is not believed. Each phase has
+a date of its own, the reading that of the oldest: a phase that a sample leaves out does not become younger by it.
 """
 
 import math
@@ -10,6 +11,8 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+
+from instruments.ocpp_profiles import amps_of
 
 NS = 1_000_000_000
 GOOD, BAD = 0, 2
@@ -64,11 +67,22 @@ class PointReading:
 class PointReadingBuilder:
     """Fill one reading from a point's messages; `phases` of the charger's connection (1 or 3)."""
 
-    __slots__ = ("_phases", "_session_start_wh", "reading", "skew_s", "stamp_ns", "transaction")
+    __slots__ = (
+        "_others_a",
+        "_phase_ns",
+        "_phases",
+        "_session_start_wh",
+        "reading",
+        "skew_s",
+        "stamp_ns",
+        "transaction",
+    )
 
     def __init__(self, phases: int = 3) -> None:
         self._phases = phases
         self._session_start_wh = math.nan
+        self._phase_ns = [0] * 3  # monotonic date of each phase's amps
+        self._others_a: dict[str, float] = {}  # limits of other parties by source, A
         self.reading = PointReading()
         self.stamp_ns = 0  # UTC stamp of the newest meter values
         self.skew_s = 0.0  # by which the point's clock is ahead of ours at most, as its stamps show
@@ -78,6 +92,7 @@ class PointReadingBuilder:
         """Begin anew after a lost link: old values stay, but they are bad until new ones come."""
         self.reading.link = False
         self.reading.quality = BAD
+        self._others_a.clear()
 
     def status(self, name: str) -> None:
         """Take a connector's status; while a 2.x transaction runs its charging state says more than Occupied."""
@@ -119,11 +134,37 @@ class PointReadingBuilder:
             if stamp_ns < self.stamp_ns:
                 continue
             self.stamp_ns = stamp_ns
-            if self._sampled(value.get("sampledValue") or []):
-                self.reading.change_ns = max(self.reading.change_ns, now_ns - max(utc_ns - stamp_ns, 0))
+            if self._sampled(value.get("sampledValue") or [], now_ns - max(utc_ns - stamp_ns, 0)):
+                self.reading.change_ns = min(self._phase_ns[: self._phases])
                 known = self.reading.state != CP_UNKNOWN
                 self.reading.quality = GOOD if known else BAD
         return trouble
+
+    def limited(self, schedules: list[dict[str, Any]], source: str) -> float:
+        """Take the schedules of another party's limit and return it, A; none take that party's limit away.
+
+        NaN where nothing is said: its composite schedule and its amps tell then.
+        """
+        said_a = math.inf
+        for schedule in schedules:
+            first = (schedule.get("chargingSchedulePeriod") or [{}])[0]
+            if math.isfinite(limit := float(first.get("limit", math.nan))):
+                phases = min(int(first.get("numberPhases") or self._phases), self._phases)
+                unit = str(schedule.get("chargingRateUnit", "A"))
+                said_a = min(said_a, amps_of(limit, unit, self.reading.volt_v, phases))
+        if not math.isfinite(said_a):
+            if self._others_a.pop(source, None) is not None:
+                self.reading.limit_a = math.nan
+            return math.nan
+        self._others_a[source] = said_a
+        self.reading.limit_a = said_a if math.isnan(self.reading.limit_a) else self.reading.limit_a
+        self.own_limit()
+        return said_a
+
+    def own_limit(self) -> None:
+        """Count the limits of other parties as the point's own: what it applies is not above the lowest."""
+        if self._others_a and math.isfinite(self.reading.limit_a):
+            self.reading.limit_a = min(self.reading.limit_a, *self._others_a.values())
 
     def _state(self, state: int) -> None:
         before, self.reading.state = self.reading.state, state
@@ -135,8 +176,8 @@ class PointReadingBuilder:
         if self.reading.quality == GOOD and state == CP_UNKNOWN:
             self.reading.quality = BAD
 
-    def _sampled(self, values: list[dict[str, Any]]) -> bool:
-        """Take the sampled values of one instant; return whether amps were among them."""
+    def _sampled(self, values: list[dict[str, Any]], at_ns: int) -> bool:
+        """Take the sampled values of one instant, monotonic ns; return whether amps were among them."""
         reading, power_w, amps = self.reading, [], False
         for sampled in values:
             number = _number(sampled)
@@ -147,6 +188,8 @@ class PointReadingBuilder:
             rows = [row for row in PHASES.get(phase, ()) if row < self._phases]
             if measurand == "Current.Import" and rows:
                 reading.amp_a[rows] = number
+                for row in rows:
+                    self._phase_ns[row] = max(self._phase_ns[row], at_ns)
                 amps = True
             elif measurand == "Voltage" and rows:
                 reading.volt_v[rows] = number if number > 0.0 else math.nan
@@ -154,6 +197,7 @@ class PointReadingBuilder:
                 power_w.append((phase, number))
             elif measurand == "Current.Offered":
                 reading.limit_a = number
+                self.own_limit()
             elif measurand == "Energy.Active.Import.Register" and phase is None:
                 self._energy(number)
         if power_w:
@@ -188,8 +232,10 @@ def _number(sampled: dict[str, Any]) -> float:
     of = sampled.get("unitOfMeasure")
     if isinstance(of, dict):
         unit = of.get("unit")
-        scale = 10.0 ** int(of.get("multiplier", 0))
     try:
-        return float(sampled["value"]) * KILO.get(unit or "Wh", math.nan) * scale
-    except (KeyError, TypeError, ValueError):
+        if isinstance(of, dict):
+            scale = 10.0 ** int(of.get("multiplier", 0))
+        number = float(sampled["value"]) * KILO.get(unit or "Wh", math.nan) * scale
+    except (KeyError, TypeError, ValueError, OverflowError):
         return math.nan
+    return number if math.isfinite(number) else math.nan

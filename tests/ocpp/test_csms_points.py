@@ -102,22 +102,21 @@ def test_a_point_that_takes_watts_only_gets_measured_volts_times_amps() -> None:
     asyncio.run(play())
 
 
-def test_the_watts_of_a_floor_are_never_more_amps_at_low_volts_or_on_one_phase() -> None:
+def test_watts_follow_the_phases_of_the_car_and_a_floor_counts_one() -> None:
     async def play() -> None:
         async with bench(quick("ocpp1.6", quirks={"only_watts": True})) as here:
             point = await ready(here)
-            await until(lambda: bool(point.orders()), "an order")
-            await point.hang_up()
-            await until(lambda: not here.charger.reading.link, "link lost")
-            point = await ready(here)
-            await until(lambda: bool(point.orders()), "an order again")
-            assert point.limit(point.sent_profiles()[0]) == (3726.0, "W")  # 6 A x 3 x 207 V, whatever was measured
-            for _ in range(40):
-                await point.meter([30.0, 0.0, 0.0], VOLTS)
-                if point.limit(point.sent_profiles()[-1]) == (1242.0, "W"):
-                    return
-                await asyncio.sleep(0.1)
-            raise AssertionError("the floor was not lowered for a car that puts all watts on one phase")
+            await until(lambda: ordered(point, 11088.0, "W"), "16 A on three phases")
+            assert point.limit(point.sent_profiles()[0]) == (1242.0, "W")  # 6 A x 207 V: whatever car comes later
+            await point.meter([30.0, 0.0, 0.0], VOLTS)
+            await until(lambda: ordered(point, 3680.0, "W"), "one phase took them all: a third, before any alarm")
+            assert math.isnan(here.charger.reading.overwritten_a)
+            await point.meter([15.8, 15.8, 15.8], VOLTS)
+            await until(lambda: ordered(point, 11088.0, "W"), "a car on three phases has all of them again")
+            await point.meter([30.0, 0.0, 0.0], VOLTS)
+            await until(lambda: ordered(point, 3680.0, "W"), "one again")
+            await point.status("Available")
+            await until(lambda: ordered(point, 11088.0, "W"), "the next car is not known yet")
 
     asyncio.run(play())
 
