@@ -267,8 +267,8 @@ class Counted(ModbusCharger):
         self.reads_ns: list[int] = []
         self.orders = 0
 
-    async def _read_poll(self, poll: int, write: Any = None) -> None:
-        await super()._read_poll(poll, write)
+    def _take(self, poll: int, payload: bytes, sent_ns: int) -> None:
+        super()._take(poll, payload, sent_ns)
         self.reads_ns.append(time.monotonic_ns())
 
     def _ordered(self, write: Any) -> None:

@@ -8,9 +8,11 @@ it stands nothing is sent either.
 import asyncio
 import math
 from collections.abc import Callable
+from typing import Any
 
 from instruments.catalog import Model
 from instruments.faults import FaultKind, PortFault
+from instruments.modbus_cruise import Act, Asked, Cruise, Due
 from instruments.modbus_pacing import NS, Write
 from instruments.modbus_poller import BACKOFF_FIRST_S, BACKOFF_LAST_S, Buses, jittered
 from instruments.modbus_poller_frames import read_pdu
@@ -24,6 +26,7 @@ TICK_S = 0.1  # how soon a new order or a silence is noticed where nobody calls 
 KEEP_LINK = (FaultKind.REJECTED, FaultKind.BUSY, FaultKind.RANGE, FaultKind.READBACK)
 SAFE_CURRENT_A = 0.05  # a float register may show the site's value a hair above itself
 VALIDITY_S = 2.0
+JOIN_S = 0.05  # an order waits at most so long for a read that may go in its segment: nothing beside a PWM's 5 s
 FAULT_SHOWN_S = 10.0
 DOG_TRIES = 2  # writes of a fail-safe value before its read-back is a fault
 DOG_AGAIN_S = 30.0  # after such a fault
@@ -45,7 +48,7 @@ class ModbusCharger(ChargerRegisters):
     buses: connections that devices behind one address share; None: one of its own
     """
 
-    __slots__ = ("_dog", "_dog_ns", "_dog_tries", "_fed_ns", "_master", "_polls", "_shown_ns")
+    __slots__ = ("_cruise", "_dog", "_dog_ns", "_dog_tries", "_fed_ns", "_join_s", "_master", "_polls", "_shown_ns")
 
     def __init__(
         self,
@@ -72,6 +75,8 @@ class ModbusCharger(ChargerRegisters):
         polls = self._modbus.polls
         self._polls = [self._request(names) for names in [*polls.core, *polls.rare]]
         self._master = MasterWatch(self._part.obey_s)
+        self._cruise = Cruise(self._asking, self._answered, self._link, clock_ns)
+        self._join_s = min(JOIN_S, self._modbus.read_gap_s / 2)
         self._shown_ns = self._fed_ns = 0
         self._dog: list[tuple[str, str, float]] = []  # fail-safe values to compare again: read, write, wanted
         self._dog_ns = self._dog_tries = 0
@@ -149,9 +154,14 @@ class ModbusCharger(ChargerRegisters):
                 try:
                     if not self._link.connected:
                         await self._reopen()
-                    wait_s = await self._turn(math.nan if self._read_only else want_a())
-                    backoff_s = BACKOFF_FIRST_S
+                    if not self._link.shared:
+                        await self._cruise.go(lambda now_ns: self._due(want_a, may_talk, now_ns))
+                    if may_talk():
+                        wait_s = await self._turn(math.nan if self._read_only else want_a())
+                        backoff_s = BACKOFF_FIRST_S
                 except PortFault as fault:
+                    if self._cruise.worked:
+                        backoff_s, self._cruise.worked = BACKOFF_FIRST_S, False
                     self._note(await self._other_unit(fault))
                     if fault.kind is not FaultKind.RANGE:  # a wrong order is no fault of the link: look again soon
                         await asyncio.sleep(jittered(backoff_s))
@@ -160,14 +170,35 @@ class ModbusCharger(ChargerRegisters):
             if wait_s > 0.0:
                 await self._sleep(wait_s)
 
+    def wake(self) -> None:
+        """Look at the order and the permission to talk now."""
+        if not self._cruise.look():
+            super().wake()
+
+    def _due(self, want_a: Callable[[], float], may_talk: Callable[[], bool], now_ns: int) -> Due | None:
+        """Return what is due now; None where nothing may be sent."""
+        if not may_talk():
+            return None
+        return self._choose(math.nan if self._read_only else want_a(), now_ns)
+
     async def close(self) -> None:
         """Drop the connection; the charger's own fail-safe takes over."""
         self._link.leave()
         self.reading.link = False
 
     async def _turn(self, want_a: float) -> float:
-        """Send at most one request and return the time until the next turn, s."""
-        now_ns = self._clock_ns()
+        """Do what is due now, in one exchange, and return the time until the next turn, s."""
+        act, write, poll, wait_s = self._choose(want_a, self._clock_ns())
+        if act is Act.FEED:
+            await self._feed()
+        elif act is Act.DOG:
+            await self._watch_dog()
+        elif act is Act.ASK:
+            await self._ask(write, poll)
+        return wait_s
+
+    def _choose(self, want_a: float, now_ns: int) -> Due:
+        """Return what is due now: the act, the write and the poll of an ASK, the time to wait where nothing is, s."""
         write = None
         if not math.isnan(want_a):
             if why := self._gate.check(want_a):
@@ -175,24 +206,21 @@ class ModbusCharger(ChargerRegisters):
             write = self._gate.next(want_a, now_ns)
         lowers = write is not None and not write.value >= self._gate.sent_a  # NaN: the first order of a connection
         if not lowers and self._hungry(now_ns):
-            await self._feed()
-            return 0.0
+            return Act.FEED, None, None, 0.0
         if self._dog and not lowers and now_ns >= self._dog_ns and self._free(now_ns):
-            await self._watch_dog()
-            return 0.0
+            return Act.DOG, None, None, 0.0
         poll = self._plan.next(now_ns)
         if write is not None:
-            if poll is not None and self._modbus.transactions > 1:
-                await self._read_poll(poll, write)
-            else:
-                await self._order(write)
-            return 0.0
+            if self._modbus.transactions == 1:
+                return Act.ASK, write, None, 0.0
+            if poll is None and (wait_s := self._plan.wait_s(now_ns)) <= self._join_s:
+                return Act.WAIT, None, None, wait_s
+            return Act.ASK, write, poll, 0.0
         if poll is None:
-            return min(self._plan.wait_s(now_ns), TICK_S)
+            return Act.WAIT, None, None, min(self._plan.wait_s(now_ns), TICK_S)
         if not self._dog and now_ns - self._dog_ns > DOG_EVERY_S * NS and not self._read_only:
             self._dog, self._dog_ns = self._kept(), now_ns
-        await self._read_poll(poll)
-        return 0.0
+        return Act.ASK, None, poll, 0.0
 
     def _free(self, now_ns: int) -> bool:
         """Say whether the pacing lets a read and a write out now."""
@@ -212,10 +240,56 @@ class ModbusCharger(ChargerRegisters):
         """Return the settings that can be compared at any time: those that are read."""
         return [row for row in self._settings() if row[0]]
 
-    async def _order(self, write: Write) -> None:
-        """Send one part of the order; its pacing runs from the answer, or from the fault."""
-        await self._put(write.register, write.value)
-        self._ordered(write)
+    async def _ask(self, write: Write | None, poll: int | None) -> None:
+        """Send an order, a poll or both in one segment, and take the answers."""
+        ask = self._asking(write, poll)
+        error: Exception | None = None
+        answers: list[bytes] = []
+        try:
+            answers = await self._link.ask_all(ask.channel, ask.requests, urgent=write is not None)
+        except PortFault as fault:
+            error = fault
+        self._answered(ask, answers, error)
+
+    def _asking(self, write: Write | None, poll: int | None) -> Asked:
+        """Return what is sent for an order, a poll or both; the order goes first."""
+        requests: list[tuple[int, bytes]] = []
+        channel = ""
+        if write is not None:
+            channel = write.register
+            self._link.may_write(channel)
+            requests.append(self._order_of(write))
+        if poll is not None:
+            name, unit_id, pdu, _ = self._polls[poll]
+            channel = channel or name
+            requests.append((unit_id, pdu))
+        return Asked(write, poll, channel, requests, self._clock_ns())
+
+    def _answered(self, ask: Asked, answers: list[bytes], error: Exception | None) -> None:
+        """Take the end of an exchange: pacing runs from the answer, or from the fault. Errors: PortFault."""
+        now_ns = self._clock_ns()
+        write, poll = ask.write, ask.poll
+        if poll is not None:
+            self._plan.done(ask.sent_ns if self._modbus.transactions > 1 else now_ns)
+        if write is not None:
+            self._gate.pace(now_ns)
+        if error is not None:
+            if isinstance(error, PortFault):
+                raise error
+            raise self._link.fault_of(ask.channel, ask.requests[0][0], error) from error
+        self.reading.round_trip_ns = now_ns - ask.sent_ns
+        refused = None
+        if write is not None:
+            try:
+                self._link.acknowledge(ask.channel, ask.requests[0][1], answers[0])
+                self._ordered(write)
+            except PortFault as fault:
+                refused = fault  # the read stands for itself
+        if poll is not None:
+            channel, _, pdu, count = self._polls[poll]
+            self._take(poll, self._link.payload(channel, pdu, count, answers[-1]), ask.sent_ns)
+        if refused is not None:
+            raise refused
 
     def _ordered(self, write: Write) -> None:
         self._gate.done(write, self._clock_ns())
@@ -249,30 +323,9 @@ class ModbusCharger(ChargerRegisters):
             return 0.0 < held <= wanted + VALIDITY_S
         return held <= wanted + SAFE_CURRENT_A
 
-    async def _read_poll(self, poll: int, write: Write | None = None) -> None:
-        """Read one request's values into the reading and compare what is in force with what was ordered.
-
-        `write` goes before it in the same segment, to a device that takes two requests at once.
-        """
-        sent_ns = self._clock_ns()
-        channel, unit_id, pdu, count = self._polls[poll]
-        refused = None
-        try:
-            if write is None:
-                payload = await self._link.fetch(channel, unit_id, pdu, count)
-            else:
-                order = self._order_of(write)
-                payload, refused = await self._link.write_and_fetch(write.register, order, (unit_id, pdu, count))
-        finally:
-            self._plan.done(sent_ns if self._modbus.transactions > 1 else self._clock_ns())
-            if write is not None:
-                self._gate.pace(self._clock_ns())
-        if write is not None and refused is None:
-            self._ordered(write)
-        if pdu[0] < 3:
-            payload = bytes(byte for k in range(count) for byte in (0, payload[k >> 3] >> (k & 7) & 1))
+    def _take(self, poll: int, payload: bytes, sent_ns: int) -> None:
+        """Take a poll's values into the reading and compare what is in force with what was ordered."""
         reading = self.reading
-        reading.round_trip_ns = self._link.round_trip_ns
         limit_a, reading.limit_a = reading.limit_a, math.nan
         self._builder.take_bytes(poll, payload, sent_ns)
         now_ns = self._clock_ns()
@@ -280,15 +333,13 @@ class ModbusCharger(ChargerRegisters):
             reading.limit_a = limit_a
         else:
             self._compare(now_ns)
-        if self._master.drawn(max(reading.amp_a.tolist(), key=_number_first), now_ns):
+        if self._master.drawn(most_a(reading.amp_a), now_ns):
             self._note_master(f"{self._master.over_a:g} A drawn, {reading.sent_a:g} A ordered", "current")
         reading.overwritten_a = self._master.over_a
-        if refused is not None:
-            raise refused
         if reading.valid_s > self._failsafe_s + VALIDITY_S:
             detail = f"{reading.valid_s:g} s of validity left; the site says {self._failsafe_s:g} s in all"
             self._note(PortFault(FaultKind.READBACK, self.name, "valid", detail))
-        if reading.fault and self._clock_ns() - self._shown_ns > FAULT_SHOWN_S * NS:
+        if reading.fault and now_ns - self._shown_ns > FAULT_SHOWN_S * NS:
             reading.fault = ""
 
     def _compare(self, now_ns: int) -> None:
@@ -341,6 +392,10 @@ class ModbusCharger(ChargerRegisters):
             raise PortFault(FaultKind.RANGE, self.name, dog.current_set, detail)
 
 
-def _number_first(value: float) -> float:
-    """Order amps so that one that is not known is the least."""
-    return -math.inf if math.isnan(value) else value
+def most_a(amp_a: Any) -> float:
+    """Return the largest of the phases' amps (3,), A; one that is not known counts least, NaN where none is."""
+    most = math.nan
+    for amps in amp_a.tolist():
+        if not amps <= most:
+            most = amps if amps == amps else most
+    return most

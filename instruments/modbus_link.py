@@ -14,7 +14,7 @@ from pymodbus.pdu import ExceptionResponse, ModbusPDU
 from instruments.faults import FaultKind, PortFault
 from instruments.modbus_catalog import ModbusPart
 from instruments.modbus_poller import Bus, Requests, refusal
-from instruments.modbus_poller_frames import read_pdu, words_of, write_pdu
+from instruments.modbus_poller_frames import Done, read_pdu, words_of, write_pdu
 
 logging.getLogger("pymodbus").addHandler(logging.NullHandler())  # its errors reach the operator as PortFaults
 
@@ -144,22 +144,40 @@ class ModbusLink:
         """Send a ready request that reads `count` values and return the answer's bytes."""
         return self._payload(channel, pdu, count, await self._ask(channel, unit_id, pdu))
 
-    async def write_and_fetch(
-        self, channel: str, order: tuple[int, bytes], read: tuple[int, bytes, int]
-    ) -> tuple[bytes, PortFault | None]:
-        """Send a ready write (unit id, PDU) and a ready read (and its count) in one segment.
+    async def ask_all(self, channel: str, requests: Requests, *, urgent: bool = False) -> list[bytes]:
+        """Send ready requests (unit id, PDU) in one segment and return the answers, as they came."""
+        return await self._ask_all(channel, requests, urgent=urgent)
 
-        Return the read's bytes and the fault of the write, if any: the read stands for itself. Errors: of the link,
-        and of the read.
+    def start(self, channel: str, requests: Requests, done: Done) -> bool:
+        """Send ready requests in one segment now and let `done` hear of the answers; False where it has to wait.
+
+        Errors: PortFault CLOSED.
         """
-        self._may_write(channel)
-        wrote, got = await self._ask_all(channel, [order, read[:2]], urgent=True)
-        fault = None
-        try:
-            self._acknowledged(channel, order[1], self._checked(channel, wrote))
-        except PortFault as found:
-            fault = found
-        return self._payload(channel, read[1], read[2], self._checked(channel, got)), fault
+        self._stands(channel)
+        return self._bus.start(requests, self._part.timeout_s, done)
+
+    def abandon(self) -> None:
+        """Wait no longer for what `start` sent."""
+        self._bus.abandon()
+
+    def fault_of(self, channel: str, unit_id: int, error: Exception) -> PortFault:
+        """Return the fault of an exchange that ended in a TimeoutError or ConnectionError, and give the link up."""
+        self._generation = 0
+        if isinstance(error, TimeoutError):
+            detail = f"no answer from {self.address} unit {unit_id} within {self._part.timeout_s:g} s"
+            return PortFault(FaultKind.TIMEOUT, self._device, channel, detail)
+        return PortFault(FaultKind.CLOSED, self._device, channel, f"{self.address} ended the connection ({error})")
+
+    def acknowledge(self, channel: str, pdu: bytes, answer: bytes) -> None:
+        """Compare the answer of a write; a PortFault says what is wrong with it."""
+        self._acknowledged(channel, pdu, self._checked(channel, answer))
+
+    def payload(self, channel: str, pdu: bytes, count: int, answer: bytes) -> bytes:
+        """Return the bytes of a read's answer, two a register; of bits two each too. Errors: PortFault."""
+        payload = self._payload(channel, pdu, count, self._checked(channel, answer))
+        if pdu[0] > 2:
+            return payload
+        return bytes(byte for k in range(count) for byte in (0, payload[k >> 3] >> (k & 7) & 1))
 
     def _payload(self, channel: str, pdu: bytes, count: int, answer: bytes) -> bytes:
         size = 2 * count if pdu[0] > 2 else (count + 7) // 8
@@ -175,7 +193,7 @@ class ModbusLink:
         acknowledgement of something else is PROTOCOL.
         """
         pdu = self.order(channel, address, words, coil=coil)
-        self._may_write(channel)
+        self.may_write(channel)
         self._acknowledged(channel, pdu, await self._ask(channel, unit_id, pdu, urgent=True))
 
     def order(self, channel: str, address: int, words: list[int], *, coil: bool = False) -> bytes:
@@ -187,7 +205,8 @@ class ModbusLink:
             raise PortFault(FaultKind.RANGE, self._device, channel, detail)
         return write_pdu(function, address, words)
 
-    def _may_write(self, channel: str) -> None:
+    def may_write(self, channel: str) -> None:
+        """Refuse a write where this run only reads (INTERLOCK)."""
         if self._read_only:
             raise PortFault(FaultKind.INTERLOCK, self._device, channel, "this run reads only; nothing was sent")
 
@@ -213,6 +232,11 @@ class ModbusLink:
             self._member = True
             self._bus.join(self._part.frame_gap_s)
 
+    def _stands(self, channel: str) -> None:
+        if self._generation != self._bus.generation or not self._bus.up:
+            self._generation = 0
+            raise PortFault(FaultKind.CLOSED, self._device, channel, f"connection to {self.address} is gone")
+
     async def _ask(self, channel: str, unit_id: int, pdu: bytes, *, urgent: bool = False) -> bytes:
         return self._checked(channel, (await self._ask_all(channel, [(unit_id, pdu)], urgent=urgent))[0])
 
@@ -223,19 +247,11 @@ class ModbusLink:
 
     async def _ask_all(self, channel: str, requests: Requests, *, urgent: bool = False) -> list[bytes]:
         """Wait for the answer, the end of the connection or the time-out, whichever comes first."""
-        if self._generation != self._bus.generation or not self._bus.up:
-            self._generation = 0
-            raise PortFault(FaultKind.CLOSED, self._device, channel, f"connection to {self.address} is gone")
+        self._stands(channel)
         start_ns = self._clock_ns()
         try:
             answers = await self._bus.ask_all(requests, self._part.timeout_s, urgent=urgent)
-        except TimeoutError as error:
-            self._generation = 0
-            detail = f"no answer from {self.address} unit {requests[0][0]} within {self._part.timeout_s:g} s"
-            raise PortFault(FaultKind.TIMEOUT, self._device, channel, detail) from error
-        except ConnectionError as error:
-            self._generation = 0
-            detail = f"{self.address} ended the connection ({error})"
-            raise PortFault(FaultKind.CLOSED, self._device, channel, detail) from error
+        except (TimeoutError, ConnectionError) as error:
+            raise self.fault_of(channel, requests[0][0], error) from error
         self.round_trip_ns = self._clock_ns() - start_ns
         return answers

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from instruments.faults import FaultKind, PortFault
-from instruments.modbus_poller_frames import Wire
+from instruments.modbus_poller_frames import Done, Wire
 
 NS = 1_000_000_000
 BACKOFF_FIRST_S = 0.25
@@ -32,9 +32,9 @@ class Bus:
     one; `late` counts answers that came after their time-out.
     """
 
-    __slots__ = ("_backoff_s", "_busy", "_due_s", "_gap_ns", "_last_ns", "_opening", "_queue", "_refused", "_retry_ns",
-                 "_silent", "_timer", "_timer_loop", "_waiting", "_wire", "generation", "host", "late", "members",
-                 "port")  # fmt: skip
+    __slots__ = ("_backoff_s", "_busy", "_done", "_due_s", "_gap_ns", "_last_ns", "_opening", "_own", "_queue",
+                 "_refused", "_retry_ns", "_silent", "_timer", "_timer_loop", "_wire", "generation", "host", "late",
+                 "members", "port")  # fmt: skip
 
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
@@ -51,7 +51,8 @@ class Bus:
         self._backoff_s = 0.0
         self._retry_ns = 0
         self._refused = ""
-        self._waiting: list[asyncio.Future[bytes]] = []
+        self._done: Done | None = None  # who hears of the exchange that is out
+        self._own = False  # that exchange was started by `start`, and ends the turn itself
         self._due_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_loop: asyncio.AbstractEventLoop | None = None
@@ -117,32 +118,75 @@ class Bus:
                 await asyncio.sleep(wait_ns / NS)
             return await self._exchange(requests, timeout_s)
         finally:
-            self._busy = False
             if self._gap_ns:
                 self._last_ns = time.monotonic_ns()
             self._next()
 
-    async def _exchange(self, requests: Requests, timeout_s: float) -> list[bytes]:
-        wire = self._wire
-        if wire is None:
-            raise ConnectionResetError("the connection ended")
-        self._waiting = futures = wire.send(requests)
-        self._watch(timeout_s)
+    def start(self, requests: Requests, timeout_s: float, done: Done) -> bool:
+        """Send requests in one segment now; `done` hears of the answers, without a task that waits for them.
+
+        Return False, and do nothing, where others wait for the connection too, or it needs its silence, or is gone.
+        """
+        if self._busy or self._queue or self._gap_ns or self._wire is None:
+            return False
+        self._busy = self._own = True
         try:
-            answers = [await future for future in futures]
-        except TimeoutError:
+            self._send(requests, timeout_s, done)
+        except ConnectionError:
+            self._busy = self._own = False
+            return False
+        return True
+
+    def abandon(self) -> None:
+        """Wait no longer for what `start` sent."""
+        if self._own:
+            self._own, self._done = False, None
+            if self._wire is not None:
+                self._wire.forget()
+            self._next()
+
+    async def _exchange(self, requests: Requests, timeout_s: float) -> list[bytes]:
+        future: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
+        wire = self._wire
+
+        def done(answers: list[bytes], error: Exception | None) -> None:
+            if future.done():
+                return  # cancelled a moment ago
+            if error is None:
+                future.set_result(answers)
+            else:
+                future.set_exception(error)
+
+        self._send(requests, timeout_s, done)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._done = None
+            if wire is not None:
+                wire.forget()
+            raise
+
+    def _send(self, requests: Requests, timeout_s: float, done: Done) -> None:
+        if self._wire is None:
+            raise ConnectionResetError("the connection ended")
+        self._wire.send(requests, self._over)
+        self._done = done
+        self._watch(timeout_s)
+
+    def _over(self, answers: list[bytes], error: Exception | None) -> None:
+        """Hear how the exchange that is out ended and pass it on."""
+        done, self._done = self._done, None
+        if error is None:
+            self._silent = 0
+        elif isinstance(error, TimeoutError):
             self._silent += 1
             if self._silent >= min(self.members, SILENT_UNITS):
                 self.close()
-            raise
-        finally:
-            for future in futures:
-                if future.done() and not future.cancelled():
-                    future.exception()  # the first one's tells enough
-            self._waiting = []
-            wire.forget()
-        self._silent = 0
-        return answers
+        if self._own:
+            self._own = False
+            self._next()
+        if done is not None:
+            done(answers, error)
 
     def _watch(self, timeout_s: float) -> None:
         """End the wait in time. One timer serves many requests: it looks again where the wait is a younger one."""
@@ -155,12 +199,11 @@ class Bus:
 
     def _overdue(self) -> None:
         self._timer = None
-        if self._waiting and self._timer_loop is not None:
+        if self._done is not None and self._wire is not None and self._timer_loop is not None:
             if self._timer_loop.time() < self._due_s - EARLY_S:
                 self._timer = self._timer_loop.call_at(self._due_s, self._overdue)
-                return
-            for future in self._waiting:
-                expire(future)
+            else:
+                self._wire.expire()
 
     async def _turn(self, urgent: bool) -> None:
         """Wait until nobody else's request is out."""
@@ -202,12 +245,6 @@ class Buses:
     def at(self, host: str, port: int) -> Bus:
         """Return the bus of an address, a new one at the first call."""
         return self._buses.setdefault((host, port), Bus(host, port))
-
-
-def expire(future: "asyncio.Future[bytes]") -> None:
-    """End a wait whose time is over."""
-    if not future.done():
-        future.set_exception(TimeoutError())
 
 
 def jittered(wait_s: float, draw: Callable[[], float] = random.random) -> float:

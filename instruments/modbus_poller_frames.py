@@ -13,6 +13,7 @@ HEADER = struct.Struct(">HHHB")  # transaction, protocol, length of what follows
 MAX_LENGTH = 254  # unit id and a PDU of 253 bytes
 READ = struct.Struct(">BHH")  # function, address, count (or value)
 HEADER_BYTES = HEADER.size
+Done = Callable[[list[bytes], Exception | None], None]
 PACK, UNPACK = HEADER.pack, HEADER.unpack_from
 
 
@@ -33,20 +34,47 @@ def words_of(payload: bytes) -> list[int]:
     return list(struct.unpack(f">{len(payload) // 2}H", payload))
 
 
+class Exchange:
+    """Hold the requests of one segment until all are answered, or the wait for them ends otherwise.
+
+    `done` is called once, with the answer PDUs in the order of the requests, or with none and why.
+    """
+
+    __slots__ = ("_answers", "_done", "_left")
+
+    def __init__(self, count: int, done: Done) -> None:
+        self._answers = [b""] * count
+        self._done = done
+        self._left = count
+
+    def take(self, place: int, pdu: bytes) -> None:
+        """Take one answer."""
+        self._answers[place] = pdu
+        self._left -= 1
+        if self._left == 0:
+            self._done(self._answers, None)
+
+    def fail(self, error: Exception) -> None:
+        """End the wait; without effect where it is over."""
+        if self._left > 0:
+            self._left = 0
+            self._done([], error)
+
+
 class Wire(asyncio.Protocol):
-    """Hold one TCP connection: requests out, each with a future that gets its answer PDU.
+    """Hold one TCP connection: requests out, one segment after the other, with an exchange that gets their answers.
 
     Attributes: `strays` counts answers that nobody waited for; `broken` says why the stream cannot be believed.
     `lost` is called once when the connection ends.
     """
 
-    __slots__ = ("_buffer", "_loop", "_lost", "_pending", "_transaction", "_transport", "broken", "strays")
+    __slots__ = ("_buffer", "_exchange", "_lost", "_pending", "_transaction", "_transport", "broken", "strays")
 
     def __init__(self, lost: Callable[[], None]) -> None:
         self._buffer = b""
-        self._loop = asyncio.get_running_loop()
+        self._exchange: Exchange | None = None
         self._lost = lost
-        self._pending: dict[int, tuple[asyncio.Future[bytes], int, int]] = {}
+        self._pending: dict[int, tuple[int, int, int]] = {}  # transaction -> place, unit id, function
         self._transaction = 0
         self._transport: asyncio.Transport | None = None
         self.broken = ""
@@ -68,35 +96,40 @@ class Wire(asyncio.Protocol):
         self.close()
 
     def close(self) -> None:
-        """Drop the connection; waiting requests end with a ConnectionError."""
+        """Drop the connection; an exchange that waits ends with a ConnectionError."""
         if self._transport is None:
             return
         transport, self._transport = self._transport, None
         transport.abort()
-        pending, self._pending = self._pending, {}
-        for future, _, _ in pending.values():
-            if not future.done():
-                future.set_exception(ConnectionResetError(self.broken or "the connection ended"))
+        exchange = self._exchange
+        self.forget()
         self._lost()
+        if exchange is not None:
+            exchange.fail(ConnectionResetError(self.broken or "the connection ended"))
 
-    def send(self, requests: Sequence[tuple[int, bytes]]) -> "list[asyncio.Future[bytes]]":
-        """Send requests (unit id, PDU) in one segment; return the futures of their answer PDUs."""
+    def send(self, requests: Sequence[tuple[int, bytes]], done: Done) -> None:
+        """Send requests (unit id, PDU) in one segment; `done` hears of their answers. One exchange is out at a time."""
         transport = self._transport
         if transport is None:
             raise ConnectionResetError("the connection ended")
-        futures: list[asyncio.Future[bytes]] = []
+        self._exchange = Exchange(len(requests), done)
         frames = b""
-        for unit_id, pdu in requests:
+        for place, (unit_id, pdu) in enumerate(requests):
             self._transaction = transaction = (self._transaction + 1) & 0xFFFF
-            future: asyncio.Future[bytes] = self._loop.create_future()
-            self._pending[transaction] = (future, unit_id, pdu[0])
+            self._pending[transaction] = (place, unit_id, pdu[0])
             frames += PACK(transaction, 0, len(pdu) + 1, unit_id) + pdu
-            futures.append(future)
         transport.write(frames)
-        return futures
+
+    def expire(self) -> None:
+        """End the wait with a TimeoutError; what still comes is dropped."""
+        exchange = self._exchange
+        self.forget()
+        if exchange is not None:
+            exchange.fail(TimeoutError())
 
     def forget(self) -> None:
-        """Wait no longer for any answer: what still comes is dropped."""
+        """Wait no longer and tell nobody: what still comes is dropped."""
+        self._exchange = None
         self._pending.clear()
 
     def data_received(self, data: bytes) -> None:
@@ -118,10 +151,9 @@ class Wire(asyncio.Protocol):
         self._buffer = data[at:]
 
     def _answer(self, transaction: int, unit_id: int, pdu: bytes) -> None:
-        waiting = self._pending.get(transaction)
-        if waiting is None or waiting[1] != unit_id or waiting[2] != pdu[0] & 0x7F:
+        waiting, exchange = self._pending.get(transaction), self._exchange
+        if waiting is None or exchange is None or waiting[1] != unit_id or waiting[2] != pdu[0] & 0x7F:
             self.strays += 1
             return
         del self._pending[transaction]
-        if not waiting[0].done():
-            waiting[0].set_result(pdu)
+        exchange.take(waiting[0], pdu)

@@ -2,8 +2,9 @@
 
 import math
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import mul
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from instruments.modbus_pacing import NS
 
 GOOD, UNCERTAIN, BAD = 0, 1, 2
 CP_UNKNOWN, CP_A, CP_B, CP_D = -1, 0, 1, 3
-VOLT, AMP = 1, 2
+NUMBER, VOLT, AMP, METER_STATE, METER_AGE, PILOT, CABLE = range(7)
+KINDS = {"state": PILOT, "mode3_state": PILOT, "cable_connected": CABLE}
+CODES_KEPT = 64
 NEW_SESSION_WH = 1.0  # a session meter that falls by more than this was reset
 
 
@@ -61,43 +64,62 @@ class ChargerReading:
     overwritten_a: float = math.nan
 
 
+@dataclass(slots=True)
+class Place:
+    """Say where a register's value goes: `kind`, the phase's place of volts and amps, the codes met so far."""
+
+    kind: int
+    phase: int
+    register: Register
+    codes: dict[float | str, int | None] = field(default_factory=dict)
+
+    def code(self, value: float | str) -> int | None:
+        """Return our code of a value; None where the record does not know it."""
+        try:
+            return self.codes[value]
+        except KeyError:
+            code = code_of(self.register, value)
+            if len(self.codes) < CODES_KEPT:
+                self.codes[value] = code
+            return code
+
+
+def place_of(register: Register) -> Place:
+    """Return where a register's value goes."""
+    quantity = register.quantity
+    kind, phase = KINDS.get(quantity, NUMBER), 0
+    if register.name in ("meter_state", "meter_age"):
+        kind = METER_STATE if register.name == "meter_state" else METER_AGE
+    elif quantity.startswith(("voltage_l", "current_l")):
+        kind, phase = (VOLT if quantity[0] == "v" else AMP), int(quantity[9]) - 1
+    return Place(kind, phase, register)
+
+
 class Block:
     """Take one answer apart: all values by one unpacking where the layout allows it, else value by value."""
 
-    __slots__ = ("_address", "_part", "_places", "_registers", "_scales", "_struct")
+    __slots__ = ("_address", "_part", "_places", "_scales", "_struct")
 
     def __init__(self, part: ModbusPart, registers: list[Register]) -> None:
         self._part = part
-        self._registers = sorted(registers, key=lambda r: r.address)
-        self._address = self._registers[0].address
-        count = self._registers[-1].end - self._address
-        self._struct = block_struct(part, self._registers, self._address, count)
-        self._scales = [register.scale for register in self._registers]
-        self._places = [place_of(register) for register in self._registers]
+        registers = sorted(registers, key=lambda r: r.address)
+        self._address = registers[0].address
+        self._struct = block_struct(part, registers, self._address, registers[-1].end - self._address)
+        self._places = [place_of(register) for register in registers]
+        self._scales = [register.scale for register in registers]
 
-    def values(self, payload: bytes) -> Iterator[tuple[Any, tuple[int, int, Register]]]:
-        """Yield each value (SI units, or its text) with where it goes; ValueError for bytes of another number."""
+    def values(self, payload: bytes) -> Iterable[tuple[Any, Place]]:
+        """Return each value (SI units, or its text) with where it goes; ValueError for bytes of another number."""
         if self._struct is None:
-            words = struct.unpack(f">{len(payload) // 2}H", payload)
-            for register, place in zip(self._registers, self._places, strict=True):
-                start = register.address - self._address
-                yield decode_words(self._part, register, words[start : start + register.count]), place
-            return
+            return self._by_value(struct.unpack(f">{len(payload) // 2}H", payload))
         if len(payload) != self._struct.size:
             raise ValueError(f"{len(payload)} bytes, expected {self._struct.size}")
-        for raw, scale, place in zip(self._struct.unpack(payload), self._scales, self._places, strict=True):
-            yield raw * scale, place
+        return zip(map(mul, self._struct.unpack(payload), self._scales), self._places, strict=True)
 
-
-def place_of(register: Register) -> tuple[int, int, Register]:
-    """Return where a register's value goes: volts or amps and the phase's place, or 0 for all else."""
-    quantity = register.quantity
-    if register.name not in ("meter_state", "meter_age"):
-        if quantity.startswith("voltage_l"):
-            return VOLT, int(quantity[9]) - 1, register
-        if quantity.startswith("current_l"):
-            return AMP, int(quantity[9]) - 1, register
-    return 0, 0, register
+    def _by_value(self, words: tuple[int, ...]) -> Iterator[tuple[Any, Place]]:
+        for place in self._places:
+            start = place.register.address - self._address
+            yield decode_words(self._part, place.register, words[start : start + place.register.count]), place
 
 
 class ReadingBuilder:
@@ -133,35 +155,37 @@ class ReadingBuilder:
     def take_bytes(self, poll: int, payload: bytes, sent_ns: int) -> None:
         """Take the answer of one request as its bytes, two a register (of bits: two each too)."""
         self._meter_age_ns = 0
-        for value, (plain, place, register) in self._blocks[poll].values(payload):
-            if plain == VOLT:
-                self.reading.volt_v[place] = value if 0.0 < value < math.inf else math.nan  # 0 V: no such phase
-            elif plain == AMP:
-                self.reading.amp_a[place] = value if math.isfinite(value) else math.nan
+        volt_v, amp_a = self.reading.volt_v, self.reading.amp_a
+        for value, place in self._blocks[poll].values(payload):
+            kind = place.kind
+            if kind == VOLT:
+                volt_v[place.phase] = value if 0.0 < value < math.inf else math.nan  # 0 V: no such phase
+            elif kind == AMP:
+                amp_a[place.phase] = value if math.isfinite(value) else math.nan
             else:
-                self._value(register, value)
+                self._value(place, value)
         if poll < self._core:
             self._read_ns[poll] = sent_ns - self._meter_age_ns
             self._complete()
 
-    def _value(self, register: Register, value: float | str) -> None:
-        quantity = register.quantity
-        if register.name == "meter_state":
-            code = code_of(register, value)
+    def _value(self, place: Place, value: float | str) -> None:
+        kind = place.kind
+        if kind == METER_STATE:
+            code = place.code(value)
             self._quality = BAD if code is None else code
-        elif quantity in ("state", "mode3_state"):
-            code = code_of(register, value)
+        elif kind == PILOT:
+            code = place.code(value)
             self._pilot = CP_UNKNOWN if code is None else code
             self._combine()
-        elif quantity == "cable_connected":
-            self._cable = code_of(register, value)
+        elif kind == CABLE:
+            self._cable = place.code(value)
             self._combine()
         elif isinstance(value, float):
             number = value if math.isfinite(value) else math.nan
-            if register.name == "meter_age":
+            if kind == METER_AGE:
                 self._meter_age_ns = 0 if math.isnan(number) else round(number * NS)
             else:
-                self._number(quantity, number)
+                self._number(place.register.quantity, number)
 
     def _number(self, quantity: str, value: float) -> None:
         reading = self.reading
@@ -206,7 +230,8 @@ class ReadingBuilder:
     def _complete(self) -> None:
         """Date the reading by its oldest part, once every core request was answered in this connection."""
         reading = self.reading
-        known = 0 not in self._read_ns and reading.state != CP_UNKNOWN and bool(np.isfinite(reading.amp_a).any())
+        known = 0 not in self._read_ns and reading.state != CP_UNKNOWN
+        known = known and any(map(math.isfinite, reading.amp_a.tolist()))
         reading.quality = self._quality if known else BAD
         if reading.quality != BAD:
             reading.change_ns = max(reading.change_ns, min(self._read_ns))

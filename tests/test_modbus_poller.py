@@ -394,13 +394,17 @@ def test_a_refused_order_in_a_shared_segment_is_told_and_the_read_still_counts()
             link = link_to(port)
             await link.open()
             order = (1, link.order("setpoint", 9, [1]) if 6 in link._part.write_functions else b"")
-            return await link.write_and_fetch("setpoint", order, (1, read_pdu(3, 0, 1), 1))
+            read = read_pdu(3, 0, 1)
+            wrote, got = await link.ask_all("setpoint", [order, (1, read)], urgent=True)
+            with pytest.raises(PortFault) as refused:
+                link.acknowledge("setpoint", order[1], wrote)
+            return link.payload("block", read, 1, got), refused.value
 
     def refuse():
         raise ModbusException(ExceptionCode.VALUE)
 
     payload, fault = asyncio.run(run())
-    assert payload == b"\0\5" and fault is not None and fault.kind is FaultKind.REJECTED
+    assert payload == b"\0\5" and fault.kind is FaultKind.REJECTED
 
 
 def test_another_master_shows_by_a_limit_that_was_ours_or_by_amps_for_too_long_and_is_gone_when_calm():

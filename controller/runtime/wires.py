@@ -77,7 +77,10 @@ class Wires:
         self.meter = PortMeter(self.ports, self.every, len(chargers), events)
         self._readings = [charger.reading for charger in chargers]  # the same objects for the life of the ports
         self._want_a = np.full(len(chargers), np.nan)
+        self._wants: list[float] = self._want_a.tolist()
+        self._looked_ns = 0
         self._talk = True
+        self._told = (self._talk, self._want_a)  # what the ports were woken for last
 
     @property
     def every(self) -> list[Any]:
@@ -86,11 +89,14 @@ class Wires:
 
     def may_talk(self) -> bool:
         """Say whether any I/O is allowed now."""
-        return self.tap.may_talk(time.monotonic_ns())
+        now_ns = time.monotonic_ns()
+        if now_ns - self._looked_ns > 2 * LOOK_S * 1e9:  # this process was held up: what it saw before counts no more
+            self._see(now_ns)
+        return self._talk
 
     def want_a(self, i: int) -> float:
-        """Return what charger `i` may draw, A; NaN while nothing may be written."""
-        return self.tap.want_a(i, time.monotonic_ns())
+        """Return what charger `i` may draw, A; NaN while nothing may be written. Ask `may_talk` before."""
+        return self._wants[i]
 
     async def open(self) -> None:
         """Connect to every device, identify it and program its fail-safe; PortsFailed names all that failed.
@@ -143,15 +149,22 @@ class Wires:
 
     def look(self, now_ns: int) -> None:
         """Wake the ports whose order changed; all of them where the permission to talk did."""
-        talk = self.tap.may_talk(now_ns)
-        want_a = self.tap.wants_a(now_ns)
-        changed = want_a != self._want_a
-        changed &= ~(np.isnan(want_a) & np.isnan(self._want_a))
+        talk, before_a = self._told
+        self._see(now_ns)
+        self._told = (self._talk, self._want_a)
+        changed = self._want_a != before_a
+        changed &= ~(np.isnan(self._want_a) & np.isnan(before_a))
         if talk != self._talk:
             changed[:] = True
-        self._talk, self._want_a = talk, want_a
         for i in np.flatnonzero(changed).tolist():
             self.chargers[i].wake()
+
+    def _see(self, now_ns: int) -> None:
+        """Take the scan's newest orders and whether it lives: once for all ports, each of which asks in every turn."""
+        self._talk = self.tap.may_talk(now_ns)
+        self._want_a = self.tap.wants_a(now_ns)
+        self._wants = self._want_a.tolist()
+        self._looked_ns = now_ns
 
     def complete(self, now_ns: int) -> bool:
         """Say whether every device has delivered a good reading that is not stale, so that the law starts bumplessly.
