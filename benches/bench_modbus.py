@@ -1,14 +1,15 @@
 """Time full cycles (read 20 registers, write 1) over 100 and 1,000 emulated chargers, one connection each.
 
 In one run: a raw echo of frames of the same size, pymodbus against pymodbus's own server, our link against our twins'
-server. Then the product's path: 1,000 charger clients at 10 Hz with an order that changes in every cycle, composed into
-INPUT and measured as the wires process does. All servers run in a process of their own; pacing is off. p50, p99 and
-p99.9 in extra_info, and ratios to the echo of the same run. Run: pytest benches/bench_modbus.py
+server. Then the product's path: the wires process itself (`modbus_wires`) at 10 Hz with an order that changes in every
+cycle, its cycle from a charger's answer to its next one. All servers run in a process of their own; pacing is off. p50,
+p99 and p99.9 in extra_info, and ratios to the echo of the same run. Run: pytest benches/bench_modbus.py
 """
 
 import asyncio
-import math
+import json
 import resource
+import signal
 import struct
 import subprocess
 import sys
@@ -19,18 +20,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from modbus_wires import HZ, WARM_S, Scan, site_of
 from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
-from controller.law import image
 from controller.runtime import wires_status
-from controller.runtime.compose import put_chargers
-from controller.runtime.wires_measure import count_ns
 from hil.twins.modbus_server import ModbusServer
 from instruments.catalog import Model, load_model, modbus_of
 from instruments.modbus_catalog import Polls, Register
-from instruments.modbus_charger import ModbusCharger
 from instruments.modbus_link import ModbusLink
 from instruments.modbus_poller_frames import read_pdu
 
@@ -39,10 +37,7 @@ READ = 20
 SETPOINT = 100
 ROUNDS = {100: 60, 1_000: 12}
 PYMODBUS_ROUNDS = {100: 20, 1_000: 3}
-HZ = 10.0
 FOR_S = 8.0
-WARM_S = 2.0
-PUBLISH_S = 0.04
 FRAMES = 12 + 49  # bytes of a read's request and answer; the echo sends the larger one
 NAMES = ("voltage_l1_v", "voltage_l2_v", "voltage_l3_v", "current_l1_a", "current_l2_a", "current_l3_a", "power_w",
          "session_wh", "limit_a")  # fmt: skip
@@ -257,89 +252,29 @@ def test_cycle(benchmark: Any, ports: list[int], n: int) -> None:
     assert np.median(took["link"]) < np.median(took["pymodbus"])  # it is there for nothing else
 
 
-class Counted(ModbusCharger):
-    """Note when each block was read, and count the orders."""
-
-    __slots__ = ("orders", "reads_ns")
-
-    def __init__(self, name: str, model: Model, address: str) -> None:
-        super().__init__(name, model, address, clock_ns=time.monotonic_ns, failsafe_a=6.0, failsafe_s=60.0)
-        self.reads_ns: list[int] = []
-        self.orders = 0
-
-    def _take(self, poll: int, payload: bytes, sent_ns: int) -> None:
-        super()._take(poll, payload, sent_ns)
-        self.reads_ns.append(time.monotonic_ns())
-
-    def _ordered(self, write: Any) -> None:
-        super()._ordered(write)
-        self.orders += 1
-
-
-async def street(port: int, n: int, for_s: float, transactions: int = 1) -> dict[str, float]:
-    """Run `n` charger clients as the wires process does and return what came of it."""
-    model = emulated(transactions)
-    chargers = [Counted(f"cp{i:04d}", model, f"modbus+tcp://127.0.0.1:{port}") for i in range(n)]
-    for charger in chargers:
-        await charger.open()
-    _, inp = image.allocate("input", image.Dims(n, 1, 1, 2))
-    rows = np.zeros(n, dtype=wires_status.PORT)
-    readings = [charger.reading for charger in chargers]
-    want_a = [10.0]
-    compose_ns: list[int] = []
-
-    async def orders() -> None:
-        while True:
-            await asyncio.sleep(1 / HZ)
-            want_a[0] = 21.0 - want_a[0]
-            for charger in chargers:
-                charger.wake()
-
-    async def publish() -> None:
-        while True:
-            begin_ns = time.perf_counter_ns()
-            put_chargers(inp, readings)
-            count_ns(rows["age"], time.monotonic_ns() - inp.charger_change_ns, inp.charger_change_ns > 0)
-            compose_ns.append(time.perf_counter_ns() - begin_ns)
-            await asyncio.sleep(PUBLISH_S)
-
-    tasks = [asyncio.create_task(step()) for step in (orders, publish)]
-    tasks += [asyncio.create_task(c.run(lambda: want_a[0], lambda: True)) for c in chargers]
-    await asyncio.sleep(WARM_S)
-    for charger in chargers:
-        charger.orders = 0
-        charger.reads_ns.clear()
-    begin_s, cpu_s = time.perf_counter(), time.process_time()
-    await asyncio.sleep(for_s)
-    took_s, cpu_s = time.perf_counter() - begin_s, time.process_time() - cpu_s
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    for charger in chargers:
-        await charger.close()
-    gaps_ms = np.concatenate([np.diff(charger.reads_ns) for charger in chargers]) * 1e-6
-    p50, p99, p999 = np.percentile(gaps_ms, [50.0, 99.0, 99.9])
-    return {
-        "reads_hz": sum(len(charger.reads_ns) for charger in chargers) / n / took_s,
-        "orders_hz": sum(charger.orders for charger in chargers) / n / took_s,
-        "core": cpu_s / took_s,
-        "gap_p50_ms": float(p50),
-        "gap_p99_ms": float(p99),
-        "gap_p999_ms": float(p999),
-        "compose_p50_ms": float(np.median(compose_ns)) * 1e-6,
-        "good": float(np.mean(inp.charger_quality == 0)),
-        "errors": float(sum(charger.reading.errors for charger in chargers)),
-    }
-
-
+@pytest.mark.parametrize("transactions", [1, 2])
 @pytest.mark.parametrize("n", [100, 1_000])
-def test_street(benchmark: Any, ports: list[int], n: int) -> None:
-    """Read and command all of them at 10 Hz."""
+def test_wires(benchmark: Any, ports: list[int], tmp_path: Path, n: int, transactions: int) -> None:
+    """Read and command all of them at 10 Hz by the wires process; a segment takes one request, or order and read."""
+    site = site_of(tmp_path, n)
+    command = [sys.executable, str(Path(__file__).with_name("modbus_wires.py"))]
+    command += [str(tmp_path / "site.json"), str(ports[2]), str(transactions)]
     result: dict[str, float] = {}
-    benchmark.pedantic(lambda: result.update(asyncio.run(street(ports[2], n, FOR_S))), rounds=1, iterations=1)
-    benchmark.extra_info["street"] = result
+
+    def run() -> None:
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            scan = Scan(site)
+            while not wires_status.read_wires(site)["ready"]:
+                assert process.poll() is None, "the wires process ended"
+                time.sleep(0.05)
+            scan.play(WARM_S + FOR_S)
+            process.send_signal(signal.SIGTERM)
+            result.update(json.loads(process.communicate(timeout=30)[0]))
+
+    benchmark.pedantic(run, rounds=1, iterations=1)
+    benchmark.extra_info["wires"] = result
     assert result["good"] == 1.0 and result["errors"] == 0.0
-    assert math.isfinite(result["gap_p99_ms"])
+    assert result["orders_hz"] > 0.0
 
 
 if __name__ == "__main__":
