@@ -10,6 +10,7 @@ import pytest
 from commandline import ENVIRONMENT, ROOT, VOLTBENCH, toml_text
 from field_site import field_rig, site_of
 
+from controller.law.names import VoltSource
 from hil.rig.rigfile import RigError
 from hil.rig.site_file import load_site
 from instruments.ocpp_security import hash_password
@@ -141,7 +142,20 @@ def test_the_schema_of_the_site_file_is_printed():
         [*VOLTBENCH, "schema", "--site"], env=ENVIRONMENT, capture_output=True, text=True, timeout=60
     )
     assert ended.returncode == 0, ended.stderr
-    tables = {"site", "law", "node", "charger", "substation", "opcua", "contract", "orders", "openadr", "s2", "csms"}
+    tables = {
+        "site",
+        "law",
+        "node",
+        "charger",
+        "substation",
+        "opcua",
+        "contract",
+        "orders",
+        "openadr",
+        "s2",
+        "csms",
+        "meter",
+    }
     assert set(json.loads(ended.stdout)["properties"]) == tables
 
 
@@ -230,3 +244,60 @@ def test_the_door_of_the_site_is_tried_before_anything_starts(dialling, load, tm
         part["address"] = part["address"].replace("ws:", "wss:")
     with pytest.raises(RigError, match=r"csms\.certificate"):
         load(dialling)
+
+
+METER = {"name": "m_head", "model": "sunspec-meter", "address": "modbus+tcp://127.0.0.1:1502", "node": "poc_cp01"}
+
+
+def without_substation(site):
+    """Return the site with nothing but its meters to measure its nodes."""
+    del site["substation"]
+    for node in site["node"]:
+        node.pop("meter", None)
+    return site
+
+
+def test_a_meter_measures_a_node_where_no_substation_does(good, load):
+    site = without_substation(good)
+    site["charger"] = [part for part in site["charger"] if part["name"] == "cp01"]
+    site["node"] = [node for node in site["node"] if node["name"] in ("transformer", "head", "poc_cp01")]
+    site["meter"] = [METER | {"unit": 7, "max_age_s": 3.0, "hold_s": 9.0, "phase_map": ["b", "c", "a"]}]
+    loaded = load(site)
+    node = loaded.spec.nodes[2]
+    assert (node.metered, node.max_age_s, node.hold_s) == (True, 3.0, 9.0)
+    assert not loaded.spec.nodes[1].metered
+    assert loaded.measured == [2]
+    (port,) = loaded.meter_ports()
+    assert (port.node, port.unit, port.phase_map, port.use) == (2, 7, (1, 2, 0), "law")
+
+
+def test_a_charger_that_resolves_a_volt_takes_the_volts_of_its_meter(good, load):
+    site = without_substation(good)
+    site["charger"][0] |= {"model": "keba-p40"}  # 1 V
+    with pytest.raises(RigError, match=r"too coarse for a droop; give the node a meter, or a \[\[meter\]\]"):
+        load(site)
+    site["meter"] = [METER | {"name": f"m_{part['name']}", "node": part["node"]} for part in site["charger"]]
+    assert load(site).spec.chargers[0].volt_source is VoltSource.NODE
+
+
+def test_a_witness_gives_no_volts_and_measures_nothing_for_the_law(good, load):
+    good["meter"] = [METER | {"use": "evidence"}]
+    loaded = load(good)
+    assert loaded.spec.nodes[2].max_age_s == good["substation"].get("max_age_s", 2.0)
+    assert [port.use for port in loaded.meter_ports()] == ["evidence"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("node", "poc_cp01", "meter[0].node = \"poc_cp01\": the substation measures poc_cp01 for the law"),
+        ("model", "sunspec-der", "meter[0].model = \"sunspec-der\": is no meter, it is der"),
+        ("address", "opc.tcp://127.0.0.1:4840", "meter[0].address"),
+        ("name", "cp01", "meter[0].name = \"cp01\": stands twice"),
+    ],
+)  # fmt: skip
+def test_a_meter_that_does_not_fit_is_refused(good, load, key, value, told):
+    good["meter"] = [METER | {key: value}]
+    with pytest.raises(RigError) as refused:
+        load(good)
+    assert told in str(refused.value)

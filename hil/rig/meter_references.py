@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from hil.rig.meter_keys import MeterKeys
-from hil.rig.references import Found, near, short
+from hil.rig.meter_keys import MeterPart, SiteMeter
+from hil.rig.references import Found, find_model, near, short
 from hil.rig.schema import Rig
 
 
-def check_meters(meters: Sequence[MeterKeys], nodes: Sequence[str], measured: Mapping[str, str] | None = None) -> Found:
+def check_meters(
+    meters: Sequence[MeterPart | SiteMeter], nodes: Sequence[str], measured: Mapping[str, str] | None = None
+) -> Found:
     """Yield what does not fit: an unknown node, two measurements of one, phases twice, an age under two readings.
 
     `measured` maps a node that something else measures for the law to what that is.
@@ -28,9 +30,21 @@ def check_meters(meters: Sequence[MeterKeys], nodes: Sequence[str], measured: Ma
             yield f"{key}.node", short(part.node), text + 'one may, a further one is use = "evidence"'
         if len(set(part.phase_map)) < len(part.phase_map):
             yield f"{key}.phase_map", short(part.phase_map), "a, b and c once each"
+        yield from _unit(key, part)
         if part.max_age_s < 2 * part.read_s:
             text = f"at least twice read_s ({part.read_s:g} s): one lost answer is no fault"
             yield f"{key}.max_age_s", f"{part.max_age_s:g} s", text
+
+
+def _unit(key: str, part: MeterPart | SiteMeter) -> Found:
+    """Yield a unit id that the family does not let be set."""
+    model = find_model(part.model)[0]
+    if part.unit is None or model is None or model.model.role != "meter":
+        return
+    try:
+        model.at(1, part.unit)
+    except ValueError as error:
+        yield f"{key}.unit", f"{part.unit}", str(error)
 
 
 def check_events(rig: Rig) -> Found:

@@ -23,8 +23,10 @@ from controller.runtime.contract_plan import plan_contracts
 from controller.runtime.failsafe_check import check_failsafes
 from controller.runtime.opcua_keys import OpcuaServerPort
 from controller.runtime.plan import ChargerSpec, DroopSpec, NodeSpec, PlanError, SiteSpec, build_plan
-from controller.runtime.site import ChargerPort, CsmsPort, SubstationPort
+from controller.runtime.site import ChargerPort, CsmsPort, MeterPort, SubstationPort
 from hil.rig.contracts import bind_contracts, check_contract
+from hil.rig.meter_keys import with_meters
+from hil.rig.meter_references import check_meters
 from hil.rig.opcua_part import check_keys
 from hil.rig.references import Problem, near, short
 from hil.rig.rigfile import RigError, explain
@@ -75,6 +77,10 @@ class LoadedSite:
         port: dict[str, Any] = {"name": part.name, "model": part.model, "address": part.address, "points": self.points}
         return SubstationPort(**port, **part.login())
 
+    def meter_ports(self) -> list[MeterPort]:
+        """Return how each meter at a node is reached."""
+        return [part.wired(part.address, [node.name for node in self.file.node]) for part in self.file.meter]
+
     def opcua_port(self) -> OpcuaServerPort | None:
         """Return what is served to a control room; None where nothing is."""
         return None if self.file.opcua is None else OpcuaServerPort(**self.file.opcua.model_dump())
@@ -94,7 +100,7 @@ def load_site(name: str) -> LoadedSite:
     except ValidationError as error:
         raise RigError([explain(path.name, detail, SiteFile) for detail in error.errors()]) from error
     found = [*_check_zone(file), *_check_nodes(file), *_check_chargers(file), *_check_contracts(file)]
-    found += check_csms(file, path.parent)
+    found += [*check_csms(file, path.parent), *_check_meters(file)]
     if found:
         raise RigError([Problem(f"{path.name}:{where}", value, allowed) for where, value, allowed in found])
     models = [catalog.load_model(part.model) for part in file.charger]
@@ -113,7 +119,7 @@ def site_spec(file: SiteFile, models: list[catalog.Model], contracts: list[AnyCo
     """Declare nodes, chargers and windows of a checked site file for the plan."""
     law = file.law
     chargers = tuple(_charger(file, part, model) for part, model in zip(file.charger, models, strict=True))
-    bare = tuple(_nodes(file))
+    bare = with_meters(_nodes(file), file.meter)
     bound = bind_contracts(file.contract, contracts, chargers, bare)
     nodes, groups = with_limits(bound, bare, chargers)
     agreed = plan_contracts(bound, chargers, datetime.now(ZoneInfo(file.site.timezone)).date())
@@ -150,7 +156,7 @@ def _charger(file: SiteFile, part: SiteCharger, model: catalog.Model) -> Charger
     )
     first, second, third = (["abc".index(letter) for letter in part.phase_map] + [-1, -1])[:3]
     hard_max_a = known.max_a if part.hard_max_a is None else part.hard_max_a
-    at_node = known.voltage_step_v > COARSE_V and node.meter is not None
+    at_node = known.voltage_step_v > COARSE_V and node.name in _metered(file)
     return ChargerSpec(
         name=part.name,
         node=[node.name for node in file.node].index(part.node),
@@ -180,8 +186,8 @@ def _nodes(file: SiteFile) -> Iterator[NodeSpec]:
     names = [node.name for node in file.node]
     for node in file.node:
         parent = -1 if node.parent is None else names.index(node.parent)
-        measured = {} if station is None else {"max_age_s": station.max_age_s, "hold_s": station.hold_s}
-        orders = {} if station is None else {"beat_timeout_s": station.heartbeat_timeout_s}
+        measured: dict[str, Any] = {} if station is None else {"max_age_s": station.max_age_s, "hold_s": station.hold_s}
+        orders: dict[str, Any] = {} if station is None else {"beat_timeout_s": station.heartbeat_timeout_s}
         if station is not None and station.failsafe_w is not None and parent == 0:
             orders["failsafe_w"] = station.failsafe_w
         yield NodeSpec(
@@ -197,6 +203,12 @@ def _nodes(file: SiteFile) -> Iterator[NodeSpec]:
             **(measured if node.meter is not None else {}),
             **(orders if node.meter is not None else {}),
         )
+
+
+def _metered(file: SiteFile) -> set[str]:
+    """Return the nodes that something measures for the law: the substation, or a meter of their own."""
+    own = {part.node for part in file.meter if part.use == "law"}
+    return own | {node.name for node in file.node if node.meter is not None}
 
 
 def _points(file: SiteFile) -> dict[str, list[int]]:
@@ -216,13 +228,12 @@ def _split(meter: str) -> tuple[str, int]:
 
 def _measured(file: SiteFile, name: str) -> int:
     """Return the index of a node, or of the nearest metered one above it; -1 where none is metered."""
-    names = [node.name for node in file.node]
+    names, metered = [node.name for node in file.node], _metered(file)
     at: str | None = name
     while at is not None:
-        node = file.node[names.index(at)]
-        if node.meter is not None:
+        if at in metered:
             return names.index(at)
-        at = node.parent
+        at = file.node[names.index(at)].parent
     return -1
 
 
@@ -286,11 +297,22 @@ def _check_chargers(file: SiteFile) -> Found:
         yield from _check_place(key, part)
         known = catalog.charger_of(catalog.load_model(part.model))
         yield from ((f"{key}.{where}", value, allowed) for where, value, allowed in _check_limits(part, known))
-        if known.voltage_step_v > COARSE_V and part.node in names and file.node[names.index(part.node)].meter is None:
+        if known.voltage_step_v > COARSE_V and part.node in names and part.node not in _metered(file):
             text = f"{part.model} reads volts in steps of {known.voltage_step_v:g} V, too coarse for a droop; "
-            yield f"{key}.node", short(part.node), text + "give the node a meter"
+            yield f"{key}.node", short(part.node), text + "give the node a meter, or a [[meter]]"
         if file.law.droop.fairness == "equalised" and part.nominal_drop_pu is None:
             yield f"{key}.nominal_drop_pu", "", 'is missing and required with law.droop.fairness = "equalised"'
+
+
+def _check_meters(file: SiteFile) -> Found:
+    """Check names, models, addresses and nodes of the meters."""
+    names = [part.name for part in file.charger] + [part.name for part in file.meter]
+    for k, part in enumerate(file.meter):
+        yield from _check_device(f"meter[{k}]", "meter", part.model, part.address)
+        if names.count(part.name) > 1:
+            yield f"meter[{k}].name", short(part.name), "stands twice; every device has a name of its own"
+    told = {node.name: "the substation" for node in file.node if node.meter is not None}
+    yield from check_meters(file.meter, [node.name for node in file.node], told)
 
 
 def _check_place(key: str, part: SiteCharger) -> Found:
@@ -317,7 +339,8 @@ def _check_limits(part: SiteCharger, known: Any) -> Found:
 def _check_device(key: str, role: str, model: str, address: str, *, dialled: bool = False) -> Found:
     """Check that a model is in the catalog and fits its place, and the form of an address."""
     names = catalog.model_names()
-    form = {"charger": "modbus+tcp://host:port", "substation": "opc.tcp://host:port"}[role]
+    modbus = "modbus+tcp://host:port"
+    form = {"charger": modbus, "meter": modbus, "substation": "opc.tcp://host:port"}[role]
     schemes: tuple[str, ...] = (form.partition(":")[0],)
     if dialled:
         form, schemes = "ws://host:port/identity, wss with csms.security = 2", ("ws", "wss")

@@ -11,6 +11,7 @@ from controller.runtime.opcua_keys import OpcuaKeys
 from controller.runtime.site import CsmsPort, OpenAdrPort, S2Port
 from hil.rig.contracts import ContractPart
 from hil.rig.key_types import Amps, Seconds, Strict, Watts
+from hil.rig.meter_keys import SiteMeter
 from hil.rig.opcua_part import OpcuaServerPart
 from hil.rig.orders_part import SiteOrders
 from hil.rig.schema import GridPhase, LawPart
@@ -97,6 +98,7 @@ class SiteFile(Strict):
     node: Annotated[list[SiteNode], Field(min_length=1)]
     charger: Annotated[list[SiteCharger], Field(min_length=1)]
     substation: SiteSubstation | None = None
+    meter: Annotated[list[SiteMeter], Field(default=[])]
     csms: CsmsPort = CsmsPort()
     opcua: OpcuaServerPart | None = None
     contract: list[ContractPart] = Field(default=[])

@@ -90,6 +90,7 @@ def field_site(loaded: LoadedSite, store_dir: str, run_dir: str, *, shadow: bool
         chargers=loaded.charger_ports(),
         csms=loaded.csms_port(),
         substation=loaded.substation_port(),
+        meters=loaded.meter_ports(),
         opcua=loaded.opcua_port(),
         shadow=shadow,
         journal_dir="" if shadow else str(Path(loaded.file.orders.journal or RUNS / f"{head.name}.journal").absolute()),
