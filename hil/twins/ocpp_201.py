@@ -1,10 +1,11 @@
 """Speak OCPP 2.0.1 and 2.1 as a charging station: transaction events, variables, smart charging of block K."""
 
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from hil.twins.ocpp_dialect import HARD, SOFT, CallError, Dialect
-from hil.twins.ocpp_point import ID_TAG, Message, Payload, Transaction
+from hil.twins.ocpp_point import ID_TAG, Every, Message, Payload, Transaction
 from hil.twins.ocpp_profiles import Refused, time_text
 from hil.twins.ocpp_schedule import Unit
 from hil.twins.ocpp_variables import get_variables, set_variables, variables_of
@@ -34,6 +35,7 @@ class Dialect201(Dialect):
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
         self.said_connector = ""
+        self._pulls: dict[int, Every] = {}  # dynamic profiles that are pulled, by id
         self.point.settings = variables_of(self.point.store.rules, only_watts=self.point.faults.only_watts)
         self.handlers = {
             "ChangeAvailability": self._availability,
@@ -149,6 +151,8 @@ class Dialect201(Dialect):
             self._meter(TX_LIST, "Sample.Periodic", "MeterValuePeriodic")
         if self.aligned.due(now_s, self.point.number(ALIGNED_INTERVAL)):
             self._meter(ALIGNED_LIST, "Sample.Clock", "MeterValueClock")
+        if self.version == "2.1":
+            self._pull(now_s)
 
     def _meter(self, key: str, context: str, trigger: str) -> None:
         value = self.meter_value(key, context)
@@ -184,14 +188,39 @@ class Dialect201(Dialect):
         return self._answer(self.install(payload["chargingProfile"], payload["evseId"]))
 
     def _update(self, payload: Payload) -> Payload:
-        old = next((p for p in self.point.store.profiles if p.id == payload["chargingProfileId"]), None)
+        return self._answer(self._move(payload["chargingProfileId"], payload["scheduleUpdate"]))
+
+    def _move(self, profile_id: int, update: Payload) -> Refused | None:
+        """Put new rates into the one period of a dynamic profile (2.1, K28); what is not said stays."""
+        old = next((p for p in self.point.store.profiles if p.id == profile_id), None)
         if old is None or old.kind != "Dynamic":
-            return self._answer(Refused("InvalidProfile", "no dynamic profile of this id"))
+            return Refused("InvalidProfile", "no dynamic profile of this id")
         raw = self.point.store.raw[old.id]
         schedule = raw["chargingSchedule"][0]
-        period = schedule["chargingSchedulePeriod"][0] | payload["scheduleUpdate"]
-        updated = raw | {"chargingSchedule": [schedule | {"chargingSchedulePeriod": [period]}]}
-        return self._answer(self.install(updated, old.target))
+        period = schedule["chargingSchedulePeriod"][0] | update
+        self._pulls.setdefault(profile_id, Every()).begin(self.point.clock_s())  # it is pulled so long after the last
+        return self.install(raw | {"chargingSchedule": [schedule | {"chargingSchedulePeriod": [period]}]}, old.target)
+
+    def _pull(self, now_s: float) -> None:
+        """Queue the questions for the rates of dynamic profiles that name an interval (2.1)."""
+        wanted = {k: float(raw.get("dynUpdateInterval", 0)) for k, raw in self.point.store.raw.items()}
+        self._pulls = {k: every for k, every in self._pulls.items() if wanted.get(k, 0.0) > 0.0}
+        for profile_id, period_s in wanted.items():
+            if period_s <= 0.0:
+                continue
+            if profile_id not in self._pulls:
+                self._pulls[profile_id] = Every()
+                self._pulls[profile_id].begin(now_s)
+            if self._pulls[profile_id].due(now_s, period_s):
+                payload = {"chargingProfileId": profile_id}
+                self.point.enqueue(Message("PullDynamicScheduleUpdate", payload.copy, self._pulled(profile_id)))
+
+    def _pulled(self, profile_id: int) -> Callable[[Payload], None]:
+        def done(answer: Payload) -> None:
+            if answer["status"] == "Accepted":
+                self._move(profile_id, answer.get("scheduleUpdate", {}))
+
+        return done
 
     def _answer(self, refusal: Refused | None) -> Payload:
         if refusal is None:

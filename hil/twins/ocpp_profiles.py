@@ -14,7 +14,7 @@ from hil.twins.ocpp_schedule import DAY_S, DEFAULT_PHASES, Charging, Kind, Perio
 
 RECURRENCE_S = {"Daily": DAY_S, "Weekly": 7 * DAY_S}
 PURPOSE_16 = {"ChargePointMaxProfile": Purpose.STATION_MAX}
-CHARGING_ONLY = "ChargingOnly"
+CHARGING_ONLY, CENTRAL_SETPOINT = "ChargingOnly", "CentralSetpoint"
 
 
 class Refused(Exception):
@@ -77,15 +77,12 @@ def read_profile(raw: dict[str, Any], target: int) -> Profile:
 
 
 def _schedule(raw: dict[str, Any]) -> Schedule:
-    modes = {each.get("operationMode", CHARGING_ONLY) for each in raw["chargingSchedulePeriod"]} - {CHARGING_ONLY}
-    if modes:  # 2.1; a set-point that is taken and not followed would be worse than none
-        raise Refused("UnsupportedParam", f"operationMode {', '.join(sorted(modes))}: only {CHARGING_ONLY}")
     return Schedule(
         unit=raw["chargingRateUnit"],
         periods=tuple(
             Period(
                 float(each["startPeriod"]),
-                float(each.get("limit", math.inf)),  # 2.1: absent is no limit
+                _rate(each, raw["chargingRateUnit"]),
                 int(each.get("numberPhases", DEFAULT_PHASES)),
                 each.get("phaseToUse"),
             )
@@ -95,6 +92,38 @@ def _schedule(raw: dict[str, Any]) -> Schedule:
         duration_s=float(raw.get("duration", math.inf)),
         min_rate=float(raw.get("minChargingRate", 0.0)),
     )
+
+
+def _rate(period: dict[str, Any], unit: str) -> float:
+    """Return the limit of a period, A per phase or W of all; a set-point of 2.1 is one that the car is to follow.
+
+    Refused for what would be taken and not followed: an operation mode of another kind, a set-point to discharge.
+    """
+    mode = period.get("operationMode", CHARGING_ONLY)
+    if mode not in (CHARGING_ONLY, CENTRAL_SETPOINT):
+        raise Refused("UnsupportedParam", f"operationMode {mode}: only {CHARGING_ONLY} and {CENTRAL_SETPOINT}")
+    limit = _of_phases(period, "limit", unit, summed=unit == "W")
+    if mode == CHARGING_ONLY:
+        if any(key.startswith("setpoint") for key in period):
+            raise Refused("UnsupportedParam", f"a set-point needs operationMode {CENTRAL_SETPOINT}")
+        return limit
+    if "setpoint" not in period:
+        raise Refused("MissingParam", f"{CENTRAL_SETPOINT} needs a setpoint")
+    setpoint = _of_phases(period, "setpoint", unit, summed=True)
+    if setpoint < 0.0 or any(period.get(f"setpointReactive{k}", 0.0) for k in ("", "_L2", "_L3")):
+        raise Refused("UnsupportedParam", "this EVSE neither discharges nor shifts phase: a setpoint is 0 or more")
+    return min(limit, setpoint)
+
+
+def _of_phases(period: dict[str, Any], key: str, unit: str, *, summed: bool) -> float:
+    """Return a value that may be given by phase; where `summed` one value alone is that of all phases together."""
+    phases = int(period.get("numberPhases", DEFAULT_PHASES))
+    alone = float(period.get(key, math.inf))  # 2.1: absent is no limit
+    others = [float(period[name]) for name in (f"{key}_L2", f"{key}_L3") if name in period]
+    if others:  # the lowest phase rules all: an EVSE has one limit
+        each = min([alone, *others])
+        return each * phases if unit == "W" else each
+    return alone / phases if summed and unit == "A" else alone
 
 
 @dataclass(slots=True)
