@@ -2,6 +2,8 @@
 
 import asyncio
 import math
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -9,11 +11,14 @@ from modbus_helpers import FakeClock, quick, serving
 
 from controller.law import image
 from controller.runtime.compose import put_meter
+from controller.runtime.meter_log import MeterLog
+from controller.runtime.site import MeterPort as MeterKeys
+from hil.runs.evidence_meters import read_witnesses
 from hil.twins.modbus_meter import ModbusMeterTwin
 from hil.twins.sunspec_meter import SunSpecMeterTwin
 from instruments.catalog import load_model
 from instruments.faults import FaultKind, PortFault
-from instruments.meter_port import BAD, GOOD, UNCERTAIN, MeterPort, signed
+from instruments.meter_port import BAD, GOOD, UNCERTAIN, MeterPort, NodeReading, signed
 from instruments.modbus_meter import MeterReading, ModbusMeter
 from instruments.sunspec_meter import SunSpecMeter
 
@@ -192,3 +197,41 @@ def test_a_reading_stands_in_the_row_of_its_node_alone():
     assert inp.node_a_stamp_utc_ns[1] == 1_005
     for m in (0, 2):
         assert inp.node_a[m].tolist() == pytest.approx(before[m].tolist(), nan_ok=True)
+
+
+class Logged:
+    """Name what the log takes from a site."""
+
+    node_names: ClassVar = ["root", "poc"]
+    utc_minus_mono_ns = 1_000_000_000_000
+
+    def __init__(self, run_dir: Path, use: str) -> None:
+        self.run_dir = str(run_dir)
+        self.meters = [MeterKeys(name="m", model="eastron-sdm630", address="", node=1, use=use)]
+
+
+def kept(run_dir: Path, use: str) -> MeterLog:
+    """Log a good set, the loss of the meter 4 s later, and a good set again."""
+    log, reading = MeterLog(Logged(run_dir, use)), NodeReading()
+    log.take([reading], 1)
+    for at_s, stamp_s, quality in ((10, 10, GOOD), (10.1, 10, GOOD), (14, 10, BAD), (20, 20, GOOD)):
+        reading.volt_v, reading.amp_a = np.array([230.0, math.nan, math.nan]), np.array([stamp_s, math.nan, math.nan])
+        reading.change_ns, reading.quality = round(stamp_s * 1e9), quality
+        log.take([reading], round(at_s * 1e9))
+    log.close()
+    return log
+
+
+def test_a_witness_is_read_back_with_its_gap_and_without_the_phases_that_it_lacks(tmp_path):
+    kept(tmp_path, "evidence")
+    with (tmp_path / "meters.csv").open("a") as file:
+        file.write("1030.0,m,poc,evi")  # a run that was killed
+    series = read_witnesses(tmp_path, 1000.0)["poc"]
+    assert series.t_s.tolist() == [10.0, 14.0, 20.0]
+    assert series.watt_w() == pytest.approx([2300.0, math.nan, 4600.0], nan_ok=True)
+
+
+def test_what_the_law_reads_is_no_witness(tmp_path):
+    kept(tmp_path, "law")
+    assert read_witnesses(tmp_path, 0.0) == {}
+    assert read_witnesses(tmp_path / "nowhere", 0.0) == {}

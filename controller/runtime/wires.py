@@ -23,6 +23,7 @@ from controller.runtime.clock import SiteClock
 from controller.runtime.compose import OutputTap, put_chargers, put_meter, put_nodes
 from controller.runtime.events import NAME as EVENTS
 from controller.runtime.events import Events
+from controller.runtime.meter_log import MeterLog
 from controller.runtime.meter_ports import meter_ports
 from controller.runtime.process import die_with_parent, ignore_sigint
 from controller.runtime.site import Site, read_site
@@ -60,6 +61,7 @@ class Wires:
         self.chargers = chargers
         self.substation = substation
         self.meters = list(meters)
+        self._log = MeterLog(site)
         self.dut: Any = None if site.bench is None else chargers[site.bench.charger]
         self.events = events
         self._max_age_s = image.views("plan", dims, site.load_plan()).node_max_age_s
@@ -138,12 +140,14 @@ class Wires:
         for result in await asyncio.gather(*(port.close() for port in self.every), return_exceptions=True):
             if isinstance(result, BaseException):
                 self.events.write("close_failed", text=str(result))
+        self._log.close()
 
     def compose(self) -> None:
         """Write the newest readings into the INPUT image."""
         put_chargers(self.input, self._readings)
         if self.substation:
             put_nodes(self.input, self.substation.reading)
+        self._log.take([meter.reading for meter in self.meters], time.monotonic_ns())
         for node, meter in self._fed:
             put_meter(self.input, node, meter.reading, self.site.utc_minus_mono_ns)
 

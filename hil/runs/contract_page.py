@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hil.runs.contract_pictures import contract_picture, served_picture
-from hil.runs.evidence_meters import CONNECTION, MEANING, OWN, TRUTH
+from hil.runs.evidence_meters import CONNECTION, MEANING, OWN, TRUTH, WITNESS
 from hil.runs.flexpower_page import flex_sections
 from hil.runs.page import Raw, figure, fold, number, page, section, table, text, tiles
 from profiles.contract_windows import Windowed
@@ -15,7 +15,7 @@ from profiles.contract_windows import Windowed
 if TYPE_CHECKING:
     from hil.runs.contract_report import Evidence
 
-ORDER = (CONNECTION, OWN, TRUTH)  # the meter that is nobody's own speaks first
+ORDER = (WITNESS, CONNECTION, OWN, TRUTH)  # the meter that is nobody's own speaks first
 
 
 def contract_page(evidence: Evidence) -> str:
@@ -139,7 +139,7 @@ def _compare(evidence: Evidence) -> Raw:
     """Show the same figures by two meters and their difference."""
     by_name = {name: {row.period: row for row in evidence.kept if row.meter == name} for name in ORDER}
     rows = []
-    for other in (CONNECTION, TRUTH):
+    for other in (WITNESS, CONNECTION, TRUTH):
         for period, found in by_name[other].items():
             own = by_name[OWN].get(period)
             if own is None or found.points != own.points:

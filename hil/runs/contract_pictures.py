@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 
 from hil.runs.contract_figures import Served
 from hil.runs.evidence_limits import limit_of
-from hil.runs.evidence_meters import CONNECTION, OWN, TRUTH
-from hil.runs.picture import BLUE, GREY, INK, MUTED, ORANGE, RED, SKY, STYLE, svg, thin, time_of, time_unit
+from hil.runs.evidence_meters import CONNECTION, OWN, TRUTH, WITNESS
+from hil.runs.picture import BLUE, GREEN, GREY, INK, MUTED, ORANGE, RED, SKY, STYLE, svg, thin, time_of, time_unit
 
 if TYPE_CHECKING:
     from hil.runs.contract_report import Evidence
 
-COLOURS = {CONNECTION: BLUE, OWN: ORANGE, TRUTH: INK}
+COLOURS = {WITNESS: GREEN, CONNECTION: BLUE, OWN: ORANGE, TRUTH: INK}
 MOST_BARS = 60
 
 

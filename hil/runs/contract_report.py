@@ -27,10 +27,12 @@ from hil.runs.evidence_meters import (
     MEANING,
     OWN,
     TRUTH,
+    WITNESS,
     alone_at,
     connection_series,
     own_series,
     read_ledger,
+    read_witnesses,
     truth_series,
 )
 from hil.runs.flexpower import sessions_of
@@ -169,14 +171,17 @@ def meters_of(evidence: Evidence) -> list[Meter]:
         evidence.notes.append(f"the meters' readings are not known: {error}")
         return [truth]
     own = Meter(OWN, {point.name: own_series(readings, point) for point in held.points})
-    series, absent = {}, {}
+    witnesses = read_witnesses(evidence.run_dir, assembly.start_utc_s)
+    series, absent, seen = {}, {}, {}
     for point in held.points:
         node, why = alone_at(assembly, held, point)
         if node < 0:
             absent[point.name] = why
-        else:
-            series[point.name] = connection_series(readings, node)
-    return [own, Meter(CONNECTION, series, absent), truth]
+            continue
+        series[point.name] = connection_series(readings, node)
+        if assembly.nodes[node] in witnesses:
+            seen[point.name] = witnesses[assembly.nodes[node]]
+    return [*([Meter(WITNESS, seen)] if seen else []), own, Meter(CONNECTION, series, absent), truth]
 
 
 def served(evidence: Evidence) -> list[Served]:

@@ -5,6 +5,7 @@ not known. The connection's meter proves a point independently only where nothin
 plant's truth exists in emulation alone and has what the samples hold.
 """
 
+import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from controller.law.names import Quality
 from controller.runtime.ledger import LedgerReader
+from controller.runtime.meter_log import NAME as METERS
 from hil.rig.assembler import Assembly
 from hil.runs.evidence import Series
 from hil.runs.evidence_limits import Held, Point, metered_node
@@ -19,8 +21,9 @@ from hil.runs.trace import Trace
 
 NS = 1e9
 PHASES = 3
-OWN, CONNECTION, TRUTH = "charger", "connection", "plant"
+OWN, CONNECTION, TRUTH, WITNESS = "charger", "connection", "plant", "witness"
 MEANING = {
+    WITNESS: "an independent meter, on which no decision depended",
     OWN: "the chargers' own meters, as the controller read them",
     CONNECTION: "the connection's meter, which is none of the charger's",
     TRUTH: "what the emulated cars drew",
@@ -87,9 +90,38 @@ def own_series(readings: Readings, point: Point) -> Series:
 def connection_series(readings: Readings, node: int) -> Series:
     """Return what a node's meter read; a phase that the connection does not have draws nothing."""
     amps, volts = readings.node_a[:, node].astype(float), readings.node_v[:, node].astype(float)
+    return _of_phases(readings.t_s, amps, volts)
+
+
+def _of_phases(t_s: np.ndarray, amps: np.ndarray, volts: np.ndarray) -> Series:
+    """Return a series with 0 A on a phase of which the meter never said anything while it spoke of others."""
     absent = np.isnan(amps).all(axis=0) & np.isnan(volts).all(axis=0) & ~np.isnan(amps).all()
     amps[:, absent] = 0.0
-    return Series(readings.t_s, amps, volts)
+    return Series(t_s, amps, volts)
+
+
+def read_witnesses(run_dir: Path, start_utc_s: float) -> dict[str, Series]:
+    """Return what the meters said that were witnesses only (`use = "evidence"`), by node; none without their table.
+
+    What was not of good quality is not known until the next good set. ValueError tells a table that is none.
+    """
+    path = run_dir / METERS
+    rows: dict[str, list[tuple[float, ...]]] = {}
+    if not path.exists():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row["use"] != "evidence" or None in row.values():  # the last row of a killed run may be torn
+                continue
+            good = row["quality"] == str(int(Quality.GOOD))
+            values = (float(row[f"{phase}_{unit}"]) if good else np.nan for unit in "av" for phase in "abc")
+            rows.setdefault(row["node"], []).append((float(row["utc_s"]) - start_utc_s, *values))
+    found = {}
+    for node, sets in rows.items():
+        table = np.array(sets)
+        rising = np.concatenate([[True], np.diff(np.maximum.accumulate(table[:, 0])) > 0.0])
+        found[node] = _of_phases(table[rising, 0], table[rising, 1:4], table[rising, 4:7])
+    return found
 
 
 def truth_series(trace: Trace, point: Point, wiring: np.ndarray) -> Series:
