@@ -17,6 +17,8 @@ from rich.table import Table
 from controller.law import image
 from controller.runtime.commission import Commission, CommissionStopped
 from controller.runtime.commission_measure import Finding
+from controller.runtime.compose import put_meter
+from controller.runtime.meter_ports import meter_ports
 from controller.runtime.wires import build_ports
 from hil.rig.references import Problem, near, short
 from hil.rig.rigfile import RigError
@@ -24,8 +26,11 @@ from hil.rig.site_file import COARSE_V, LoadedSite, load_site
 from hil.runs.exits import DEVICE, FAILED, INCONCLUSIVE, INTERRUPTED, OK
 from hil.runs.field import field_site
 from hil.runs.summary import finite
+from instruments.modbus_poller import Buses
+from instruments.substation_reading import SubstationReading
 
 ASK_S = 0.1
+FOLLOW_S = 0.05  # how often the meters' newest sets are taken over
 SPARE = 1.2  # an obey time is proposed with this much to spare over the longest seen
 GOOD, BAD, UNCLEAR, NEW = "agrees", "differs", "unclear", "measured"  # NEW: the site file says nothing of it
 
@@ -66,12 +71,17 @@ class _Session:
     def __init__(self, loaded: LoadedSite, chosen: list[int], arguments: argparse.Namespace, say: Console) -> None:
         self.loaded, self.chosen, self.arguments, self.say = loaded, chosen, arguments, say
         self.site = field_site(loaded, "", "", shadow=False)
-        self.ports, self.station = build_ports(self.site)
+        buses = Buses()
+        self.ports, self.station = build_ports(self.site, buses=buses)
+        self.meters = meter_ports(self.site, buses)
+        self.nodes = self.station.reading if self.station is not None else None
+        if self.nodes is None and self.meters:
+            self.nodes = SubstationReading.empty(loaded.dims.m)
         self.plan = image.views("plan", loaded.dims, loaded.plan_bytes)
         self.work = Commission(
             self.plan,
             self.ports,
-            None if self.station is None else self.station.reading,
+            self.nodes,
             loaded.measured,
             self.site.node_names,
             clock_ns=time.monotonic_ns,
@@ -85,7 +95,7 @@ class _Session:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._interrupt)
-        others = [self.station] if self.station is not None else []
+        others = [*([self.station] if self.station is not None else []), *self.meters]
         try:
             for answer in await asyncio.gather(*(port.open() for port in [*self.ports, *others])):
                 self.say.print(f"reached {answer}", markup=False)
@@ -118,6 +128,14 @@ class _Session:
         loop.remove_reader(sys.stdin.fileno())
         return bool(said) and said[0].strip().lower() in ("y", "yes")
 
+    async def _follow_meters(self) -> None:
+        """Let the nodes show what their meters read."""
+        while True:
+            for keys, meter in zip(self.site.meters, self.meters, strict=True):
+                if keys.use == "law":
+                    put_meter(self.nodes, keys.node, meter.reading, self.site.utc_minus_mono_ns)
+            await asyncio.sleep(FOLLOW_S)
+
     async def _step_all(self, others: list[Any]) -> str:
         """Step the chosen chargers, put back what stood, and return why it ended early, or nothing."""
         why = ""
@@ -125,6 +143,7 @@ class _Session:
             asyncio.ensure_future(port.run(lambda i=i: self.work.want_a(i), lambda: True))
             for i, port in enumerate(self.ports)
         ] + [asyncio.ensure_future(port.run(lambda: True)) for port in others]
+        tasks.append(asyncio.ensure_future(self._follow_meters()))
         try:
             await self.work.hold()
             for i in self.chosen:
