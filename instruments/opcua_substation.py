@@ -279,7 +279,8 @@ class SubstationClient:
         self._acked = {}
         if client is not None:
             with contextlib.suppress(OSError, asyncio.TimeoutError, UaError):
-                await asyncio.wait_for(client.disconnect(), TIMEOUT_S)
+                async with asyncio.timeout(TIMEOUT_S):  # wait_for of Python 3.11 may swallow a cancellation
+                    await client.disconnect()
 
     @contextlib.contextmanager
     def _faults(self, channel: str) -> Iterator[None]:

@@ -31,7 +31,8 @@ class S2Link:
     async def receive(self, timeout_s: float) -> str | None:
         """Return the next message; None where none came in time. PortFault where the link ended."""
         try:
-            message = await asyncio.wait_for(self._socket.recv(), timeout_s)
+            async with asyncio.timeout(timeout_s):  # wait_for of Python 3.11 may swallow a cancellation
+                message = await self._socket.recv()
         except TimeoutError:
             return None
         except websockets.ConnectionClosed as error:

@@ -100,7 +100,8 @@ class ControlRoom:
             while not ended.is_set():
                 await self._look()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(ended.wait(), 1.0 / self.port.rate_hz)
+                    async with asyncio.timeout(1.0 / self.port.rate_hz):  # wait_for of 3.11 may swallow a cancellation
+                        await ended.wait()
         finally:
             await self.server.close()
 
