@@ -42,11 +42,15 @@ class Bench:
 
 
 @contextlib.asynccontextmanager
-async def bench(model: Model, *, run: bool = True, phases: int = 3, failsafe_s: float = 9.0) -> AsyncIterator[Bench]:
+async def bench(
+    model: Model, *, run: bool = True, phases: int = 3, failsafe_s: float = 9.0, read_only: bool = False
+) -> AsyncIterator[Bench]:
     """Serve one charger on a free port, and close all at the end."""
     told: list[tuple[str, dict[str, Any]]] = []
     csms = Csms("127.0.0.1", 0, Security(), tell=lambda kind, **fields: told.append((kind, fields)))
-    charger = OcppCharger("cp1", model, IDENTITY, csms, failsafe_a=6.0, failsafe_s=failsafe_s, phases=phases)
+    charger = OcppCharger(
+        "cp1", model, IDENTITY, csms, failsafe_a=6.0, failsafe_s=failsafe_s, phases=phases, read_only=read_only
+    )
     csms.expect(charger)
     await csms.start()
     here = Bench(csms, charger, told=told)

@@ -57,6 +57,20 @@ def test_nothing_is_sent_before_the_boot_is_accepted(version: str) -> None:
     asyncio.run(play())
 
 
+@pytest.mark.parametrize("version", ["ocpp1.6", "ocpp2.0.1"])
+def test_a_shadow_asks_and_sets_nothing(version: str) -> None:
+    async def play() -> None:
+        async with bench(quick(version), read_only=True) as here:
+            point = await ready(here.url, version)
+            await until(lambda: bool(point.calls), "asked")
+            await here.charger.program_failsafe()
+            await asyncio.sleep(0.5)
+            assert set(sent(point)) <= {"TriggerMessage", "GetCompositeSchedule"}
+            assert here.charger.reading.quality == 0 and math.isnan(here.charger.reading.sent_a)
+
+    asyncio.run(play())
+
+
 def test_a_point_of_another_make_is_sent_nothing_and_not_believed() -> None:
     async def play() -> None:
         async with bench(quick("ocpp1.6", vendor="ACME")) as here:
