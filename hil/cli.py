@@ -125,6 +125,7 @@ def parser() -> argparse.ArgumentParser:
 
     models = commands.add_parser("catalog", help="the device models, their source and how well they are verified")
     models.add_argument("model", nargs="?")
+    models.add_argument("--contracts", action="store_true", help="the bundled contracts instead, with their source")
 
     schema = commands.add_parser("schema", help="print the JSON Schema of a rig file")
     schema.add_argument("--site", action="store_true", help="of a site file instead")

@@ -25,7 +25,13 @@ from controller.runtime.order_keys import Key
 from profiles.contract_calls import Called, FullyVariable, SteeringCall
 from profiles.contract_windows import SteeringFixed
 
-HELD_BACK = tuple(int(r) for r in (Reason.WINDOW, Reason.ORDER, Reason.ADMIT, Reason.FLOOR, Reason.HEADROOM))
+HELD_BACK = tuple(
+    int(r)
+    for r in (
+        Reason.WINDOW, Reason.ORDER, Reason.ADMIT, Reason.FLOOR, Reason.HEADROOM, Reason.RESERVED, Reason.QUANTISE,
+        Reason.RAMP, Reason.DWELL,
+    )
+)  # fmt: skip
 
 
 class ContractBook:

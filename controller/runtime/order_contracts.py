@@ -7,7 +7,6 @@ a kill loses five minutes of that estimate, and never a call.
 
 import contextlib
 import json
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -48,7 +47,7 @@ class Calls:
     """
 
     __slots__ = (
-        "_carried", "_counted_s", "_keep", "_places", "_rows", "_seen", "_told_s", "_view", "_written", "book",
+        "_called", "_carried", "_counted_s", "_keep", "_places", "_rows", "_told_s", "_view", "_written", "book",
     )  # fmt: skip
 
     def __init__(
@@ -69,7 +68,7 @@ class Calls:
         self._keep = keep
         self._carried = before.unkept_calls()
         self._view = View(site)
-        self._counted_s, self._told_s = 0.0, 0.0
+        self._called, self._counted_s, self._told_s = False, 0.0, 0.0
         self._written: dict[str, dict[str, Any]] = {}
 
     def takes(self, order: Order) -> bool:
@@ -77,7 +76,7 @@ class Calls:
         known = self.book.orders.newest(order.source, order.order_id)
         return known is not None or (order.kind != "withdraw" and order.subject in self.book.accounts)
 
-    def restore(self, entries: Iterable[Entry]) -> tuple[int, list[Entry]]:
+    def restore(self, entries: Iterable[Entry], now_s: float) -> tuple[int, list[Entry]]:
         """Take over what is ours of a journal; return how many calls, and the orders that are somebody else's."""
         mine: list[Entry] = []
         others: list[Entry] = []
@@ -90,7 +89,7 @@ class Calls:
             if entry.kind in ("accepted", "ended", "account"):
                 (mine if ours else others).append(entry)
         count = self.book.restore(mine)
-        self._written = self.book.states(time.time())
+        self._written = self.book.states(now_s)
         return count, others
 
     def offer(self, order: Order, now_s: float, **fields: Any) -> Answer:
@@ -101,6 +100,10 @@ class Calls:
                 self._carried[self._rows[name]] = np.inf  # somebody speaks for this contract again
             self._account(now_s)
         return answer
+
+    def live(self, now_s: float) -> int:
+        """Return how many calls hold now or will."""
+        return len(self.book.orders.orders(now_s))
 
     def next_change_s(self, now_s: float) -> float:
         """Return when what is called changes next without a message, UTC epoch s; +inf never."""
@@ -130,20 +133,16 @@ class Calls:
 
     def look(self, now_s: float) -> None:
         """Count what is held back, and journal accounts that changed; ends of calls too."""
-        if now_s - self._counted_s >= COUNT_S:
-            gap_s, self._counted_s = min(now_s - self._counted_s, MOST_S), now_s
-            if any(limit_w < np.inf for _, limit_w in self._limits(now_s)):
-                view = self._view.fresh()
-                if view.scanned:
-                    self.book.count(view.inp, view.out, gap_s, now_s)
-            elif self._told_s:  # a call has just ended
-                self._account(now_s)
-                self._told_s = 0.0
-                return
-            else:
-                return
-            if now_s - self._told_s >= ACCOUNT_S:
-                self._account(now_s)
+        if now_s - self._counted_s < COUNT_S:
+            return
+        gap_s, self._counted_s = min(now_s - self._counted_s, MOST_S), now_s
+        was, self._called = self._called, any(limit_w < np.inf for _, limit_w in self._limits(now_s))
+        if self._called and was:
+            view = self._view.fresh()
+            if view.scanned:
+                self.book.count(view.inp, view.out, gap_s, now_s)
+        if (was and not self._called) or (self._called and now_s - self._told_s >= ACCOUNT_S):
+            self._account(now_s)
 
     def close_ended(self, now_s: float) -> None:
         """Journal the ends of calls. JournalError: try again later."""

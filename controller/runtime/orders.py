@@ -67,11 +67,16 @@ class Orders:
         )
         self._calls = Calls(site, journal.append, self._image, keys=keys, sources=sources)
         self._carried = self._image.unkept()
-        calls, others = self._calls.restore(read_entries(journal.path))
+        calls, others = self._calls.restore(read_entries(journal.path), self._now_s())
         restored = calls + self.book.restore(others)
         self._change_s, self._ended_s, self._said_ns = 0.0, 0.0, 0
         now_s = self._now_s()
-        self._tell("orders_restored", messages=restored, live=len(self.book.orders(now_s)), journal=str(journal.path))
+        self._tell(
+            "orders_restored",
+            messages=restored,
+            live=len(self.book.orders(now_s)) + self._calls.live(now_s),
+            journal=str(journal.path),
+        )
         for order in self.book.strangers:
             text = f"{order.source} {order.order_id}: no {order.subject!r} here any more; a cap of it binds the root"
             self._tell("fault", text=text)
@@ -173,9 +178,9 @@ def main(site_json: Path) -> int:
     while not ended:
         orders.look()
         time.sleep(POLL_S)
+    orders.close()
     with contextlib.suppress(JournalError):  # its end is told by the run's events too
         journal.append("closed", source=SOURCE)
-    orders.close()
     journal.close()
     return 0
 

@@ -234,7 +234,8 @@ class Fleet:
 
     def view(self, i: int) -> EvseView:
         """Return what the registers of charger i are made of."""
-        return EvseView(self.evse[i], self.ev[i], self._states[i], self.shown_a[i], self.shown_v[i], i)
+        plain = self._states.view(np.dtype((np.void, self._states.dtype)), np.ndarray)
+        return EvseView(self.evse[i], self.ev[i], self._states[i], plain[i], self.shown_a[i], self.shown_v[i], i)
 
     def fail(self, i: int, kind: str, value: float = math.nan) -> None:
         """Let a fault of `faults.FAULTS` begin at charger i. ValueError for an unknown one."""

@@ -27,12 +27,16 @@ class EvseView:
     While the device has no supply (see `powered`) writes and touches have no effect: nobody is there to answer.
     """
 
-    __slots__ = ("_amp_a", "_ev", "_index", "_kind", "_spec", "_state", "_volt_v", "dc")
+    __slots__ = ("_amp_a", "_ev", "_index", "_kind", "_row", "_spec", "_state", "_volt_v", "dc")
 
     def __init__(
-        self, spec: EvseSpec, ev: EvSpec, state: Any, amp_a: np.ndarray, volt_v: np.ndarray, index: int
+        self, spec: EvseSpec, ev: EvSpec, state: Any, row: Any, amp_a: np.ndarray, volt_v: np.ndarray, index: int
     ) -> None:
-        """Bind the view to one record of the fleet and its rows (3,) of amps and volts; a DC charger sets `dc`."""
+        """Bind the view to one record of the fleet and its rows (3,) of amps and volts; a DC charger sets `dc`.
+
+        `row` is the same memory as `state`, as a plain numpy.void: ten times as fast as a numpy.record.
+        """
+        self._row = row
         self.dc: DcOutput | None = None
         self._spec, self._ev, self._state, self._index = spec, ev, state, index
         self._amp_a, self._volt_v = amp_a, volt_v
@@ -41,7 +45,7 @@ class EvseView:
     @property
     def powered(self) -> bool:
         """Say whether the device has supply and has booted."""
-        return bool(self._state.power_on)
+        return bool(self._row["power_on"])
 
     def get(self, quantity: str) -> float | str:
         """Return one quantity, SI units as its name says. ValueError names the known ones."""
@@ -67,12 +71,12 @@ class EvseView:
             or (self._kind == TOKEN and quantity == "token" and value == self._spec.token)
         )
         if fed:
-            feed(self._state, now_s)
+            feed(self._row, now_s)
 
     def touch(self, now_s: float) -> None:
         """Tell the watchdog of a valid request at plant time `now_s`, s, whatever it read or wrote."""
         if self._kind == ANY_TRAFFIC and self.powered:
-            feed(self._state, now_s)
+            feed(self._row, now_s)
 
     def volts(self, phase: int) -> float:
         """Return the metered volts of a terminal (0..2); 0 where nothing is connected."""
@@ -95,7 +99,7 @@ class EvseView:
         if not low - ROUNDING_A * (low < 0.0) <= value <= high + ROUNDING_A:
             raise ValueError(f"{self._spec.name}: setpoint_a {value!r} A: allowed {low or 0:g}..{high:g} A")
         if self.powered:
-            self._state.setpoint_a = max(min(value, high), low)
+            self._row["setpoint_a"] = max(min(value, high), low)
 
     def _write_phases_set(self, value: float) -> None:
         allowed = {1.0, float(self._spec.phases)} if self._spec.switch_phases else {float(self._spec.phases)}

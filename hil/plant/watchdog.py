@@ -16,9 +16,9 @@ EPS_S = 1e-6  # a timer that ends within a microsecond of the step has ended
 
 def feed(s: Any, now_s: float) -> None:
     """Re-arm the watchdog of one state record; an expired one releases the last set-point at once."""
-    s.armed_at_s = now_s
-    s.failsafe_active = False
-    s.failsafe_remaining_s = s.failsafe_s if s.failsafe_s > 0.0 else math.inf
+    s["armed_at_s"] = now_s
+    s["failsafe_active"] = False
+    s["failsafe_remaining_s"] = s["failsafe_s"] if s["failsafe_s"] > 0.0 else math.inf
 
 
 @kernel

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from controller.law import preset
 from controller.runtime.opcua_keys import OpcuaKeys
 from controller.runtime.site import OpenAdrPort, S2Port
+from hil.rig.calls_part import CallsPart
 from hil.rig.charger_keys import ChargerPart, ChargerRow, Twin
 from hil.rig.contracts import ContractPart
 from hil.rig.csms_part import CsmsPart
@@ -289,6 +290,7 @@ class Rig(Strict):
     bench: BenchPart | None = None
     safety: SafetyPart = SafetyPart()
     contract: list[ContractPart] = Field(default=[])
+    calls: CallsPart | None = None
     orders: OrdersPart = OrdersPart()
     openadr: OpenAdrPort | None = None
     s2: S2Port | None = None

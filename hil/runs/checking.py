@@ -18,6 +18,8 @@ from hil.rig import realtime
 from hil.rig.assembler import Assembly, assemble
 from hil.rig.precheck import precheck
 from hil.rig.rigfile import LoadedRig, devices
+from hil.runs.contract_table import contract_lines, contract_row
+from hil.runs.evidence_limits import contracts_of
 from hil.runs.exits import DEVICE, OK
 from hil.runs.fast import settle
 from hil.runs.guard_table import guard_lines, guard_rows, hardware_lines, unguarded
@@ -33,8 +35,9 @@ def check_rig(loaded: LoadedRig, *, as_json: bool = False) -> int:
     """
     out = Console(highlight=False, soft_wrap=True, stderr=as_json)
     assembly = assemble(loaded)
-    for line in precheck(assembly):
-        out.print(line)
+    contracts = contracts_of(loaded, assembly)
+    for line in [*precheck(assembly), *contract_lines(contracts)]:
+        out.print(line, markup=False)
     store_dir, run_dir = realtime.make_store_dir(), Path(mkdtemp(prefix="voltbench-check-"))
     events = Events(run_dir / EVENTS, "supervisor")
     try:
@@ -67,7 +70,8 @@ def check_rig(loaded: LoadedRig, *, as_json: bool = False) -> int:
     code = DEVICE if faults else OK
     if as_json:
         found = [asdict(finding) for finding in findings]
-        print(json.dumps({"exit": code, "devices": found, "guards": guarded, "faults": faults}))
+        agreed = [contract_row(held) for held in contracts]
+        print(json.dumps({"exit": code, "devices": found, "guards": guarded, "contracts": agreed, "faults": faults}))
     return code
 
 

@@ -195,7 +195,13 @@ def latency(arguments: argparse.Namespace) -> int:
 
 
 def catalog(arguments: argparse.Namespace) -> int:
-    """List the device models, or show one whole."""
+    """List the device models or the bundled contracts, or show one model whole."""
+    if arguments.contracts:
+        from hil.runs.contract_table import bundled_lines
+
+        for line in bundled_lines():
+            print(line)
+        return OK
     if arguments.model is not None:
         print(load_model(arguments.model).model_dump_json(indent=1, exclude_defaults=True))
         return OK

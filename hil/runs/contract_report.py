@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from controller.runtime.journal import NAME as JOURNAL
+from controller.runtime.journal import read_entries
 from controller.runtime.ledger_format import LedgerError
 from hil.rig.assembler import Assembly, assemble
 from hil.rig.references import Problem
@@ -21,7 +23,7 @@ from hil.rig.schema import Rig
 from hil.rig.sessions import NAME as SESSIONS
 from hil.rig.sessions import Stay, read_stays
 from hil.runs.contract_figures import Curtailed, Kept, Meter, Served, by_connection, curtailed, fairness, kept, worst
-from hil.runs.evidence_limits import Held, contracts_of
+from hil.runs.evidence_limits import Held, contracts_of, with_calls
 from hil.runs.evidence_meters import (
     CONNECTION,
     MEANING,
@@ -42,6 +44,10 @@ from hil.runs.trace import CONTROLLED, UNCONTROLLED, Trace, load_samples
 from profiles.published import load_published
 
 SAMPLES = "samples.parquet"
+WHOLE = (
+    "The limit is that of the whole connection: its own meter has households and all else behind it, the chargers' "
+    "meters and the emulated cars show the chargers' part alone."
+)
 BY = ("run", "day", "week", "month", "year")
 
 
@@ -85,20 +91,23 @@ class Evidence:
     def __init__(self, run_dir: Path, contract_id: str, by: str) -> None:
         self.run_dir, self.by = run_dir, by
         self.loaded, self.assembly = rig_of(run_dir)
-        self.held = find_contract(contracts_of(self.loaded, self.assembly), contract_id, run_dir)
+        held = find_contract(contracts_of(self.loaded, self.assembly), contract_id, run_dir)
+        path = run_dir / JOURNAL
+        self.held, self.journal = with_calls(held, read_entries(path) if path.is_file() else ())
         if not (run_dir / SAMPLES).is_file():
             raise RigError([Problem(str(run_dir / SAMPLES), "", "not there: the run was not finished")])
         traces = load_samples(run_dir / SAMPLES)
         self.run: Trace = traces[CONTROLLED]
         self.reference: Trace | None = traces.get(UNCONTROLLED)
         self.notes: list[str] = []
+        if any(point.node >= 0 for point in self.held.points):
+            self.notes.append(WHOLE)
         self.meters: list[Meter] = meters_of(self)
         self.kept: list[Kept] = []
         self.curtailed: list[Curtailed] = []
         self.served: list[Served] = []
         self.worst: Served | None = None
         self.fairness = float("nan")
-        self.journal: dict[str, Any] = {}
         path = run_dir / SESSIONS
         self.stays: list[Stay] = read_stays(path) if path.is_file() else []
         self.flex: FlexReport | None = flex_report(self)

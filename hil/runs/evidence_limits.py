@@ -1,21 +1,26 @@
 """Say which limit a contract set at which measuring point and when, from its file and the site's clock alone.
 
-Nothing that the controller decided is read here: the limit that proves it right or wrong is reckoned anew. Of a
-contract on call this is what holds without a call.
+Nothing that the controller decided is read here: the limit that proves it right or wrong is reckoned anew, of a
+contract on call from the calls that the journal holds.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from controller.runtime.contract_account import Call
+from controller.runtime.contract_book import ContractBook
+from controller.runtime.contract_plan import Binding, below, connection_of
+from controller.runtime.journal import Entry
 from hil.rig.assembler import Assembly
 from hil.rig.rigfile import LoadedRig
 from hil.runs.evidence import Limit
 from profiles.contract import AnyContract
-from profiles.contract_calls import Called
+from profiles.contract_calls import Called, FullyVariable
 from profiles.contract_common import Span
 from profiles.contract_windows import StaticProfile, TimeBlock, Windowed
 
@@ -26,20 +31,22 @@ EPOCH = date(1970, 1, 1)
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Name a measuring point and the chargers behind it (indices)."""
+    """Name a measuring point and the chargers behind it (indices); `node` where it is a node of the plan, else -1."""
 
     name: str
     chargers: tuple[int, ...]
+    node: int = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Hold one contract of a run, how early it is told (s), its zone, and the points at which it measures."""
+    """Hold one contract of a run, how early it is told (s), its zone, its points, and the calls that were accepted."""
 
     contract: AnyContract
     lead_s: float
     zone: ZoneInfo
     points: tuple[Point, ...]
+    calls: tuple[Call, ...] = ()
 
     @property
     def name(self) -> str:
@@ -60,8 +67,24 @@ def contracts_of(loaded: LoadedRig, assembly: Assembly) -> list[Held]:
         chosen = [assembly.charger_names.index(name) for name in part.chargers]
         lead_s = worst_obey_s if part.lead_s is None else part.lead_s
         zone = ZoneInfo(contract.timezone or loaded.rig.rig.timezone)
-        found.append(Held(contract, lead_s, zone, tuple(_points(contract, chosen, assembly, plan))))
+        at = [assembly.nodes.index(name) for name in part.nodes]
+        whole = [Point(assembly.nodes[m], below(m, assembly.site.nodes, assembly.site.chargers), m) for m in at]
+        found.append(Held(contract, lead_s, zone, tuple(whole or _points(contract, chosen, assembly, plan))))
     return found
+
+
+def with_calls(held: Held, entries: Iterable[Entry]) -> tuple[Held, dict[str, Any]]:
+    """Return a contract with the calls that a journal holds, and its account; as it is where nobody can call on it."""
+    if not isinstance(held.contract, Called):
+        return held, {}
+    kept = list(entries)
+    book = ContractBook([Binding(held.contract)], {}, held.zone.key, lambda *_, **__: 0)
+    book.restore(entry for entry in kept if entry.subject == held.name or entry.kind == "accepted")
+    account = book.accounts[held.name]
+    calls = tuple(call for call in account.all_calls() if call.to_s > call.from_s)
+    years = sorted({account.year(call.from_s) for call in calls})
+    states = [account.state(year) for year in years]
+    return replace(held, calls=calls), {f"{s['year']} {k}": v for s in states for k, v in s.items() if k != "year"}
 
 
 def _points(contract: AnyContract, chosen: list[int], assembly: Assembly, plan: Any) -> list[Point]:
@@ -73,7 +96,8 @@ def _points(contract: AnyContract, chosen: list[int], assembly: Assembly, plan: 
     groups: dict[int, list[int]] = {}
     for i in chosen:
         node = int(plan.charger_node[i])
-        groups.setdefault(node if where == "station" else metered_node(plan, node), []).append(i)
+        at = node if where == "station" else metered_node(plan, connection_of(node, assembly.site.nodes))
+        groups.setdefault(at, []).append(i)
     return [Point(assembly.nodes[node], tuple(members)) for node, members in groups.items()]
 
 
@@ -95,7 +119,7 @@ def limit_of(held: Held, utc_s: np.ndarray, tolerance_a: float, tolerance_w: flo
         if isinstance(contract, Windowed):
             value = window_limits(contract, utc_s, held.zone)
         elif isinstance(contract, Called):
-            value = np.full(len(utc_s), contract.capacity_w)
+            value = called_limits(contract, held.calls, utc_s)
     none = np.full(len(utc_s), np.inf)
     top = float(np.min(value, initial=np.inf))
     allowed = contract.limit.tolerance * top if np.isfinite(top) else 0.0
@@ -107,6 +131,16 @@ def limit_of(held: Held, utc_s: np.ndarray, tolerance_a: float, tolerance_w: flo
         tolerance_a=max(tolerance_a, allowed) if in_amps else tolerance_a,
         tolerance_w=tolerance_w if in_amps else max(tolerance_w, allowed),
     )
+
+
+def called_limits(contract: Called, calls: Iterable[Call], utc_s: np.ndarray) -> np.ndarray:
+    """Return what a contract on call allows at (T,) UTC times, W: the lowest call, else its capacity."""
+    most_w = contract.max_w if isinstance(contract, FullyVariable) else contract.capacity_w
+    lowest = np.full(len(utc_s), np.inf)
+    for call in calls:
+        holds = (utc_s >= call.from_s) & (utc_s < call.to_s)
+        lowest[holds] = np.minimum(lowest[holds], min(max(call.value_w, contract.floor_w), most_w))
+    return np.where(np.isfinite(lowest), lowest, contract.capacity_w)
 
 
 def window_limits(contract: Windowed, utc_s: np.ndarray, zone: ZoneInfo) -> np.ndarray:

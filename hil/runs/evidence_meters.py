@@ -146,6 +146,8 @@ def alone_at(assembly: Assembly, held: Held, point: Point) -> tuple[int, str]:
     A contract that measures at the connection is shown by its meter with whatever else stands there.
     """
     plan = assembly.plan()
+    if point.node >= 0:
+        return (point.node, "") if plan.node_metered[point.node] else (-1, f"{point.name} has no meter")
     node = metered_node(plan, int(plan.charger_node[point.chargers[0]]))
     if node <= 1:
         return -1, "its connection has no meter"

@@ -18,6 +18,7 @@ from hil.rig.precheck import precheck, refuse_export_on_wires, refuse_guard_on_w
 from hil.rig.realtime import SITE, emulates
 from hil.rig.references import Problem
 from hil.rig.rigfile import LoadedRig, RigError, load_rig
+from hil.runs.contract_job import plays_calls, run_calls
 from hil.runs.exits import DEVICE, INTERRUPTED, OK
 from hil.runs.fast import UncontrolledTwin, default_step_s, reference_of, run_fast, write_log
 from hil.runs.folder import add_identities, make_run_dir, write_manifest
@@ -44,6 +45,8 @@ def run_rig(arguments: argparse.Namespace) -> int:
     if arguments.step_s is not None and not (arguments.fast and arguments.step_s <= for_s):
         text = f"only with --fast, and at most the run's {for_s:g} s"
         raise RigError([Problem("--step", f"{arguments.step_s:g} s", text)])
+    if plays_calls(loaded, for_s):
+        return run_calls(arguments, say, loaded, for_s)
     assembly = assemble(loaded, arguments.seed, for_s)
     for line in precheck(assembly):
         say.print(line)
