@@ -6,8 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from controller.law import lpc
-from controller.runtime.contract_limits import GUARD_MAX_AGE_S, dimmed_w, machine_settings, with_limits
+from controller.runtime.contract_limits import GUARD_MAX_AGE_S, dimmed_w, with_limits
 from controller.runtime.contract_plan import Binding
+from controller.runtime.lpc_system import machine_settings
 from controller.runtime.plan import ChargerSpec, NodeSpec, PlanError
 from profiles.contract import HERE, READER, load_contract
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from controller.law import gzf, lpc
+from controller.law import gzf
 from controller.runtime.contract_plan import Binding, connection_of
 from controller.runtime.plan_check import PlanError
 from controller.runtime.plan_groups import GroupRule, GroupSpec
@@ -42,23 +42,6 @@ def with_limits(
         elif isinstance(contract, Shared):
             groups.append(_shared(contract, binding, nodes, chargers, at))
     return tuple(found), tuple(groups)
-
-
-def machine_settings(contract: Lpc) -> lpc.Settings:
-    """Return the settings of a contract's state machine."""
-    return lpc.Settings(
-        contract.failsafe_w,
-        contract.limit.direction,
-        contract.failsafe_min_s,
-        INF if contract.max_w is None else contract.max_w,
-        contract.max_duration_s,
-        contract.heartbeat_timeout_s,
-        contract.write_wait_s,
-        contract.write_window_s,
-        contract.on_init_expiry,
-        contract.on_beat_without_write,
-        contract.on_failsafe_expiry,
-    )
 
 
 def dimmed_w(contract: Par14a, ratings_w: Sequence[float]) -> float:

@@ -7,6 +7,7 @@ is a program beside this one (in Go: eebus-go) that passes messages on over the 
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -59,8 +60,11 @@ class LocalSocket:
                 await _shut(writer)
 
         self._path.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(guard, self._path, limit=MAX_LINE)
-        self._path.chmod(0o600)
+        mask = os.umask(0o177)  # nobody else may open it from its first moment on
+        try:
+            self._server = await asyncio.start_unix_server(guard, self._path, limit=MAX_LINE)
+        finally:
+            os.umask(mask)
 
     async def _serve(
         self,
@@ -102,9 +106,12 @@ class LocalSocket:
 
 
 class Listener:
-    """Run a controllable system behind a transport: answers, its own heartbeats, and its state when that changes."""
+    """Run a controllable system behind a transport: answers, its own heartbeats, and its state when that changes.
 
-    __slots__ = ("_beat_s", "_clock_ns", "_state", "_task", "system", "transport")
+    `answered` takes each message with its answer and returns the answer that is sent; a `mute` one answers only.
+    """
+
+    __slots__ = ("_answered", "_beat_s", "_clock_ns", "_mute", "_state", "_task", "system", "transport")
 
     def __init__(
         self,
@@ -113,19 +120,26 @@ class Listener:
         *,
         beat_s: float = 60.0,
         clock_ns: Callable[[], int] = time.monotonic_ns,
+        answered: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] = lambda _, answer: answer,
+        mute: bool = False,
     ) -> None:
         self.system, self.transport = system, transport
         self._beat_s, self._clock_ns = beat_s, clock_ns
+        self._answered, self._mute = answered, mute
         self._task: asyncio.Task[None] | None = None
         self._state: dict[str, Any] = {}
 
     async def start(self) -> None:
         """Open the transport and begin to send."""
-        await self.transport.open(lambda message: self.system.take(message, self._clock_ns()))
+        await self.transport.open(self._take)
         self._task = asyncio.create_task(self._run())
 
+    def _take(self, message: dict[str, Any]) -> dict[str, Any] | None:
+        answer = self.system.take(message, self._clock_ns())
+        return None if answer is None else self._answered(message, answer)
+
     async def _run(self) -> None:
-        while True:
+        while not self._mute:
             await self.tell()
             await asyncio.sleep(TICK_S)
 

@@ -15,10 +15,28 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from controller.law import lpc
+from profiles.contract_lpc import Lpc
 
 USE_CASES: dict[str, lpc.Direction] = {"lpc": "import", "lpp": "export"}
 NS = 1_000_000_000
 EG_GRACE_S = 60.0  # rule 913: heartbeat and limit within it once connected
+
+
+def machine_settings(contract: Lpc) -> lpc.Settings:
+    """Return the settings of a contract's state machine."""
+    return lpc.Settings(
+        contract.failsafe_w,
+        contract.limit.direction,
+        contract.failsafe_min_s,
+        math.inf if contract.max_w is None else contract.max_w,
+        contract.max_duration_s,
+        contract.heartbeat_timeout_s,
+        contract.write_wait_s,
+        contract.write_window_s,
+        contract.on_init_expiry,
+        contract.on_beat_without_write,
+        contract.on_failsafe_expiry,
+    )
 
 
 class Taken(NamedTuple):

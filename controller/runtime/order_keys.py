@@ -40,10 +40,15 @@ class Key:
 
     def signed(self, order: Order) -> bool:
         """Say whether the order's signature is of this key."""
+        return self.made(order.message(), order.signature)
+
+    def made(self, message: bytes, signature: str) -> bool:
+        """Say whether `signature` (hexadecimal) over the bytes of `message` is of this key."""
         if self.secret:
-            return hmac.compare_digest(order.signed(self.secret).signature.encode(), order.signature.encode())
+            made = hmac.new(self.secret, message, "sha256").hexdigest()
+            return hmac.compare_digest(made.encode(), signature.encode(errors="replace"))
         try:
-            self.public.verify(bytes.fromhex(order.signature), order.message())
+            self.public.verify(bytes.fromhex(signature), message)
         except (InvalidSignature, ValueError):
             return False
         return True

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from controller.runtime import order_image, stores, wires_status
+from controller.runtime import handed_image, order_image, stores, wires_status
 from controller.runtime.site import Site
 from controller.runtime.stores import Heartbeat
 from controller.runtime.supervisor import ProcessSpec
@@ -85,6 +85,22 @@ def controller_processes(site_json: Path, site: Site) -> list[ProcessSpec]:
         for name, port in links
         if port is not None
     ]
+    if site.handed is not None:
+        handed = Heartbeat(site.store(handed_image.NAME))
+        specs.append(
+            ProcessSpec(
+                "handed",
+                argv("handed"),
+                STOP_LEDGER,
+                critical=False,  # the law falls to what was agreed while it is started anew
+                again=True,
+                ready=lambda: handed.written_ns() > 0,
+                ready_timeout_s=ORDERS_READY_S,
+                heartbeat=handed.path,
+                heartbeat_s=ORDERS_SILENT_S,
+                stop_timeout_s=ENDS_S,
+            )
+        )
     if site.bench is not None:
         specs += [
             ProcessSpec(

@@ -18,6 +18,7 @@ from controller.runtime import stores
 from controller.runtime.clock import Deadlines, LocalTime, sleep_until
 from controller.runtime.events import NAME as EVENTS
 from controller.runtime.events import Events
+from controller.runtime.handed_image import HandedImage
 from controller.runtime.ledger import CHECKPOINT_SCANS
 from controller.runtime.ledger_format import Kind
 from controller.runtime.mailbox import Mailbox, Order
@@ -42,6 +43,7 @@ class Scan:
     __slots__ = (
         "_book",
         "_checkpoint_in",
+        "_handed",
         "_input_store",
         "_latched_store",
         "_local",
@@ -89,6 +91,7 @@ class Scan:
         self._state_store: Store = stores.attach(site, "state.img")
         self._ring = Ring.attach(site.store(RING))
         self._book = BookImage(site)
+        self._handed = None if site.handed is None else HandedImage(site)
         self._mailbox = Mailbox.attach(site.store(stores.ORDERS))
 
     def warm(self) -> float:
@@ -101,8 +104,9 @@ class Scan:
 
     @property
     def inputs_written(self) -> bool:
-        """Say whether the wires have published a first INPUT image, and the order book what it restored."""
-        return self._input_store.sequence > 0 and self._book.written
+        """Say whether wires, order book and who hands limits in have published: a start lifts nothing."""
+        handed = self._handed is None or self._handed.written
+        return self._input_store.sequence > 0 and self._book.written and handed
 
     def step(self, now_ns: int) -> int:
         """Do one scan at `now_ns` of the monotonic clock; return the ns that `decide` took."""
@@ -136,6 +140,8 @@ class Scan:
         self._input_store.read(self.input_buffer)
         inp = self.input
         self._book.latch(inp)
+        if self._handed is not None:
+            self._handed.latch(inp)
         inp.now_ns[0] = now_ns
         inp.utc_ns[0] = now_ns + self.site.utc_minus_mono_ns
         inp.utc_offset_s[0] = self._local.offset_s(int(inp.utc_ns[0]))

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from controller.law import image
+from controller.runtime.handed_keys import HandedPort
 from controller.runtime.journal import NAME as JOURNAL
 from controller.runtime.opcua_keys import OpcuaKeys, OpcuaServerPort
 
@@ -206,6 +207,7 @@ class Site(Strict):
     bench: BenchPort | None = None
     openadr: OpenAdrPort | None = None
     s2: S2Port | None = None
+    handed: HandedPort | None = Field(default=None, description="what hands limits in beside the order book")
     journal_dir: str = Field(default="", description="where orders and deeds are kept; empty: the run folder")
     order_sources: dict[str, str] = Field(
         default={}, description="who may send orders -> its key file, or empty; none: anybody with access to the files"
@@ -220,6 +222,10 @@ class Site(Strict):
     def store(self, name: str) -> Path:
         """Return the path of a shared image, e.g. ``input.img``."""
         return Path(self.store_dir) / name
+
+    def socket(self, name: str) -> Path:
+        """Return the path of a local socket: a plain name lies in the run folder."""
+        return Path(self.run_dir) / name
 
     def journal(self) -> Path:
         """Return the path of the journal."""

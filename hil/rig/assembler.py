@@ -218,7 +218,7 @@ def _site_spec(
                 export=_export(charger, car),
             )
         )
-    bindings = [*_guarded(rig), *bind_contracts(rig.contract, loaded.contracts, chargers, tree.nodes)]
+    bindings = [*guarded(rig), *bind_contracts(rig.contract, loaded.contracts, chargers, tree.nodes)]
     nodes, groups = with_limits(bindings, tree.nodes, chargers)
     agreed = plan_contracts(bindings, chargers, rig.scenario.start.date(), tree.nodes)
     return SiteSpec(
@@ -261,7 +261,7 @@ def _nominal_drop_pu(rig: Rig, network: Network, nodes: np.ndarray) -> np.ndarra
     return drop
 
 
-def _guarded(rig: Rig) -> list[Binding]:
+def guarded(rig: Rig) -> list[Binding]:
     """Return the contract whose energy guard the rig plays, at its node."""
     guard = rig.guard
     return [] if guard is None else [Binding(load_contract(guard.contract), nodes=(int(guard.node == "head"),))]

@@ -25,6 +25,11 @@ class ContractPart(Strict):
     chargers: Annotated[list[str], Field(default=[], description="where its limit is measured, or what it is about")]
     nodes: Annotated[list[str], Field(default=[], description="connections at which its limit is measured")]
     lead_s: Seconds | None = Field(default=None, description="issue early by this time; default the worst obey time")
+    socket: str | None = Field(
+        default=None, description="lpc, p14a: local socket of the guard or contact; a plain name lies in the run folder"
+    )
+    envelope: str | None = Field(default=None, description="operating_envelope: its schedule file, CSV or JSON")
+    envelope_key: str = Field(default="", description="key file of who signs the schedule; left out: not signed")
     reference: str | None = Field(
         default=None, description="contract that holds instead in the run compared with, which is then controlled too"
     )

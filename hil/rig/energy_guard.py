@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from controller.runtime.contract_limits import machine_settings
-from controller.runtime.lpc_system import ControllableSystem
+from controller.runtime.lpc_system import ControllableSystem, machine_settings
 from hil.rig.guard_keys import GuardAct, GuardPart
 from profiles.contract import load_contract
 from profiles.contract_lpc import Lpc

@@ -13,6 +13,7 @@ import numpy as np
 
 from controller.runtime import stores
 from controller.runtime.bench_images import SET_NAME
+from controller.runtime.handed_keys import HandedPort
 from controller.runtime.opcua_keys import OpcuaKeys, OpcuaServerPort
 from controller.runtime.processes import STOP_BENCH, STOP_PLANT
 from controller.runtime.site import (
@@ -26,9 +27,11 @@ from controller.runtime.site import (
     SubstationPort,
 )
 from controller.runtime.supervisor import ProcessSpec
-from hil.rig.assembler import Assembly
+from hil.rig.assembler import Assembly, guarded
 from hil.rig.charger_keys import ChargerPart, Twin
+from hil.rig.contracts import bind_contracts
 from hil.rig.csms_part import csms_port
+from hil.rig.handed_part import handed_port
 from hil.rig.opcua_part import link_keys
 from hil.rig.rigfile import devices
 from hil.rig.schema import (
@@ -40,6 +43,7 @@ from hil.rig.schema import (
     SubstationPart,
 )
 from hil.rig.store_dir import PLAN, SITE, TMPFS, make_store_dir
+from profiles.contract import load_contract
 
 __all__ = ["PLAN", "SITE", "TMPFS", "make_store_dir"]
 
@@ -125,6 +129,7 @@ def write_site(
         contracts=assembly.contracts,
         openadr=rig.openadr,
         s2=rig.s2,
+        handed=_handed(assembly, run_dir),
     )
     stores.prepare(site)
     assembly.plan_bytes.tofile(site.store(PLAN))
@@ -132,6 +137,16 @@ def write_site(
         (folder / SITE).write_text(site.model_dump_json(indent=1))
     shutil.copy(site.store(PLAN), run_dir / PLAN)
     return site
+
+
+def _handed(assembly: Assembly, run_dir: Path) -> HandedPort | None:
+    """Return what hands limits in: the rig's guard and contracts."""
+    rig, spec = assembly.rig, assembly.site
+    contracts = [load_contract(part.file) for part in rig.contract]
+    bindings = bind_contracts(rig.contract, contracts, spec.chargers, spec.nodes)
+    own = [(f"contract[{k}]", rig.contract[k], each) for k, each in enumerate(bindings)]
+    played = [("guard.contract", None, each) for each in guarded(rig)]
+    return handed_port(rig.rig.name, [*played, *own], spec, run_dir)
 
 
 def _station_keys(part: SubstationPart, store_dir: Path) -> OpcuaKeys:

@@ -20,12 +20,14 @@ from controller.runtime import stores
 from controller.runtime.events import NAME as EVENTS
 from controller.runtime.events import Events
 from controller.runtime.figures import write_timing
+from controller.runtime.handed_keys import HandedPort
 from controller.runtime.journal import Journal
 from controller.runtime.processes import STOP_BENCH, controller_processes
 from controller.runtime.shadow import ShadowJournal
 from controller.runtime.site import Site
 from controller.runtime.supervisor import Outcome, ProcessSpec, Supervisor
-from hil.rig.contracts import contract_ports
+from hil.rig.contracts import bind_contracts, contract_ports
+from hil.rig.handed_part import handed_port
 from hil.rig.orders_check import check_order_links
 from hil.rig.site_file import LoadedSite, load_site
 from hil.rig.site_margin import site_margin
@@ -100,7 +102,17 @@ def field_site(loaded: LoadedSite, store_dir: str, run_dir: str, *, shadow: bool
         ),
         openadr=loaded.file.openadr,
         s2=loaded.file.s2,
+        handed=_handed(loaded, Path(run_dir)),
     )
+
+
+def _handed(loaded: LoadedSite, run_dir: Path) -> HandedPort | None:
+    """Return what hands limits in by the site's contracts."""
+    parts, spec = loaded.file.contract, loaded.spec
+    contracts = [load_contract(part.file) for part in parts]
+    bound = bind_contracts(parts, contracts, spec.chargers, spec.nodes)
+    keyed = [(f"contract[{k}]", parts[k], each) for k, each in enumerate(bound)]
+    return handed_port(loaded.path.name, keyed, spec, run_dir)
 
 
 def write_field_site(loaded: LoadedSite, store_dir: Path, run_dir: Path, *, shadow: bool) -> Site:

@@ -1,0 +1,212 @@
+"""What hands limits in, as it is: a process with sockets and files; killed, restarted, forged, in shadow."""
+
+import asyncio
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from foreseeable import wait_for
+
+from controller.law import image
+from controller.runtime import handed_image
+from controller.runtime.envelope import OVER_S, Envelopes
+from controller.runtime.envelope_file import EnvelopeError, Interval, Schedule, parse_schedule, read_schedule
+from controller.runtime.handed_image import HandedImage
+from controller.runtime.handed_keys import DimPort, EnvelopePort, GuardPort, HandedPort
+from controller.runtime.journal import read_entries, verify
+from controller.runtime.order_keys import load_key
+from profiles.contract import load_contract
+
+INF = math.inf
+BEAT = {"type": "heartbeat"}
+LIMIT = {"type": "write", "use_case": "lpc", "what": "limit", "value_w": 6000.0, "active": True, "duration_s": None}
+DOE = load_contract("operating_envelope")
+
+
+def with_handed(site, tmp_path, **more):
+    """Return the site with a guard at its head, dimming of group 0 and an envelope of its transformer."""
+    given = HandedPort(
+        guards=[GuardPort(node=1, socket="g.sock", contracts=[load_contract("lpc_guard")])],
+        envelopes=[EnvelopePort(file=str(tmp_path / "e.csv"), nodes=[0], contract=DOE)],
+        dim=DimPort(socket="d.sock", groups={0: 4200.0}),
+    )
+    made = site.model_copy(update={"handed": given} | more)
+    (tmp_path / "site.json").write_text(made.model_dump_json())
+    if not made.store(handed_image.NAME).exists():
+        handed_image.create(made)
+    return made
+
+
+@contextmanager
+def running(site, tmp_path):
+    child = subprocess.Popen([sys.executable, "-m", "controller.runtime.handed", str(tmp_path / "site.json")],
+                             stderr=subprocess.PIPE)  # fmt: skip
+    try:
+        wait_for(lambda: site.socket("d.sock").exists() or child.poll() is not None)
+        assert child.poll() is None, child.stderr.read().decode()
+        yield child
+    finally:
+        child.kill()
+        child.communicate()
+        for name in ("g.sock", "d.sock"):
+            site.socket(name).unlink(missing_ok=True)
+
+
+def latched(site):
+    inp = image.allocate("input", site.image_dims())[1]
+    HandedImage(site).latch(inp)
+    return inp
+
+
+def say(path: Path, *messages):
+    """Return the results of some messages on a local socket, one after the other, and what INPUT held at each."""
+
+    async def talk():
+        reader, writer = await asyncio.open_unix_connection(path)
+        found = []
+        for message in messages:
+            writer.write(json.dumps(message).encode() + b"\n")
+            while message["type"] != "heartbeat":
+                answer = json.loads(await asyncio.wait_for(reader.readline(), 5.0))
+                if answer["type"] == "result":
+                    found.append(answer)
+                    break
+        writer.close()
+        return found
+
+    return asyncio.run(talk())
+
+
+def test_a_guard_limits_a_running_site_and_a_restart_of_the_process_does_not_lift(site, tmp_path):
+    site = with_handed(site, tmp_path)
+    with running(site, tmp_path):
+        assert os.stat(site.socket("g.sock")).st_mode & 0o777 == 0o600
+        assert latched(site).doe_w.tolist() == [INF, 40_000.0]  # Init
+        early, good, bad = say(site.socket("g.sock"), LIMIT, BEAT, LIMIT, LIMIT | {"value_w": -1.0})
+        assert (early["ack"], good["ack"], bad["ack"]) == (False, True, False)
+        assert latched(site).doe_w[1] == 6000.0
+        assert say(site.socket("d.sock"), {"type": "dim", "active": True})[0]["ack"]
+        assert not say(site.socket("d.sock"), {"type": "dim", "active": 1})[0]["ack"]
+        assert latched(site).group_w[0] == 4200.0
+    site.store(handed_image.NAME).unlink()
+    site = with_handed(site, tmp_path)  # a controller that is started again
+    with running(site, tmp_path):
+        inp = latched(site)
+        assert inp.doe_w[1] == 40_000.0
+        assert inp.group_w[0] == 4200.0  # dimmed still: the journal says so
+        assert abs(time.monotonic_ns() - int(inp.doe_ns[1])) < 5e9
+        assert say(site.socket("d.sock"), {"type": "dim", "active": False})[0]["ack"]
+        assert latched(site).group_w[0] == INF
+    kept = [(e.kind, e.source, (e.body or {}).get("rule")) for e in read_entries(site.journal())]
+    assert ("accepted", "lpc", "") in kept
+    assert ("decided", "lpc", "904") in kept
+    assert sum(kind == "refused" for kind, _, _ in kept) == 2
+    assert verify(site.journal())[1] == []
+
+
+def test_a_shadow_decides_journals_and_acknowledges_nothing(site, tmp_path):
+    site = with_handed(site, tmp_path, shadow=True)
+    with running(site, tmp_path):
+        (answer,) = say(site.socket("g.sock"), BEAT, LIMIT)
+        assert not answer["ack"]
+        assert "shadow" in answer["why"]
+        assert latched(site).doe_w[1] == 6000.0
+    assert [e.source for e in read_entries(site.journal()) if e.kind == "refused"] == ["lpc"]
+
+
+def test_an_envelope_file_holds_is_replaced_and_a_broken_one_moves_nothing(site, tmp_path):
+    site = with_handed(site, tmp_path)
+    now_s = time.monotonic() + site.utc_minus_mono_ns / 1e9
+    path = tmp_path / "e.csv"
+
+    def put(text):
+        (tmp_path / "new").write_text("node,from,to,import_w,export_w\n" + text)
+        (tmp_path / "new").rename(path)
+
+    def row(watts):
+        stamps = [f"{np.datetime64(round(now_s) + k, 's')}Z" for k in (-600, 600)]
+        return f"transformer,{stamps[0]},{stamps[1]},{watts},\n"
+
+    with running(site, tmp_path):
+        assert latched(site).doe_ns[0] == 0  # none came: the law keeps the subscribed capacity
+        put(row(7000))
+        wait_for(lambda: latched(site).doe_w[0] == 7000.0)
+        put(row(-5))
+        wait_for(lambda: "allowed is a number from 0" in Path(site.run_dir, "events.jsonl").read_text())
+        assert latched(site).doe_w[0] == 7000.0
+        put("")
+        wait_for(lambda: latched(site).doe_to_s[0] == OVER_S)
+        assert latched(site).doe_w[0] == 11_000.0
+
+
+def held(intervals, lead_s=5.0):
+    made = Envelopes(DOE, {"head": 1}, [0.0, lead_s])
+    made.take(Schedule(tuple(intervals)), 1000)
+    return made
+
+
+def test_a_lower_limit_holds_early_and_a_higher_one_not_before_its_time():
+    made = held([Interval("head", 0, 100, 9e3, INF), Interval("head", 100, 200, 4e3, 500.0),
+                 Interval("head", 200, 300, 20e3, INF)])  # fmt: skip
+    found = {t_s: made.piece(1, t_s)[:3] for t_s in (50.0, 96.0, 100.0, 199.0, 200.0, 296.0, 300.0)}
+    assert found[50.0] == (9e3, INF, 100)
+    assert found[96.0] == (4e3, 500.0, 100)
+    assert found[100.0] == found[199.0] == (4e3, 500.0, 200)
+    assert found[200.0] == (20e3, INF, 300)
+    assert found[296.0] == (11e3, 1500.0, 300)  # nothing behind it: the subscribed capacity, early
+    assert found[300.0] == (11e3, 1500.0, OVER_S)
+
+
+def test_each_piece_has_a_stamp_of_its_own_and_age_counts_from_the_file():
+    made = held([Interval("head", 0, 100, 9e3, INF), Interval("head", 100, 200, 8e3, INF)], lead_s=0.0)
+    first, second = made.piece(1, 50.0), made.piece(1, 150.0)
+    assert (first.renewed_ns, second.renewed_ns) == (1000, 1001)
+    assert made.in_force(1, 150.0, 1001) == (8e3, INF)
+    assert made.in_force(1, 150.0, 2000 + round(900e9)) == (8e3, 1500.0)  # lost: the lower of both
+    assert made.in_force(1, 201.0, 1001) == (11e3, 1500.0)
+    assert held([]).piece(1, 0.0)[:2] == (11e3, 1500.0)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"{", "not a schedule"),
+        (b"[]", "not a schedule"),
+        (b'{"intervals": [{"node": "a", "from": "2026-01-01T00:00:00", "to": "2026-01-02T00:00:00Z"}]}', "no zone"),
+        (b'{"intervals": [{"node": "a", "from": "2026-01-02T00:00:00Z", "to": "2026-01-01T00:00:00Z"}]}', "end after"),
+        (b'{"intervals": [{"node": "a"}]}', "interval 0: its keys"),
+        (b'{"intervals": [], "key": 1}', "unknown keys key"),
+    ],
+)
+def test_what_is_no_schedule_is_refused_by_its_place(data, says):
+    with pytest.raises(EnvelopeError, match=says):
+        parse_schedule(data, "e.json", as_csv=False)
+
+
+def test_a_signed_schedule_must_be_of_its_key_and_dated(tmp_path):
+    private, path, pem = Ed25519PrivateKey.generate(), tmp_path / "e.json", tmp_path / "dso.pem"
+    pem.write_bytes(private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    key = load_key(pem)
+
+    def put(data, signature=None):
+        path.write_bytes(data)
+        (tmp_path / "e.json.sig").write_text(signature or private.sign(data).hex())
+
+    put(b'{"issued": "2026-01-01T00:00:00Z", "intervals": []}')
+    assert read_schedule(path, key)[0].issued_s == 1767225600.0
+    put(b'{"intervals": []}')
+    with pytest.raises(EnvelopeError, match="issued is missing"):
+        read_schedule(path, key)
+    for forged in ("00" * 64, "no hex", "é"):
+        put(b'{"issued": "2026-01-01T00:00:00Z", "intervals": []}', forged)
+        with pytest.raises(EnvelopeError, match="signature"):
+            read_schedule(path, key)
