@@ -24,9 +24,7 @@ def with_limits(
     found, groups = list(nodes), []
     for binding in bindings:
         contract = binding.contract
-        at = binding.nodes or tuple(dict.fromkeys(chargers[i].node for i in binding.chargers))
-        if contract.limit.point == "connection" and isinstance(contract, OperatingEnvelope | Lpc):
-            at = tuple(dict.fromkeys(connection_of(m, nodes) for m in at))
+        at = measured_at(binding, nodes, chargers)
         if isinstance(contract, OperatingEnvelope):
             band = contract.limit.kept
             for m in at:
@@ -42,6 +40,15 @@ def with_limits(
         elif isinstance(contract, Shared):
             groups.append(_shared(contract, binding, nodes, chargers, at))
     return tuple(found), tuple(groups)
+
+
+def measured_at(binding: Binding, nodes: Sequence[NodeSpec], chargers: Sequence[ChargerSpec]) -> tuple[int, ...]:
+    """Return the nodes at which the limit of a contract is measured: those above the stations, of a connection's."""
+    contract = binding.contract
+    at = binding.nodes or tuple(dict.fromkeys(chargers[i].node for i in binding.chargers))
+    if contract.limit.point == "connection" and isinstance(contract, OperatingEnvelope | Lpc):
+        at = tuple(dict.fromkeys(connection_of(m, nodes) for m in at))
+    return at
 
 
 def dimmed_w(contract: Par14a, ratings_w: Sequence[float]) -> float:

@@ -35,6 +35,9 @@ class Guard:
         sock = LocalSocket(site.socket(port.socket), lambda: self.system.connect(time.monotonic_ns()))
         beat_s = min(contract.heartbeat_s for contract in port.contracts)
         self.listener = Listener(self.system, sock, beat_s=beat_s, answered=self._answered, mute=site.shadow)
+        for use in settings:
+            events.write("lpc", node=self._node, use_case=use, rule="901", before="", after="INIT",
+                         limit_w=self.system.limit_w(use))  # fmt: skip
 
     def look(self) -> None:
         """Journal the transitions taken since the last call."""

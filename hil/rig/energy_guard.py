@@ -20,7 +20,7 @@ class EnergyGuard:
         self.use_case = "lpc" if contract.limit.direction == "import" else "lpp"
         self.system = ControllableSystem(NODES.index(part.node), {self.use_case: machine_settings(contract)}, now_ns)
         self._log, self._noted = log, 0
-        self._acts = sorted(_acts(part), key=lambda act: act[0])
+        self._acts = acts_of(part)
 
     def play(self, t_s: float, now_ns: int, inp: Any) -> None:
         """Do what is due, and hand the limits in force to INPUT."""
@@ -55,10 +55,10 @@ class EnergyGuard:
         self._log.append({"t_s": t_s, "event": event, "use_case": self.use_case} | fields | known)
 
 
-def _acts(part: GuardPart) -> list[tuple[float, GuardAct]]:
-    """Return the acts one by one, a heartbeat at a time."""
+def acts_of(part: GuardPart) -> list[tuple[float, GuardAct]]:
+    """Return the acts one by one in the order of their times, a heartbeat at a time."""
     found = []
     for act in part.act:
         count = 1 + (int(act.for_s / act.every_s + 1e-9) if act.do == "heartbeats" else 0)
         found += [(act.at_s + k * act.every_s, act) for k in range(count)]
-    return found
+    return sorted(found, key=lambda act: act[0])

@@ -12,7 +12,7 @@ class GuardAct(Strict):
 
     at_s: Seconds
     do: Literal["heartbeats", "limit", "failsafe_limit", "failsafe_duration", "restart"] = Field(
-        description="restart: of the controllable system, not of the guard"
+        description="restart: of the controllable system, not of the guard; in virtual time only"
     )
     every_s: Annotated[float, Field(gt=0, le=60, description="heartbeats: at least every 60 s (rule 005)")] = 30.0
     for_s: Seconds = Field(default=0.0, description="heartbeats: 0 a single one")
@@ -33,7 +33,7 @@ class GuardAct(Strict):
 
 
 class GuardPart(Strict):
-    """Play an energy guard, in virtual time only."""
+    """Play an energy guard; a restart of the controllable system in virtual time only."""
 
     contract: Annotated[str, Field(description='a contract of kind "lpc", bundled or a file')]
     node: Literal["transformer", "head"] = "head"

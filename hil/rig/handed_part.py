@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from controller.runtime.contract_limits import measured_at
 from controller.runtime.contract_plan import Binding
 from controller.runtime.handed_guards import check_socket
 from controller.runtime.handed_keys import DimPort, EnvelopePort, GuardPort, HandedPort
@@ -28,7 +29,7 @@ def handed_port(where: str, bound: Bound, spec: SiteSpec, run_dir: Path) -> Hand
     guards: dict[int, GuardPort] = {}
     envelopes, taken = [], set[int]()
     for key, part, binding in bound:
-        contract, at = binding.contract, _nodes(binding, spec)
+        contract, at = binding.contract, measured_at(binding, spec.nodes, spec.chargers)
         if isinstance(contract, Lpc):
             for m in at:
                 name = part.socket if part is not None and part.socket else f"{spec.nodes[m].name}-{GUARD}"
@@ -58,10 +59,6 @@ def handed_port(where: str, bound: Bound, spec: SiteSpec, run_dir: Path) -> Hand
     if not (guards or envelopes or dim):
         return None
     return HandedPort(guards=list(guards.values()), envelopes=envelopes, dim=dim)
-
-
-def _nodes(binding: Binding, spec: SiteSpec) -> tuple[int, ...]:
-    return binding.nodes or tuple(dict.fromkeys(spec.chargers[i].node for i in binding.chargers))
 
 
 def _misplaced(key: str, part: ContractPart | None, binding: Binding) -> list[Problem]:

@@ -21,6 +21,7 @@ from controller.runtime.process import die_with_parent, ignore_sigint, on_sigter
 from controller.runtime.site import Site, read_site
 from controller.runtime.store import Store
 from hil.rig.devices import Devices, PortInUse
+from hil.rig.live_guard import LivePlayer
 from hil.rig.realtime import ADDRESSES, SITE, TRUTH, PlantSeed
 from hil.rig.truth import fill, truth_dtype
 from hil.rig.world import World
@@ -61,6 +62,7 @@ class Plant:
         self._store = Store.create(self.store_dir / TRUTH, self._bytes.size)
         self._told = 0
         self._outputs: dict[str, bool] = {}
+        self._player: asyncio.Task[None] | None = None  # of guard and contact, once there is a controller
 
     def clock_s(self) -> float:
         """Return the scenario time now, s; while no site file is there, time since the settled state."""
@@ -100,6 +102,8 @@ class Plant:
             self.events.write("scenario", **entry)
         self._told = len(self.world.log)
         self._tell_outputs()
+        if self.site is not None and self._player is None:
+            self._player = asyncio.create_task(LivePlayer(self.assembly, self.world, self.clock_s).run(self.site))
 
     def _tell_outputs(self) -> None:
         """Write down which energising twin went on or off since the last step."""
@@ -129,6 +133,8 @@ class Plant:
                 if late_ns > LATE_S * NS:
                     deadline_ns = now_ns + period_ns
         finally:
+            if self._player is not None:
+                self._player.cancel()
             await self.devices.stop()
             self.events.write("plant_ended", devices=self.devices.outputs())
 

@@ -59,14 +59,6 @@ def margins(assembly: Assembly) -> Margins:
     return Margins(network.agreement_pu, gain, margin.lambda_max, margin.critical_lambda, margin.margin_db)
 
 
-def refuse_guard_on_wires(assembly: Assembly) -> None:
-    """Refuse an energy guard, or dimming, in real time: they are played in virtual time only."""
-    dims = [k for k, event in enumerate(assembly.rig.scenario.events) if event.kind == "dim"]
-    if assembly.rig.guard is not None or dims:
-        where, what = ("guard", "an energy guard") if not dims else (f"scenario.events[{dims[0]}]", "dim")
-        raise RigError([Problem(where, what, "is played in virtual time only; use --fast")])
-
-
 def refuse_export_on_wires(assembly: Assembly) -> None:
     """Refuse a reserve that exports in real time: no charger of the catalog takes a negative limit on its wire yet.
 

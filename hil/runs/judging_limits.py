@@ -19,10 +19,11 @@ def guard_rule(assembly: Assembly, log: list[dict[str, Any]]) -> GuardRule | Non
     every = tuple(f"{rule} {before.name} to {after.name}" for rule, before, after in lpc.TRANSITIONS)
     wrong = tuple(
         f"{entry['what']} at {entry['t_s']:g} s: {'ACK' if entry['ack'] else 'NACK ' + str(entry['rule'])}"
-        for entry in told
-        if entry["event"] == "lpc_write" and entry["wanted"] not in (None, entry["ack"])
+        for entry in log
+        if entry["event"] in ("lpc_write", "lpc_answer") and entry["wanted"] not in (None, entry["ack"])
     )
-    return GuardRule(steps, walked, every if part.every_transition else (), wrong)
+    whole = not any(entry["event"] == "lpc_restart_left_out" for entry in log)  # real time walks what it can
+    return GuardRule(steps, walked, every if part.every_transition and whole else (), wrong)
 
 
 def dim_rule(assembly: Assembly, log: list[dict[str, Any]], for_s: float) -> DimRule | None:

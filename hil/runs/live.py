@@ -188,9 +188,20 @@ def _watched(
     timing = write_timing(site)
     bench.save(run_dir)
     trace = recorder.trace() if recorder.count else None
-    return LiveRun(outcome, trace, timing, plant_log(run_dir))
+    log = plant_log(run_dir) + controller_log(run_dir, start_utc_ns - clock_ns)
+    return LiveRun(outcome, trace, timing, sorted(log, key=lambda entry: float(entry["t_s"])))
 
 
 def plant_log(run_dir: Path) -> list[dict[str, Any]]:
     """Return what the plant wrote down of the scenario, from the run's events."""
     return [event for event in read_events(run_dir / EVENTS) if event.get("kind") == "scenario"]
+
+
+def controller_log(run_dir: Path, start_mono_ns: int) -> list[dict[str, Any]]:
+    """Return what the controller wrote down of its energy guard, as the scenario's log has it in virtual time."""
+    found = []
+    for event in read_events(run_dir / EVENTS):
+        if event.get("kind") in ("lpc", "lpc_write"):
+            told = event | {"event": event["kind"], "t_s": (event["mono_ns"] - start_mono_ns) / NS, "wanted": None}
+            found.append(told | {"limit_w": None if event["limit_w"] == "inf" else event["limit_w"]})
+    return found

@@ -14,13 +14,13 @@ from controller.runtime.events import read_events
 from controller.runtime.site import read_site
 from hil.rig.assembler import Assembly, assemble
 from hil.rig.orders_check import check_order_links
-from hil.rig.precheck import precheck, refuse_export_on_wires, refuse_guard_on_wires
+from hil.rig.precheck import precheck, refuse_export_on_wires
 from hil.rig.realtime import SITE, emulates
 from hil.rig.references import Problem
 from hil.rig.rigfile import LoadedRig, RigError, load_rig
 from hil.runs.contract_job import plays_calls, run_calls
 from hil.runs.exits import DEVICE, INTERRUPTED, OK
-from hil.runs.fast import UncontrolledTwin, default_step_s, reference_of, run_fast, write_log
+from hil.runs.fast import LONG_S, UncontrolledTwin, default_step_s, reference_of, run_fast, write_log
 from hil.runs.folder import add_identities, make_run_dir, write_manifest
 from hil.runs.indicators import flexpower
 from hil.runs.judging import fault_marks, verdict_plan
@@ -52,7 +52,6 @@ def run_rig(arguments: argparse.Namespace) -> int:
         say.print(line)
     if not arguments.fast:
         refuse_export_on_wires(assembly)
-        refuse_guard_on_wires(assembly)
         require_operator(loaded, desk=arguments.desk)
         check_order_links(loaded.path.name, rig.openadr, rig.s2, assembly.nodes)
     run_dir = make_run_dir(arguments.out, rig.rig.name)
@@ -66,6 +65,8 @@ def run_rig(arguments: argparse.Namespace) -> int:
             write_log(run_dir / EVENTS, found.log)
             free = twin.trace()
         return _finish(arguments, say, loaded, assembly, run_dir, for_s, found.trace, free, None, found.log, OK)
+    if for_s > LONG_S:
+        say.print(f"real time: this takes {for_s / 60:.0f} minutes; --for shortens it, --fast plays it in virtual time")
     return _run_live(arguments, say, loaded, assembly, run_dir, for_s)
 
 

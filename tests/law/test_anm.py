@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lawbench import World, charger, node, site
 
-from controller.law.anm import CLUSTER, LIFO, PRO_RATA, share_out
+from controller.law.anm import CLUSTER, LIFO, PRO_RATA, bind_group, share_out
 from controller.law.names import Reason
 from controller.runtime.plan import ExportSpec, GroupSpec, PlanError, build_plan
 
@@ -101,6 +101,24 @@ def test_a_station_out_of_reach_holds_its_part_of_the_sum():
     for _ in range(100):
         made.step()
         assert held + made.drawn[1:].sum() <= 40.0 + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("held", "paid"),
+    [
+        ((0.0, 0.0, 0.0), (4e3, 3e3, 3e3)),  # nobody holds anything: each its share
+        ((9e3, 0.0, 0.0), (-5e3, 0.0, 0.0)),  # what the first still holds pays nobody's raise: 1 kW is no floor
+        ((6e3, 0.0, 0.0), (-2e3, 3e3, 0.0)),  # of 10 kW 4 are free: the second is raised, 1 kW is no floor again
+        ((2e3, 3e3, 3e3), (2e3, 0.0, 0.0)),
+    ],
+)
+def test_a_raise_is_paid_from_what_no_member_holds(held, paid):
+    share, held_w, want = np.array([4e3, 3e3, 3e3]), np.array(held), np.full(3, 9e3)
+    room, free = np.full((3, 4), np.inf), np.full((3, 4), np.inf)
+    bind_group(3, 10e3, np.arange(3), want, np.full(3, 1.4e3), held_w, share, room, free, np.zeros((3, 4), np.int64))
+    assert free[:, 3].tolist() == pytest.approx(paid)
+    assert room[:, 3].tolist() == share.tolist()
+    assert np.maximum(held_w + np.maximum(free[:, 3], 0.0), 0.0).sum() <= max(10e3, held_w.sum()) + 1e-6
 
 
 @settings(max_examples=25, deadline=None)

@@ -9,7 +9,6 @@ import pytest
 from controller.law import lpc
 from hil.rig.assembler import assemble
 from hil.rig.energy_guard import EnergyGuard
-from hil.rig.precheck import refuse_guard_on_wires
 from hil.rig.rigfile import RIGS, RigError, load_rig
 from hil.runs.fast import run_fast
 from hil.runs.judging_limits import dim_rule, guard_rule
@@ -73,13 +72,6 @@ def test_a_head_over_its_limit_after_the_obey_time_fails():
 
 def guard_of(plan, rule, trace):
     return guard_obeyed(replace(plan, guard=GuardRule(rule.steps, (), (), ())), trace, trace)
-
-
-@pytest.mark.parametrize("name", ["lpc", "par14a"])
-def test_what_virtual_time_plays_is_refused_in_real_time(name):
-    part = load_rig(name)
-    with pytest.raises(RigError, match="use --fast"):
-        refuse_guard_on_wires(SimpleNamespace(rig=part.rig))
 
 
 def test_a_guard_whose_contract_is_none_of_its_kind_is_refused(tmp_path):
