@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
+from commandline import ROOT
 
 from controller.runtime.contract_plan import Binding, connection_of, places, plan_contracts
 from controller.runtime.journal import Journal, read_entries
@@ -78,6 +79,14 @@ def test_evidence_takes_the_calls_of_the_journal_with_their_ends(tmp_path):
     limit = limit_of(called, begin + np.array([-1.0, 0.0, 3599.0, 3600.0]), 0.5, 500.0)
     assert limit.watt_w.tolist() == [200_000.0, 50_000.0, 50_000.0, 200_000.0]
     assert account["2026 calls"] == 1 and account["2026 hours"] == pytest.approx(1.0)
+
+
+def test_the_example_of_the_document_prints_what_it_says(capsys):
+    page = (ROOT / "docs" / "contracts.md").read_text()
+    example = page.partition("```python\n")[2].partition("```")[0]
+    exec(compile(example, "docs/contracts.md", "exec"), {})
+    promised = [line.removeprefix("# ") for line in example.splitlines() if line.startswith("# ")]
+    assert capsys.readouterr().out.splitlines() == promised and len(promised) == 2
 
 
 def test_every_bundled_contract_is_listed_with_its_source_limit_and_allowance(capsys):
