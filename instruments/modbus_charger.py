@@ -15,6 +15,7 @@ from instruments.faults import FaultKind, PortFault
 from instruments.modbus_cruise import Act, Asked, Cruise, Due
 from instruments.modbus_failsafe import VALIDITY_S, ChargerFailsafe
 from instruments.modbus_pacing import NS, Write
+from instruments.modbus_phases import PhaseSwitching
 from instruments.modbus_poller import BACKOFF_FIRST_S, BACKOFF_LAST_S, Buses, jittered
 from instruments.modbus_poller_frames import read_pdu
 from instruments.modbus_poller_master import MasterWatch
@@ -43,7 +44,7 @@ class ModbusCharger(ChargerFailsafe):
     buses: connections that devices behind one address share; None: one of its own
     """
 
-    __slots__ = ("_cruise", "_fed_ns", "_join_s", "_master", "_polls")
+    __slots__ = ("_cruise", "_fed_ns", "_join_s", "_master", "_phases", "_polls")
 
     def __init__(
         self,
@@ -70,6 +71,7 @@ class ModbusCharger(ChargerFailsafe):
         polls = self._modbus.polls
         self._polls = [self._request(names) for names in [*polls.core, *polls.rare]]
         self._master = MasterWatch(self._part.obey_s)
+        self._phases = PhaseSwitching(self._part.phase_switch, self._part.timing.write_gap_s)
         self._cruise = Cruise(self._asking, self._answered, self._link, clock_ns)
         self._join_s = min(JOIN_S, self._modbus.read_gap_s / 2)
         self._fed_ns = 0
@@ -126,6 +128,11 @@ class ModbusCharger(ChargerFailsafe):
         if not self._cruise.look():
             super().wake()
 
+    def ask_phases(self, number: int) -> None:
+        """Take the number of phases to charge on: 1 or 3, 0 no request. Without effect where the family has none."""
+        if self._phases.ask(number):
+            self.wake()
+
     def _due(self, want_a: Callable[[], float], may_talk: Callable[[], bool], now_ns: int) -> Due | None:
         """Return what is due now; None where nothing may be sent."""
         if not may_talk():
@@ -144,6 +151,9 @@ class ModbusCharger(ChargerFailsafe):
             await self._feed()
         elif act is Act.DOG:
             await self._watch_dog()
+        elif act is Act.PHASES:
+            await self._phases.step(self._put, self._get, self._clock_ns())
+            self.reading.phases = self._phases.in_use
         elif act is Act.ASK:
             await self._ask(write, poll)
         return wait_s
@@ -160,6 +170,8 @@ class ModbusCharger(ChargerFailsafe):
             return Act.FEED, None, None, 0.0
         if self._dog and not lowers and now_ns >= self._dog_ns and self._free(now_ns):
             return Act.DOG, None, None, 0.0
+        if not lowers and self._phases.due(now_ns) and self._free(now_ns) and not self._read_only:
+            return Act.PHASES, None, None, 0.0
         poll = self._plan.next(now_ns)
         if write is not None:
             if self._modbus.transactions == 1:
@@ -283,6 +295,8 @@ class ModbusCharger(ChargerFailsafe):
         self._builder.restart()
         self._dog = [] if self._read_only else self._settings()
         self._dog_ns = self._dog_tries = self._fed_ns = 0
+        self._phases.forget()
+        self.reading.phases = self._phases.in_use
         await self._identify()
         self.reading.link = True
         self.reading.fault = ""

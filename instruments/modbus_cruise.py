@@ -23,6 +23,7 @@ class Act(Enum):
     ASK = 1
     FEED = 2
     DOG = 3
+    PHASES = 4
 
 
 Due = tuple[Act, Write | None, int | None, float]  # what, the order, the poll, else the time to wait, s

@@ -38,7 +38,8 @@ class ChargerReading:
     none); `failsafe_a`, `failsafe_s` as read back from the device (NaN unknown); `valid_s` what
     is left of the set-point's validity (NaN unknown); `error_code` the maker's; `round_trip_ns` of the last request;
     `errors` counts faults, `fault` tells the last one. `change_ns` dates what the family's core polls fetch; what it
-    polls rarely (a KEBA's volts, watts and energy) may be older by a whole rare round, some 20 s there.
+    polls rarely (a KEBA's volts, watts and energy) may be older by a whole rare round, some 20 s there. `phases`
+    in use, 1 or 3, as it says; -1 not known.
     """
 
     volt_v: np.ndarray = field(default_factory=_three_nan)
@@ -62,6 +63,7 @@ class ChargerReading:
     errors: int = 0
     fault: str = ""
     overwritten_a: float = math.nan
+    phases: int = -1
 
 
 @dataclass(slots=True)

@@ -455,3 +455,34 @@ def test_adapter_is_refused_where_nothing_or_something_else_answers():
             return True
 
     assert asyncio.run(run())
+
+
+@pytest.mark.parametrize("name", ["keba-p30", "alfen-ng9xx"])
+def test_a_number_of_phases_is_asked_for_once_and_what_is_in_use_is_read_back(name):
+    async def act(street: Street):
+        await until(lambda: street.client.reading.phases == -1 and street.client.reading.link, "the link")
+        street.client.ask_phases(3)
+        await until(lambda: street.client.reading.phases == 3, "the phases in use")
+        before = list(street.view.written)
+        street.client.ask_phases(1)
+        await until(lambda: ("phases_set", 1.0) in street.view.written, "the switch")
+        street.client._phases._looked_ns = 1  # ten seconds ago and more
+        await until(lambda: street.client.reading.phases == 1, "the one phase")
+        return before, [row for row in street.view.written if row[0] == "phases_set"]
+
+    street = Street(name)
+    street.view = Switching(street.view.values | {"phases_in_use": 3.0, "phases_set": 3.0})
+    street.twin = ModbusChargerTwin(street.model, street.view, time.monotonic)
+    before, asked = play(street, act)
+    assert not [row for row in before if row[0] == "phases_set"]  # nothing is asked of one that stands there already
+    assert asked == [("phases_set", 1.0)]
+    assert street.client.reading.errors == 0
+
+
+class Switching(FakeView):
+    """Use at once the phases that were asked for."""
+
+    def set(self, quantity: str, value: float, now_s: float) -> None:
+        """Take a quantity."""
+        super().set(quantity, value, now_s)
+        self.values["phases_in_use"] = self.values["phases_set"]

@@ -7,7 +7,7 @@ them, and `switch_margin_w` more, for `switch_dwell_s`. At most one switch in `s
 A switch passes through 0 A: the limit is 0 until it must be obeyed and nothing is seen to be drawn; then the number is
 asked for, and 0 A goes on for `switch_pause_s`, and until the charger reports it. Until all that is done the charger
 counts on every phase that it has: the worse of both. So it does whenever it reports, or is seen to draw on, more than
-the one. One that reports the old number for `LATE_S` longer is taken by its word.
+the one, and while its link is lost. One that reports the old number for `LATE_S` longer is taken by its word.
 
 Source: pause 10 s, dwell 600 s before one to three and none the other way, 200 W of hysteresis (EVerest, V, facts C2);
 out of step for 60 s is borne (evcc, V). The dwell after a switch holds in both directions here.
@@ -89,7 +89,8 @@ def follow(
         phases_asked[i], switch_to[i] = asked, to
         number_phases[i] = asked
         rested = switch_ns[i] == 0 or (now - switch_ns[i]) * 1e-9 >= switch_dwell_s[i]
-        if asked == 1 and to == 0 and reported < 2 and beyond == 0.0:
+        # out of reach it may have restarted, and then stands on all of its phases
+        if asked == 1 and to == 0 and charger_link[i] == 1 and reported < 2 and beyond == 0.0:
             for t in range(3):
                 if t != first and phase_map[i, t] >= 0:
                     live_map[i, t] = -1

@@ -80,6 +80,7 @@ def put_chargers(inp: Any, readings: Sequence[ChargerReading]) -> None:
     for field, get in GETTERS:
         getattr(inp, field)[:] = list(map(get, readings))
     inp.charger_limit_a[:] = list(map(limit_of, readings))
+    inp.charger_phases[:] = [getattr(reading, "phases", -1) for reading in readings]
 
 
 def limit_of(reading: ChargerReading) -> float:
@@ -159,6 +160,12 @@ class OutputTap:
         """Return the newest allowed amps, (N,)."""
         allowed: np.ndarray = self._output.allowed_a
         return allowed
+
+    @property
+    def number_phases(self) -> np.ndarray:
+        """Return the newest numbers of phases asked for, (N,); 0 no request."""
+        number: np.ndarray = self._output.number_phases
+        return number
 
     @property
     def reason(self) -> np.ndarray:

@@ -64,7 +64,8 @@ class Wires:
         self._log = MeterLog(site)
         self.dut: Any = None if site.bench is None else chargers[site.bench.charger]
         self.events = events
-        self._max_age_s = image.views("plan", dims, site.load_plan()).node_max_age_s
+        plan = image.views("plan", dims, site.load_plan())
+        self._max_age_s = plan.node_max_age_s
         self.buffer, self.input = image.allocate("input", dims)
         self.input_store = stores.attach(site, "input.img")
         limit_s = max(HEARTBEAT_S, 5 * site.period_s)
@@ -81,6 +82,9 @@ class Wires:
         self._want_a = np.full(len(chargers), np.nan)
         self._wants: list[float] = self._want_a.tolist()
         self._looked_ns = 0
+        self._phases = np.zeros(len(chargers), dtype=np.uint8)  # asked for
+        switching = plan.switch_phases == 1
+        self._switching = {i for i, port in enumerate(chargers) if switching[i] and hasattr(port, "ask_phases")}
         self._talk = True
         self._told = (self._talk, self._want_a)  # what the ports were woken for last
 
@@ -162,6 +166,10 @@ class Wires:
             changed[:] = True
         for i in np.flatnonzero(changed).tolist():
             self.chargers[i].wake()
+        for i in np.flatnonzero(self.tap.number_phases != self._phases).tolist():
+            self._phases[i] = self.tap.number_phases[i]
+            if i in self._switching:
+                self.chargers[i].ask_phases(int(self._phases[i]))
 
     def _see(self, now_ns: int) -> None:
         """Take the scan's newest orders and whether it lives: once for all ports, each of which asks in every turn."""

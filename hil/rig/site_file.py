@@ -173,6 +173,7 @@ def _charger(file: SiteFile, part: SiteCharger, model: catalog.Model) -> Charger
         weight=part.weight,
         priority=part.priority,
         no_pause=not part.may_pause,
+        switch_phases=part.switch_phases,
         ramp_up_a_per_s=law.ramp_up_a_per_s,
         random_delay_s=law.random_delay_s,
         volt_source=VoltSource.NODE if at_node else VoltSource.OWN,
@@ -300,6 +301,9 @@ def _check_chargers(file: SiteFile) -> Found:
         if known.voltage_step_v > COARSE_V and part.node in names and part.node not in _metered(file):
             text = f"{part.model} reads volts in steps of {known.voltage_step_v:g} V, too coarse for a droop; "
             yield f"{key}.node", short(part.node), text + "give the node a meter, or a [[meter]]"
+        if part.switch_phases and (known.phase_switch is None or len(part.phase_map) != 3):
+            text = "false, or a model with a register for it" if known.phase_switch is None else "only with three phases"
+            yield f"{key}.switch_phases", "true", text
         if file.law.droop.fairness == "equalised" and part.nominal_drop_pu is None:
             yield f"{key}.nominal_drop_pu", "", 'is missing and required with law.droop.fairness = "equalised"'
 

@@ -74,6 +74,9 @@ class SiteCharger(Strict):
     weight: Annotated[float, Field(gt=0)] = 1.0
     priority: int = 0
     may_pause: bool = True
+    switch_phases: bool = Field(
+        default=False, description="the law may have it charge on one phase, and on all again, where its model can"
+    )
 
 
 class SiteSubstation(OpcuaKeys):

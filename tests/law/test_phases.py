@@ -278,3 +278,12 @@ def test_who_is_left_out_fits_neither_on_all_phases_nor_on_one(capsys: pytest.Ca
     with capsys.disabled():
         print(f"\nphases: {len(ratios)} sites too small for all, {np.mean(ratios):.0%} of the most cars served")
     assert np.mean(ratios) > 0.6
+
+
+def test_a_charger_on_one_phase_that_is_out_of_reach_counts_on_all() -> None:
+    bench = Bench(site([node(limit_a=63.0, limit_w=4000.0)], [switching(failsafe_a=6.0)]), 0.0)
+    bench.run(60, 0.5)
+    assert bench.in_use[0] == 1 and bench.out.node_reserved_a[0].tolist()[1:] == [0.0, 0.0]
+    bench.link[0] = False
+    bench.run(2, 0.5)  # it may restart, and then takes its fail-safe on all its phases
+    assert (bench.out.node_reserved_a[0] >= 6.0).all()

@@ -291,3 +291,25 @@ def test_histograms_of_all_ports_count_as_one_does():
 def test_the_substation_is_a_port_too(site):
     station = SubstationPort(name="ss", model="substation-iec61850", address="opc.tcp://127.0.0.1:1", points={})
     assert wires_status.ports(site.model_copy(update={"substation": station}))[-1] == "ss"
+
+
+def test_only_chargers_that_the_plan_lets_switch_are_asked_for_phases_and_what_they_use_is_input(site, events):
+    buffer, plan = image.allocate("plan", site.image_dims())
+    plan.switch_phases[1] = 1
+    buffer.tofile(site.store("plan.bin"))
+    chargers = [FakeCharger(f"cp{i}") for i in range(3)]
+    asked = []
+    for charger in chargers:
+        charger.ask_phases = lambda number, name=charger.name: asked.append((name, number))
+    process = wires.Wires(site, chargers, None, events)
+    buffer, out = image.allocate("output", site.image_dims())
+    out.number_phases[:] = 3
+    store = stores.attach(site, "output.img")
+    for number in (3, 3, 1):
+        out.number_phases[:] = number
+        store.write(buffer, 10 * S)
+        process.look(10 * S)
+    assert asked == [("cp1", 3), ("cp1", 1)]
+    chargers[1].reading.phases = 1
+    process.compose()
+    assert process.input.charger_phases.tolist() == [-1, 1, -1]
