@@ -42,6 +42,7 @@ class ModbusCharger(ChargerFailsafe):
     failsafe_s: time without us after which it must, s
     read_only: never write: fail-safe and set-points are only read and compared
     buses: connections that devices behind one address share; None: one of its own
+    opening_s: longest wait for an answer until `run`, s: nothing is ordered before; by default that of the record
     """
 
     __slots__ = ("_cruise", "_fed_ns", "_join_s", "_master", "_phases", "_polls")
@@ -57,6 +58,7 @@ class ModbusCharger(ChargerFailsafe):
         failsafe_s: float,
         read_only: bool = False,
         buses: Buses | None = None,
+        opening_s: float = 0.0,
     ) -> None:
         super().__init__(
             name,
@@ -67,6 +69,7 @@ class ModbusCharger(ChargerFailsafe):
             failsafe_s=failsafe_s,
             read_only=read_only,
             buses=buses,
+            opening_s=opening_s,
         )
         polls = self._modbus.polls
         self._polls = [self._request(names) for names in [*polls.core, *polls.rare]]
@@ -100,6 +103,7 @@ class ModbusCharger(ChargerFailsafe):
         I/O. After a fault it connects and identifies anew with back-off; the first message after that is the order,
         then the fail-safe is compared again: a device that restarted may have forgotten it.
         """
+        self._link.hurry()
         backoff_s = BACKOFF_FIRST_S
         while True:
             wait_s = TICK_S

@@ -32,6 +32,7 @@ class ChargerFailsafe(ChargerRegisters):
         failsafe_s: float,
         read_only: bool = False,
         buses: Buses | None = None,
+        opening_s: float = 0.0,
     ) -> None:
         super().__init__(
             name,
@@ -42,6 +43,7 @@ class ChargerFailsafe(ChargerRegisters):
             failsafe_s=failsafe_s,
             read_only=read_only,
             buses=buses,
+            opening_s=opening_s,
         )
         self._shown_ns = 0
         self._dog: list[tuple[str, str, float]] = []  # fail-safe values to compare again: read, write, wanted

@@ -74,10 +74,11 @@ class ModbusLink:
     clock_ns: monotonic clock, ns
     read_only: refuse every write
     bus: the connection of the address; None: one of its own
+    opening_s: longest wait for an answer until `hurry`, s; by default that of the record
     """
 
-    __slots__ = ("_bus", "_clock_ns", "_device", "_generation", "_member", "_part", "_read_only", "address",
-                 "round_trip_ns")  # fmt: skip
+    __slots__ = ("_bus", "_clock_ns", "_device", "_generation", "_member", "_part", "_read_only", "_timeout_s",
+                 "address", "round_trip_ns")  # fmt: skip
 
     def __init__(
         self,
@@ -88,8 +89,10 @@ class ModbusLink:
         *,
         read_only: bool = False,
         bus: Bus | None = None,
+        opening_s: float = 0.0,
     ) -> None:
         self.address = address
+        self._timeout_s = max(part.timeout_s, opening_s)
         self._read_only = read_only
         self._bus = bus or Bus(*split_address(device, address))
         self.round_trip_ns = 0
@@ -112,9 +115,13 @@ class ModbusLink:
     async def open(self) -> None:
         """Connect, or join the connection that stands; a PortFault REFUSED where none comes about in time."""
         self._join()
-        if why := await self._bus.open(self._part.timeout_s):
+        if why := await self._bus.open(self._timeout_s):
             raise refusal(self._device, self.address, why)
         self._generation = self._bus.generation
+
+    def hurry(self) -> None:
+        """Wait no longer than the record says from here on: called before anything is ordered."""
+        self._timeout_s = self._part.timeout_s
 
     def close(self) -> None:
         """Leave the connection after a fault of this device: it ends where nobody else uses it."""
@@ -154,7 +161,7 @@ class ModbusLink:
         Errors: PortFault CLOSED.
         """
         self._stands(channel)
-        return self._bus.start(requests, self._part.timeout_s, done)
+        return self._bus.start(requests, self._timeout_s, done)
 
     def abandon(self) -> None:
         """Wait no longer for what `start` sent."""
@@ -164,7 +171,7 @@ class ModbusLink:
         """Return the fault of an exchange that ended in a TimeoutError or ConnectionError, and give the link up."""
         self._generation = 0
         if isinstance(error, TimeoutError):
-            detail = f"no answer from {self.address} unit {unit_id} within {self._part.timeout_s:g} s"
+            detail = f"no answer from {self.address} unit {unit_id} within {self._timeout_s:g} s"
             return PortFault(FaultKind.TIMEOUT, self._device, channel, detail)
         return PortFault(FaultKind.CLOSED, self._device, channel, f"{self.address} ended the connection ({error})")
 
@@ -225,7 +232,7 @@ class ModbusLink:
 
     async def reconnect(self) -> bool:
         """Connect again after a probe that cost the connection; return whether it stands."""
-        return not await self._bus.open(self._part.timeout_s)
+        return not await self._bus.open(self._timeout_s)
 
     def _join(self) -> None:
         if not self._member:
@@ -250,7 +257,7 @@ class ModbusLink:
         self._stands(channel)
         start_ns = self._clock_ns()
         try:
-            answers = await self._bus.ask_all(requests, self._part.timeout_s, urgent=urgent)
+            answers = await self._bus.ask_all(requests, self._timeout_s, urgent=urgent)
         except (TimeoutError, ConnectionError) as error:
             raise self.fault_of(channel, requests[0][0], error) from error
         self.round_trip_ns = self._clock_ns() - start_ns

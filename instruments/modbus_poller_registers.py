@@ -37,6 +37,7 @@ class ChargerRegisters:
         failsafe_s: float,
         read_only: bool = False,
         buses: Buses | None = None,
+        opening_s: float = 0.0,
     ) -> None:
         self.name = name
         self._read_only = read_only
@@ -47,7 +48,9 @@ class ChargerRegisters:
         self._failsafe_a = failsafe_a
         self._failsafe_s = failsafe_s
         bus = buses.at(*split_address(name, address)) if buses else None
-        self._link = ModbusLink(name, self._modbus, address, clock_ns, read_only=read_only, bus=bus)
+        self._link = ModbusLink(
+            name, self._modbus, address, clock_ns, read_only=read_only, bus=bus, opening_s=opening_s
+        )
         polls = self._modbus.polls
         self._plan = PollPlan(len(polls.core), len(polls.rare), self._modbus.read_gap_s)
         self._gate = WriteGate(self._part, rewrite_s(self._part, failsafe_s))

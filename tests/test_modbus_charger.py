@@ -486,3 +486,30 @@ class Switching(FakeView):
         """Take a quantity."""
         super().set(quantity, value, now_s)
         self.values["phases_in_use"] = self.values["phases_set"]
+
+
+def test_a_slow_first_answer_is_waited_for_while_opening_and_no_longer_once_orders_go_out():
+    async def run():
+        view = FakeView()
+        twin = ModbusChargerTwin(quick("alfen-ng9xx", timeout_s=0.1), view, time.monotonic)
+        async with serving(twin) as port:
+            twin.server.delay_s = 0.3
+            client = ModbusCharger(
+                "cp01",
+                quick("alfen-ng9xx", timeout_s=0.1),
+                f"modbus+tcp://127.0.0.1:{port}",
+                clock_ns=time.monotonic_ns,
+                failsafe_a=6.0,
+                failsafe_s=60.0,
+                opening_s=5.0,
+            )
+            opened = await client.open()
+            task = asyncio.create_task(client.run(lambda: math.nan, lambda: True))
+            await until(lambda: client.reading.errors > 0, "the time-out")
+            task.cancel()
+            await client.close()
+            return opened, client.reading.fault
+
+    opened, fault = asyncio.run(run())
+    assert opened.startswith("Alfen")
+    assert "no answer" in fault and "within 0.1 s" in fault

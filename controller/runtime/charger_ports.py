@@ -14,6 +14,7 @@ from instruments.catalog import load_model
 from instruments.faults import FaultKind, PortFault
 from instruments.modbus_charger import ModbusCharger
 from instruments.modbus_poller import Buses
+from instruments.scpi_port import OPENING_S
 
 
 def charger_ports(site: Site, tell: Callable[..., None] | None = None, buses: Buses | None = None) -> list[Any]:
@@ -39,6 +40,7 @@ def _modbus(site: Site, port: ChargerPort, buses: Buses) -> Any:
         failsafe_s=port.failsafe_s,
         read_only=site.shadow,
         buses=buses,
+        opening_s=OPENING_S,
     )
 
 
