@@ -177,6 +177,10 @@ def port_rows(window: Window) -> list[Row]:
     rows = []
     for k, port in enumerate(window.ports):
         link, fault = bool(port["link"]), clean(port["fault"].decode(errors="replace"))
+        over_a = float(port["overwritten_a"])
+        over = over_a > 0.0  # false on NaN: nobody
+        if over:
+            fault = f"overwritten: {over_a:.1f} A by another master  {fault}".rstrip()
         trip, aged, obeyed = (window.histogram(port[name]) for name in ("round_trip", "age", "obey"))
         cells = (
             Cell(clean(port["name"].decode(errors="replace"))),
@@ -186,9 +190,9 @@ def port_rows(window: Window) -> list[Row]:
             Cell(micros(trip.percentile(99.0))),
             Cell(micros(aged.percentile(99.0))),
             Cell(micros(obeyed.max_s)),
-            Cell(fault, "bad" if not link else "dim"),
+            Cell(fault, "bad" if over or not link else "dim"),
         )
-        rows.append(Row(f"p{k}", cells, not link))
+        rows.append(Row(f"p{k}", cells, over or not link))
     return rows
 
 

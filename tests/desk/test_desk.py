@@ -237,3 +237,11 @@ def test_a_picture_is_written_and_a_missing_run_is_named(window, tmp_path, capsy
     assert "@font-face" not in out.read_text()  # a picture fetches nothing
     assert main([str(tmp_path / "gone.json")]) == 3
     assert "gone.json: no such file" in capsys.readouterr().err
+
+
+def test_a_charger_that_another_master_overwrites_is_a_fault_in_the_port_table(window):
+    window.refresh()
+    assert [row.fault for row in rows.port_rows(window)][:2] == [False, False]
+    window.ports["overwritten_a"][1] = 32.0
+    row = rows.port_rows(window)[1]
+    assert row.fault and row.cells[-1].text == "overwritten: 32.0 A by another master"
