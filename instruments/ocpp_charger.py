@@ -165,6 +165,7 @@ class OcppCharger:
             await asyncio.sleep(TICK_S)
         if self._inbox.wrong:
             raise PortFault(FaultKind.WRONG_IDENTITY, self.name, "BootNotification", self._inbox.wrong)
+        self._boots = self._inbox.boots  # nothing was sent before: there is nothing to begin again
         version = self._rpc.version if self._rpc is not None else "link lost"
         return f"{self._inbox.identity or 'no BootNotification, as after a lost link'} ({version})"
 
