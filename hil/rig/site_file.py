@@ -302,7 +302,9 @@ def _check_chargers(file: SiteFile) -> Found:
             text = f"{part.model} reads volts in steps of {known.voltage_step_v:g} V, too coarse for a droop; "
             yield f"{key}.node", short(part.node), text + "give the node a meter, or a [[meter]]"
         if part.switch_phases and (known.phase_switch is None or len(part.phase_map) != 3):
-            text = "false, or a model with a register for it" if known.phase_switch is None else "only with three phases"
+            text = (
+                "false, or a model with a register for it" if known.phase_switch is None else "only with three phases"
+            )
             yield f"{key}.switch_phases", "true", text
         if file.law.droop.fairness == "equalised" and part.nominal_drop_pu is None:
             yield f"{key}.nominal_drop_pu", "", 'is missing and required with law.droop.fairness = "equalised"'
