@@ -230,4 +230,5 @@ def bars(counts: np.ndarray) -> str:
 def alarm_names(window: Window) -> list[str]:
     """Return the names of the alarms of the newest scan."""
     raised = int(window.output.alarm[0])
-    return [str(bit.name).lower().replace("_", " ") for bit in Alarm if bit and raised & bit]
+    found = [str(bit.name).lower().replace("_", " ") for bit in Alarm if bit and raised & bit]
+    return [*found, "order unkept"] if window.unkept() else found

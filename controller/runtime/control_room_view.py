@@ -20,7 +20,7 @@ SILENT_S = 1.0  # a scan that is older, and five periods, is no news
 SINGLE_MOST = 200  # chargers and nodes; above, the tree would be a wall of single variables that fill a core
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-SCAN_SILENT, CLOCK_SKEW = "SCAN_SILENT", "STATION_CLOCK"
+SCAN_SILENT, CLOCK_SKEW, UNKEPT = "SCAN_SILENT", "STATION_CLOCK", "ORDER_UNKEPT"
 SEVERITY = {
     Alarm.NODE_OVER: 800,
     Alarm.NODE_UNTRUSTED: 500,
@@ -31,7 +31,8 @@ SEVERITY = {
     Alarm.VOLTAGE_LOW: 700,
     Alarm.CLOCK_STEP: 500,
 }
-SEVERITIES = {str(alarm.name): severity for alarm, severity in SEVERITY.items()} | {SCAN_SILENT: 1000, CLOCK_SKEW: 500}
+SEVERITIES = {str(alarm.name): severity for alarm, severity in SEVERITY.items()}
+SEVERITIES |= {SCAN_SILENT: 1000, CLOCK_SKEW: 500, UNKEPT: 700}
 MESSAGES = {
     Alarm.NODE_OVER: "a measured current is over its node's limit",
     Alarm.NODE_UNTRUSTED: "a node's measurement is not believed",
@@ -176,4 +177,6 @@ def alarms(window: Window, now_ns: int, skew: str = "") -> dict[str, str]:
         found[SCAN_SILENT] = f"no scan for {window.age_s(now_ns):.1f} s: what is shown is old"
     if skew:
         found[CLOCK_SKEW] = skew
+    if unkept := window.unkept():
+        found[UNKEPT] = f"{unkept} limits are obeyed and not on the disk, so not acknowledged: free space"
     return found

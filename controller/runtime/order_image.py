@@ -71,6 +71,15 @@ class BookImage:
         found: np.ndarray = np.where(unkept, before["window_call_w"], np.inf)
         return found
 
+    def now_unkept(self) -> int:
+        """Return how many nodes have a cap in force that is obeyed and not on the disk."""
+        if self.store.sequence != self._seen:
+            self._seen = self.store.read(self._bytes)
+        if not self._seen:
+            return 0
+        pairs = (("book_w", "book_no"), ("book_export_w", "book_export_no"))
+        return sum(int((np.isfinite(self.record[cap]) & (self.record[number] == 0)).sum()) for cap, number in pairs)
+
     def latch(self, inp: Any) -> None:
         """Copy the newest image into the fields of INPUT, in every scan: the wires' image holds other values there."""
         if self.store.sequence != self._seen:

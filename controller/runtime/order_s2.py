@@ -44,9 +44,12 @@ class Given:
 class Resource:
     """Bring the instructions of a session to the order book and tell what becomes of them; the clock is handed in."""
 
-    __slots__ = ("_given", "_measure", "_port", "_schedule", "session")
+    __slots__ = ("_given", "_measure", "_port", "_schedule", "_shadow", "session")
 
-    def __init__(self, port: S2Port, kept: Schedule, session: Any, measure: Callable[[], float]) -> None:
+    def __init__(
+        self, port: S2Port, kept: Schedule, session: Any, measure: Callable[[], float], *, shadow: bool = False
+    ) -> None:
+        self._shadow = shadow
         self._port, self._schedule, self.session, self._measure = port, kept, session, measure
         self._given: list[Given] = []
 
@@ -55,7 +58,8 @@ class Resource:
         for instruction in self.session.instructions:
             fresh = [*self._given, Given(instruction, "ACCEPTED")]
             kept = self._schedule.set(pieces(fresh, now_s), now_s)
-            self.session.status(instruction.id, "ACCEPTED" if kept else "REJECTED", now_s)
+            told = "ACCEPTED" if kept and not self._shadow else "REJECTED"  # a shadow decides, and limits nothing
+            self.session.status(instruction.id, told, now_s)
             if kept:
                 self._given = fresh
         self.session.instructions.clear()
@@ -71,6 +75,8 @@ class Resource:
             due = "SUCCEEDED" if now_s >= last.to_s else "STARTED" if now_s >= first.from_s else "ACCEPTED"
             if due != given.told:
                 given.told = due
+                if self._shadow:
+                    continue
                 self.session.status(given.instruction.id, due, now_s)
         self._given = [given for given in self._given if given.told != "SUCCEEDED"]
 
@@ -118,7 +124,7 @@ async def serve(site: Site, port: S2Port, events: Events, ended: list[int]) -> i
     measure = meter(site, site.node_names.index(port.node))
     while not ended:
         session = S2Session(port.resource_id, site.name, port.import_w, port.export_w)
-        resource = Resource(port, kept, session, measure)
+        resource = Resource(port, kept, session, measure, shadow=site.shadow)
         try:
             async with open_link(SOURCE, port.url) as link:
                 events.write("s2_up", url=port.url)

@@ -30,6 +30,7 @@ POLL_S = 0.02
 BEAT_S = 0.5  # the image is written at least as often: the supervisor watches it
 ENDED_S = 1.0  # how often the ends of orders are journaled
 SOURCE = "orders"
+LINKS = ("openadr", "s2")
 
 
 class Orders:
@@ -46,12 +47,13 @@ class Orders:
         "_image",
         "_journal",
         "_said_ns",
+        "_shadow",
         "book",
     )
 
     def __init__(self, site: Site, journal: Journal, events: Events) -> None:
         """Restore the book from the journal; KeyFileError where a source's key cannot be read."""
-        self._journal, self._events = journal, events
+        self._journal, self._events, self._shadow = journal, events, site.shadow
         self._clock = SiteClock(site.utc_minus_mono_ns)
         self._image = BookImage(site)
         self._desk = Desk(site)
@@ -93,7 +95,7 @@ class Orders:
             answer = self._answer(found, posted_ns)
             changed = changed or answer.obeyed
             self._publish()  # obeyed before it is acknowledged
-            self._desk.answer(ticket, answer)
+            self._desk.answer(ticket, in_shadow(found, answer) if self._shadow else answer)
         now_s = self._now_s()
         if changed or now_s >= self._change_s or time.monotonic_ns() - self._said_ns >= BEAT_S * NS:
             self._publish()
@@ -144,6 +146,16 @@ class Orders:
             self._events.write(kind, **fields)
         except OSError as error:
             print(f"orders: {kind} {fields}: no event: {error}", file=sys.stderr)
+
+
+def in_shadow(found: Order | OrderError, answer: Answer) -> Answer:
+    """Return what a run in shadow answers: it acknowledges nothing, for it limits nothing.
+
+    The links to OpenADR and S2 keep their schedules by the answers: they tell their servers themselves.
+    """
+    if not answer.accepted or (isinstance(found, Order) and found.source in LINKS):
+        return answer
+    return Answer(False, "a run in shadow decides and journals, and obeys nothing")
 
 
 def open_journal(site: Site, events: Events) -> Journal:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from controller.law import image
 from controller.runtime import stores, timing, wires_status
 from controller.runtime.histogram import Histogram
+from controller.runtime.order_image import BookImage
 from controller.runtime.site import Site, read_site
 from controller.runtime.store import Store, StoreError
 
@@ -29,6 +30,7 @@ class Window:
     """
 
     __slots__ = (
+        "_book",
         "_input_buffer",
         "_latched",
         "_output_buffer",
@@ -48,6 +50,7 @@ class Window:
         self.plan: Any = image.views("plan", dims, site.load_plan())
         self._input_buffer, self.input = image.allocate("input", dims)
         self._output_buffer, self.output = image.allocate("output", dims)
+        self._book = BookImage(site)
         self._latched = stores.attach(site, "latched.img")
         self._output_store = stores.attach(site, "output.img")
         self._seen = 0
@@ -83,6 +86,10 @@ class Window:
         self._seen = self._output_store.read(self._output_buffer)
         self._latched.read(self._input_buffer)
         return True
+
+    def unkept(self) -> int:
+        """Return how many orders at work could not be kept on the disk, by the order book's image."""
+        return self._book.now_unkept()
 
     def age_s(self, now_ns: int) -> float:
         """Return the seconds since the newest scan was published; +inf where there was none."""

@@ -59,6 +59,17 @@ def margins(assembly: Assembly) -> Margins:
     return Margins(network.agreement_pu, gain, margin.lambda_max, margin.critical_lambda, margin.margin_db)
 
 
+def refuse_switching_on_wires(assembly: Assembly) -> None:
+    """Refuse phase switching in real time: no wire tells a charger to go to one phase yet.
+
+    The law would count on a third of what the charger then draws. Virtual time carries it.
+    """
+    names = [charger.name for charger in assembly.site.chargers if charger.switch_phases]
+    if names:
+        text = "no wire switches the phases of a charger yet: use --fast, or leave the key out"
+        raise RigError([Problem("charger.switch_phases", ", ".join(names), text)])
+
+
 def refuse_export_on_wires(assembly: Assembly) -> None:
     """Refuse a reserve that exports in real time: no charger of the catalog takes a negative limit on its wire yet.
 

@@ -16,6 +16,7 @@ from controller.runtime.supervisor import Supervisor
 from controller.runtime.survey import Finding, survey
 from hil.rig import realtime
 from hil.rig.assembler import Assembly, assemble
+from hil.rig.orders_check import check_orders
 from hil.rig.precheck import precheck
 from hil.rig.rigfile import LoadedRig, devices
 from hil.runs.contract_table import contract_lines, contract_row
@@ -34,6 +35,7 @@ def check_rig(loaded: LoadedRig, *, as_json: bool = False) -> int:
     The tables go to stdout; with `as_json` they are narration, and stdout gets one object.
     """
     out = Console(highlight=False, soft_wrap=True, stderr=as_json)
+    check_orders(loaded.path.name, loaded.rig.orders.source)
     assembly = assemble(loaded)
     contracts = contracts_of(loaded, assembly)
     for line in [*precheck(assembly), *contract_lines(contracts)]:

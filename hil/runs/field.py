@@ -28,7 +28,7 @@ from controller.runtime.site import Site
 from controller.runtime.supervisor import Outcome, ProcessSpec, Supervisor
 from hil.rig.contracts import bind_contracts, contract_ports
 from hil.rig.handed_part import handed_port
-from hil.rig.orders_check import check_order_links
+from hil.rig.orders_check import check_order_links, check_orders
 from hil.rig.site_file import LoadedSite, load_site
 from hil.rig.site_margin import site_margin
 from hil.rig.store_dir import PLAN, SITE, make_store_dir
@@ -75,6 +75,8 @@ def field_site(loaded: LoadedSite, store_dir: str, run_dir: str, *, shadow: bool
     """Return what the controller's processes need to know of a loaded site."""
     head, now = loaded.file.site, datetime.now(UTC)
     check_order_links(loaded.path.name, loaded.file.openadr, loaded.file.s2, [node.name for node in loaded.file.node])
+    journal = RUNS / f"{head.name}.journal" if not loaded.file.orders.journal else Path(loaded.file.orders.journal)
+    check_orders(loaded.path.name, loaded.file.orders.source, None if shadow else journal)
     offset = now.astimezone(ZoneInfo(head.timezone)).utcoffset()
     return Site(
         name=head.name,

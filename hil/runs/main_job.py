@@ -13,8 +13,8 @@ from controller.runtime.events import NAME as EVENTS
 from controller.runtime.events import read_events
 from controller.runtime.site import read_site
 from hil.rig.assembler import Assembly, assemble
-from hil.rig.orders_check import check_order_links
-from hil.rig.precheck import precheck, refuse_export_on_wires
+from hil.rig.orders_check import check_order_links, check_orders
+from hil.rig.precheck import precheck, refuse_export_on_wires, refuse_switching_on_wires
 from hil.rig.realtime import SITE, emulates
 from hil.rig.references import Problem
 from hil.rig.rigfile import LoadedRig, RigError, load_rig
@@ -52,8 +52,10 @@ def run_rig(arguments: argparse.Namespace) -> int:
         say.print(line)
     if not arguments.fast:
         refuse_export_on_wires(assembly)
+        refuse_switching_on_wires(assembly)
         require_operator(loaded, desk=arguments.desk)
         check_order_links(loaded.path.name, rig.openadr, rig.s2, assembly.nodes)
+        check_orders(loaded.path.name, rig.orders.source)
     run_dir = make_run_dir(arguments.out, rig.rig.name)
     write_manifest(run_dir, loaded, assembly, {"stage": "fast" if arguments.fast else "bench", "for_s": for_s})
     if arguments.fast:

@@ -16,14 +16,20 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from foreseeable import wait_for
 
+from controller.desk.rows import alarm_names
 from controller.law import image
 from controller.runtime import handed_image
+from controller.runtime.control_room_view import UNKEPT, alarms
 from controller.runtime.envelope import OVER_S, Envelopes
 from controller.runtime.envelope_file import EnvelopeError, Interval, Schedule, parse_schedule, read_schedule
 from controller.runtime.handed_image import HandedImage
 from controller.runtime.handed_keys import DimPort, EnvelopePort, GuardPort, HandedPort
 from controller.runtime.journal import read_entries, verify
+from controller.runtime.order import Answer, Order
+from controller.runtime.order_image import BookImage
 from controller.runtime.order_keys import load_key
+from controller.runtime.orders import in_shadow
+from controller.runtime.window import Window
 from profiles.contract import load_contract
 
 INF = math.inf
@@ -146,6 +152,27 @@ def test_an_envelope_file_holds_is_replaced_and_a_broken_one_moves_nothing(site,
         put("")
         wait_for(lambda: latched(site).doe_to_s[0] == OVER_S)
         assert latched(site).doe_w[0] == 11_000.0
+
+
+def test_limits_that_are_obeyed_and_not_kept_are_counted_for_an_alarm(site):
+    book = BookImage(site)
+    book.record["book_w"], book.record["book_no"] = [INF, 5e3], [0, 7]
+    book.record["book_export_w"] = INF
+    book.publish(1)
+    window = Window(site)
+    assert window.unkept() == 0
+    book.record["book_no"] = 0
+    book.publish(2)
+    assert window.unkept() == 1
+    assert UNKEPT in alarms(window, 0)
+    assert "order unkept" in alarm_names(window)
+
+
+def test_orders_in_shadow_are_not_acknowledged_but_to_the_links_that_tell_by_themselves():
+    given = {source: Order(source, "a", 1, "cap", "head", value_w=1.0) for source in ("dso", "s2")}
+    found = {source: in_shadow(order, Answer(True, obeyed=True)) for source, order in given.items()}
+    assert (found["dso"].accepted, found["dso"].obeyed, found["s2"].accepted) == (False, False, True)
+    assert in_shadow(given["dso"], Answer(False, "no such node")).why == "no such node"
 
 
 def held(intervals, lead_s=5.0):
