@@ -22,6 +22,17 @@ LOADED_A = 1.0  # a car that draws this much shows which phases it loads
 HAIR = 1e-9
 
 
+@kernel
+def given(i: int, linked: Array, charger_trust: Array, seen_a: Array, pair_uses: Array) -> float:
+    """Return the amps that charger i is surely seen to export on each phase that it loads, from 0."""
+    least = math.inf
+    for p in range(3):
+        if pair_uses[i, p] == 1:
+            least = min(least, -seen_a[i, p])
+    sure = linked[i] == 1 and charger_trust[i] == BELIEVED and 0.0 < least < math.inf  # false on NaN
+    return least if sure else 0.0
+
+
 @Stage
 def gaps(
     parent: Array,
@@ -31,12 +42,16 @@ def gaps(
     seen_a: Array,
     linked: Array,
     charger_trust: Array,
+    v2g: Array,
+    last_min_a: Array,
     node_other_a: Array,
     reserved_a: Array,
+    export_reserved_a: Array,
     pair_on: Array,
     pair_uses: Array,
     pair_lift_a: Array,
     pair_gap_a: Array,
+    pair_a: Array,
 ) -> None:
     """Find for every node and pair of phases what the chargers may add to the first and not to the second."""
     pair_on[0] = 0
@@ -46,25 +61,30 @@ def gaps(
     if pair_on[0] == 0:
         return
     pair_gap_a[:] = 0.0
+    pair_a[:] = 0.0  # what exports may still add
     for i in range(charger_node.shape[0]):
         most, sure = 0.0, math.inf
         for p in range(3):
             pair_uses[i, p] = uses[i, p]
             if charger_trust[i] == BELIEVED and uses[i, p] == 1:
-                most = max(most, seen_a[i, p])
+                most = max(most, abs(seen_a[i, p]))
         for p in range(3):
-            if most >= LOADED_A and seen_a[i, p] < 0.5 * most:
+            if most >= LOADED_A and abs(seen_a[i, p]) < 0.5 * most:
                 pair_uses[i, p] = 0  # a car on fewer phases than its charger
             if pair_uses[i, p] == 1:
                 sure = min(sure, seen_a[i, p])
         pair_lift_a[i] = max(sure, 0.0) if most > 0.0 and linked[i] == 1 else 0.0
         if linked[i] == 0:
             add(charger_node[i], i, reserved_a[i], 0.0, parent, pair_uses, pair_gap_a)
+        if v2g[0] == 1 and export_reserved_a[i] > 0.0:
+            sure = min(given(i, linked, charger_trust, seen_a, pair_uses), -last_min_a[i])
+            add(charger_node[i], i, export_reserved_a[i], sure, parent, pair_uses, pair_a)
     for m in range(parent.shape[0]):
         for p in range(3):
             for q in range(3):
                 other_a = node_other_a[m, p] - node_other_a[m, q]
                 gap = node_unbalance_a[m] - other_a - max(pair_gap_a[m, p, q], 0.0)
+                gap -= max(pair_a[m, q, p], 0.0)  # an export on q leaves p so much higher
                 pair_gap_a[m, p, q] = gap if gap > 0.0 else 0.0  # NaN is none
 
 

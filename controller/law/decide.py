@@ -17,6 +17,7 @@ from controller.law import (
     envelope,
     export,
     export_brake,
+    export_ramp,
     frequency,
     headroom,
     image,
@@ -91,13 +92,17 @@ def steps(images: Any, chargers: int) -> None:
     ramp.pay(images)
     balance.settle(images)
     # 6-11 once more with all signs turned, for those who may export
+    export_ramp.gaps(images)
     export.candidates(images)
     anm.share_export(images)
     export.admit(images)
     export.share(images)
     export_brake.watch_exports(images)
     export_brake.stop(images)
-    export.grant(images)
+    export_ramp.rise(images)
+    export_ramp.grant(images)
+    export_ramp.balance(images)
+    export.publish(images)
     # 12 reason: why
     for first in range(0, chargers, BLOCK):
         end = min(first + BLOCK, chargers)

@@ -12,17 +12,22 @@ paid from what nobody holds (`ramp.grant_raises`), and nothing more is given bef
 start. Down at once. A restart adopts the export that a charger reports as a negative limit (`start`).
 """
 
+import math
+
 from controller.law.fill import fill
 from controller.law.kernel import Array, Stage, kernel
 from controller.law.names import Reason, Trust
-from controller.law.ramp import grant_raises
+from controller.law.pairs import trim
+from controller.law.quantise import COARSE_A, hand_out
 from controller.law.start import floor_to
 
 BELIEVED = int(Trust.BELIEVED)
 WISH, FREQUENCY = int(Reason.WISH), int(Reason.FREQUENCY)
 UNTRUSTED, LINK_LOST, FLOOR = int(Reason.UNTRUSTED), int(Reason.LINK_LOST), int(Reason.FLOOR)
+UNBALANCE = int(Reason.UNBALANCE)
 WATTS = 3
 HAIR = 1e-9
+REFILLS = 8
 
 
 @kernel
@@ -101,6 +106,7 @@ def candidates(
                 load[parent[m], c] += load[m, c]
                 load_hi[parent[m], c] += load_hi[m, c]
             head = node_back_cap[m, c] + node_taken[m, c]
+            head = 0.0 if math.isnan(head) else head
             if node_metered[m] == 1:
                 if node_trust[m] == BELIEVED:
                     back_head_seen[m, c] = head
@@ -164,10 +170,14 @@ def admit(
 
 @Stage
 def share(
+    parent: Array,
+    charger_node: Array,
     step_a: Array,
     weight: Array,
+    priority: Array,
     volts_v: Array,
     v2g: Array,
+    gave_a: Array,
     give_a: Array,
     give_cap_a: Array,
     base_a: Array,
@@ -198,87 +208,67 @@ def share(
     entry_to: Array,
     uses: Array,
     phase_count: Array,
+    spare_a: Array,
+    tree_place: Array,
+    pair_on: Array,
+    pair_uses: Array,
+    pair_lift_a: Array,
+    pair_gap_a: Array,
+    pair_node: Array,
+    pair_a: Array,
 ) -> None:
-    """Split the room weighted max-min among those who may export, and round down to the device's step."""
+    """Split the room weighted max-min among those who may export, keep the phases alike, round down to the step."""
     if v2g[0] == 0:
         return
     chargers = member.shape[0]
     for i in range(chargers):
-        low_node[i] = -1
+        low_node[i], pair_node[i] = -1, -1
         low_why_a[i] = give_cap_a[i]
-        if member[i] == 1:
-            member[i] = 2
-    fill(tree_node, tree_up, tree_end, tree_plain, own_from, own_to, order, entry_of, entry_from, entry_to, uses,
-         phase_count, member, volts_v, weight, base_a, give_cap_a, room, give_a, back_level, load, load_hi, lowest,
-         tight, line, entry, tight_node, tight_col)  # fmt: skip
+    for _ in range(REFILLS):
+        for i in range(chargers):
+            member[i] = 2 if member[i] == 1 else 0
+        fill(tree_node, tree_up, tree_end, tree_plain, own_from, own_to, order, entry_of, entry_from, entry_to, uses,
+             phase_count, member, volts_v, weight, base_a, give_cap_a, room, give_a, back_level, load, load_hi, lowest,
+             tight, line, entry, tight_node, tight_col)  # fmt: skip
+        if pair_on[0] == 0 or not trim(parent, charger_node, weight, priority, member, base_a, give_cap_a, give_a,
+                                       tree_place, tree_end, own_from, own_to, order, pair_uses, pair_lift_a,
+                                       pair_gap_a, pair_node, pair_a):  # fmt: skip
+            break
+    left = 0
     for i in range(chargers):
+        spare_a[i] = 0.0
         if member[i] == 0:
             continue
-        if give_a[i] < give_cap_a[i] - HAIR and tight_node[i] >= 0:
-            low_why[i] = node_back_why[tight_node[i], tight_col[i]]
-            low_why_a[i] = give_a[i]
+        if pair_node[i] >= 0 and give_a[i] >= give_cap_a[i] - HAIR:
+            low_why[i], low_why_a[i], low_node[i] = UNBALANCE, give_a[i], pair_node[i]
+        elif give_a[i] < give_cap_a[i] - HAIR and tight_node[i] >= 0:
+            low_why[i], low_why_a[i] = node_back_why[tight_node[i], tight_col[i]], give_a[i]
             low_node[i] = tight_node[i]
-        give_a[i] = floor_to(give_a[i], step_a[i])
+        rounded = floor_to(give_a[i], step_a[i])
+        if step_a[i] >= COARSE_A and give_a[i] - rounded > HAIR:
+            spare_a[i] = step_a[i]
+            left += 1
+        give_a[i] = rounded
+    if left > 0:
+        hand_out(parent, charger_node, step_a, uses, volts_v, gave_a, give_a, spare_a, member, room, load, pair_on,
+                 pair_uses, pair_lift_a, pair_gap_a, pair_a)  # fmt: skip
 
 
 @Stage
-def grant(
+def publish(
     now_ns: Array,
-    parent: Array,
-    charger_node: Array,
-    step_a: Array,
-    weight: Array,
-    volts_v: Array,
     v2g: Array,
     last_min_a: Array,
     back_fell_ns: Array,
     gave_a: Array,
     give_a: Array,
-    give_cap_a: Array,
-    base_a: Array,
-    spare_a: Array,
-    ask_a: Array,
-    grant_a: Array,
-    member: Array,
-    tight_node: Array,
-    tight_col: Array,
-    load: Array,
-    load_hi: Array,
-    lowest: Array,
-    tight: Array,
-    line: Array,
-    entry: Array,
-    back_pay_level: Array,
-    tree_node: Array,
-    tree_up: Array,
-    tree_end: Array,
-    tree_plain: Array,
-    own_from: Array,
-    own_to: Array,
-    order: Array,
-    entry_of: Array,
-    entry_from: Array,
-    entry_to: Array,
-    uses: Array,
-    phase_count: Array,
-    free: Array,
-    node_ready: Array,
     low_why: Array,
-    low_why_a: Array,
-    low_node: Array,
-    export_reserved_a: Array,
     allowed_min_a: Array,
     export_reason: Array,
 ) -> None:
-    """Pay what goes beyond the last scan from what nobody holds, and publish the lower bounds."""
+    """Publish the lower bounds and their reasons."""
     if v2g[0] == 0:
         return
-    for i in range(give_a.shape[0]):
-        give_cap_a[i] = base_a[i]  # `grant_raises` takes the least export as the floor, and the base as scratch
-    grant_raises(parent, charger_node, step_a, weight, volts_v, give_cap_a, gave_a, base_a, give_a, spare_a, ask_a,
-                 grant_a, member, tight_node, tight_col, load, load_hi, lowest, tight, line, entry, back_pay_level,
-                 tree_node, tree_up, tree_end, tree_plain, own_from, own_to, order, entry_of, entry_from, entry_to,
-                 uses, phase_count, free, node_ready, low_why, low_why_a, low_node, export_reserved_a)  # fmt: skip
     for i in range(give_a.shape[0]):
         amps = give_a[i]
         if amps < gave_a[i]:

@@ -5,7 +5,7 @@ argument order, one step each, never past a node, a cap or the balance of the ph
 handing out.
 """
 
-from controller.law.kernel import Array, Stage
+from controller.law.kernel import Array, Stage, kernel
 from controller.law.names import Step
 from controller.law.pairs import add, sum_pairs, unbalanced_at
 from controller.law.start import floor_to
@@ -14,6 +14,70 @@ QUANTISE = int(Step.QUANTISE)
 WATTS = 3
 HAIR = 1e-9
 COARSE_A = 0.1
+
+
+@kernel
+def hand_out(
+    parent: Array,
+    charger_node: Array,
+    step_a: Array,
+    uses: Array,
+    volts_v: Array,
+    last_a: Array,
+    target_a: Array,
+    spare_a: Array,
+    member: Array,
+    room: Array,
+    load: Array,
+    pair_on: Array,
+    pair_uses: Array,
+    pair_lift_a: Array,
+    pair_gap_a: Array,
+    pair_a: Array,
+) -> None:
+    """Hand out the left-over steps `spare_a` (N) to rounded shares `target_a` (N); `load` (M, 4) is scratch."""
+    chargers = target_a.shape[0]
+    load[:] = 0.0
+    for i in range(chargers):
+        if member[i] == 1:
+            m = charger_node[i]
+            for p in range(3):
+                load[m, p] += target_a[i] * uses[i, p]
+            load[m, WATTS] += target_a[i] * volts_v[i]
+    for m in range(parent.shape[0] - 1, 0, -1):
+        if parent[m] >= 0:
+            for c in range(4):
+                load[parent[m], c] += load[m, c]
+    if pair_on[0] == 1:
+        sum_pairs(parent, charger_node, member, pair_uses, pair_lift_a, target_a, target_a, pair_a)
+    for turn in range(2):
+        for i in range(chargers):
+            more = spare_a[i]
+            if more <= 0.0 or (turn == 0 and last_a[i] < target_a[i] + more - HAIR):
+                continue
+            spare_a[i] = 0.0
+            fits = True
+            m = charger_node[i]
+            while m >= 0:
+                for c in range(4):
+                    need = more * (volts_v[i] if c == WATTS else float(uses[i, c]))
+                    fits = fits and (need == 0.0 or load[m, c] + need <= room[m, c] + HAIR)
+                m = parent[m]
+            m = charger_node[i]
+            if pair_on[0] == 1 and fits:
+                fits = unbalanced_at(i, more, m, parent, pair_uses, pair_a, pair_gap_a) < 0
+            if not fits:
+                continue
+            if pair_on[0] == 1:
+                sure = min(target_a[i] + more, pair_lift_a[i]) - min(target_a[i], pair_lift_a[i])
+                add(m, i, more, sure, parent, pair_uses, pair_a)
+            target_a[i] = floor_to(target_a[i] + more, step_a[i])
+            m = charger_node[i]
+            while m >= 0:
+                for p in range(3):
+                    load[m, p] += more * uses[i, p]
+                load[m, WATTS] += more * volts_v[i]
+                m = parent[m]
 
 
 @Stage
@@ -47,46 +111,7 @@ def quantise(
         left += 1 if over else 0
         target_a[i] = rounded if member[i] == 1 else target
     if left > 0:
-        load[:] = 0.0
-        for i in range(chargers):
-            if member[i] == 1:
-                m = charger_node[i]
-                for p in range(3):
-                    load[m, p] += target_a[i] * uses[i, p]
-                load[m, WATTS] += target_a[i] * volts_v[i]
-        for m in range(parent.shape[0] - 1, 0, -1):
-            if parent[m] >= 0:
-                for c in range(4):
-                    load[parent[m], c] += load[m, c]
-        if pair_on[0] == 1:
-            sum_pairs(parent, charger_node, member, pair_uses, pair_lift_a, target_a, target_a, pair_a)
-        for turn in range(2):
-            for i in range(chargers):
-                more = spare_a[i]
-                if more <= 0.0 or (turn == 0 and last_a[i] < target_a[i] + more - HAIR):
-                    continue
-                spare_a[i] = 0.0
-                fits = True
-                m = charger_node[i]
-                while m >= 0:
-                    for c in range(4):
-                        need = more * (volts_v[i] if c == WATTS else float(uses[i, c]))
-                        fits = fits and (need == 0.0 or load[m, c] + need <= room[m, c] + HAIR)
-                    m = parent[m]
-                m = charger_node[i]
-                if pair_on[0] == 1 and fits:
-                    fits = unbalanced_at(i, more, m, parent, pair_uses, pair_a, pair_gap_a) < 0
-                if not fits:
-                    continue
-                if pair_on[0] == 1:
-                    sure = min(target_a[i] + more, pair_lift_a[i]) - min(target_a[i], pair_lift_a[i])
-                    add(m, i, more, sure, parent, pair_uses, pair_a)
-                target_a[i] = floor_to(target_a[i] + more, step_a[i])
-                m = charger_node[i]
-                while m >= 0:
-                    for p in range(3):
-                        load[m, p] += more * uses[i, p]
-                    load[m, WATTS] += more * volts_v[i]
-                    m = parent[m]
+        hand_out(parent, charger_node, step_a, uses, volts_v, last_a, target_a, spare_a, member, room, load, pair_on,
+                 pair_uses, pair_lift_a, pair_gap_a, pair_a)  # fmt: skip
     for i in range(chargers):
         chain[i, QUANTISE] = target_a[i]

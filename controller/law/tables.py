@@ -269,6 +269,7 @@ STATE_FIELDS: tuple[Field, ...] = (
     Field("back_high_ns", "i8", "N", "ns", 0, "since when its volts are too high; 0 they are not"),
     Field("back_clear_ns", "i8", "N", "ns", 0, "since when the conditions of its export brake are gone; 0 not gone"),
     Field("back_level", "f8", "MQ", "A", 0, "level at a place in the split of exports"),
+    Field("back_ramp_a", "f8", "N", "A", 0, "position of the ramp of its export, from 0"),
     Field("back_pay_level", "f8", "MQ", "A", 0, "level at a place when exports were paid"),
     Field("node_head_seen", "f8", "MQ", "A|W", INF, "headroom when its amps were last believed"),
     Field("node_cap", "f8", "MQ", "A|W", INF, "limit in force: capacity, window, order"),

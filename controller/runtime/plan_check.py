@@ -29,7 +29,6 @@ def check_site(site: SiteSpec) -> None:
         found += [(f"node {node.name}: {key}", value, allowed) for key, value, allowed in _check_node(node, m)]
     for charger in site.chargers:
         given = [*_check_charger(charger, len(site.nodes)), *_check_droop(charger), *_check_export(charger)]
-        given += _check_balance(charger, site.nodes)
         found += [(f"charger {charger.name}: {key}", value, allowed) for key, value, allowed in given]
     for w, window in enumerate(site.windows):
         given = list(_check_window(window, len(site.chargers), len(site.nodes)))
@@ -95,21 +94,6 @@ def _check_charger(charger: ChargerSpec, nodes: int) -> Found:
     yield from _bounds(charger, "max_age_s", "s", above=True, finite=True)
     yield from _bounds(charger, "weight", "", above=True, finite=True)
     yield from _bounds(charger, "ramp_up_a_per_s", "A/s", above=True)
-
-
-def _check_balance(charger: ChargerSpec, nodes: tuple[NodeSpec, ...]) -> Found:
-    """Refuse export on some phases only below a limit of unbalance: the law balances import."""
-    if charger.export is None or charger.export.max_a == 0.0 or min(charger.phase_map) >= 0:
-        return
-    m = charger.node
-    while 0 <= m < len(nodes):
-        if math.isfinite(nodes[m].unbalance_a):
-            allowed = (
-                f"0 A, or all three phases: node {nodes[m].name} limits its unbalance, which the law keeps on import"
-            )
-            yield "export.max_a", f"{charger.export.max_a:g} A", allowed
-            return
-        m = nodes[m].parent if nodes[m].parent < m else -1
 
 
 def _check_curve(points: tuple[tuple[float, float], ...], *, rising: bool) -> Found:

@@ -10,7 +10,7 @@ from test_invariants import SlowCars, few, random_site
 
 from controller.law.names import Reason
 from controller.law.share import share
-from controller.runtime.plan import ExportSpec, NodeSpec, PlanError, SiteSpec, build_plan
+from controller.runtime.plan import NodeSpec, SiteSpec
 
 INF = float("inf")
 
@@ -262,10 +262,3 @@ def test_coarse_steps_do_not_break_the_balance_nor_hunt() -> None:
         assert (allowed == allowed.round()).all()
         total = np.bincount((0, 0, 0, 1, 1, 2, 2), allowed) + world.other[0]
         assert total.max() - total.min() <= 20.0 + 1e-6
-
-
-def test_a_single_phase_charger_that_exports_below_a_limit_is_refused() -> None:
-    export = charger(0, export=ExportSpec(16.0))
-    with pytest.raises(PlanError, match=r"charger cp0: export.max_a = 16 A; allowed is 0 A, or all three phases"):
-        build_plan(site([node(unbalance_a=20.0), node("b", 0)], [charger(0, at=1, export=ExportSpec(16.0))]))
-    build_plan(site([node()], [export]))

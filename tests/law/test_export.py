@@ -162,6 +162,7 @@ def test_window_caps_export(target: dict) -> None:
 def test_export_room_is_shared_max_min_and_the_household_takes_up_its_part() -> None:
     chargers = [charger(0, name=f"c{k}", export=ExportSpec(16.0)) for k in range(3)]
     world = Cars(site([node(export_a=10.0)], chargers), 0.0)
+    world.plan.raise_band_a[:] = 0.0
     world.inp.wish_a[:] = [-16.0, -8.0, -2.0]
     assert world.run(40) == pytest.approx([-4.0, -4.0, -2.0], abs=0.01)
     assert list(world.out.export_reason) == [Reason.EXPORT, Reason.EXPORT, Reason.WISH]
@@ -220,6 +221,7 @@ def test_watts_that_no_charger_can_give_back_make_no_room_for_export(nonsense_w:
 def test_least_discharge_is_kept_or_nothing_is_given() -> None:
     chargers = [charger(0, name=f"c{k}", export=ExportSpec(16.0, min_a=5.0)) for k in range(3)]
     world = Cars(site([node(export_a=12.0)], chargers), 0.0)
+    world.plan.raise_band_a[:] = 0.0
     world.inp.wish_a[:] = [-4.0, -16.0, -16.0]
     assert world.run(40) == pytest.approx([0.0, -6.0, -6.0], abs=0.01)
     assert world.out.export_reason[0] == Reason.FLOOR
@@ -520,7 +522,7 @@ def test_exports_are_the_mirror_of_imports_and_the_split_that_is_proven(seed: in
     )
     imports, exports = World(up, 0.0), Cars(down, 0.0)
     exports.inp.wish_a[:] = -40.0
-    imports.plan.raise_band_a[:] = 0.0
+    imports.plan.raise_band_a[:], exports.plan.raise_band_a[:] = 0.0, 0.0
     drawn, given_back = imports.run(15, 0.5), -exports.run(15, 0.5)
     caps = np.array([row["hard_max_a"] for row in rows])
     best = share(
