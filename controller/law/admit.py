@@ -11,7 +11,7 @@ matroid), with mixed one- and three-phase cars it is a heuristic.
 from controller.law.kernel import Array, Stage, kernel
 from controller.law.names import Reason
 from controller.law.pairs import add, excess, sum_pairs, unbalanced_at
-from controller.law.phases import one_fits
+from controller.law.phases import one_fits, one_floor
 from controller.law.start import floor_to
 
 HEADROOM, ADMIT, FLOOR = int(Reason.HEADROOM), int(Reason.ADMIT), int(Reason.FLOOR)
@@ -160,6 +160,9 @@ def admit(
     pair_gap_a: Array,
     pair_a: Array,
     phase_map: Array,
+    floor_a: Array,
+    step_a: Array,
+    switch_floor_a: Array,
     phase_count: Array,
     one_ready: Array,
     one_asked: Array,
@@ -216,7 +219,8 @@ def admit(
             if short >= 0:
                 why[i], why_a[i], why_node[i] = code, base_a[i], short
                 if one_ready[i] == 1 and one_asked[i] == 0 and code != UNBALANCE:
-                    fits = one_fits(i, parent, charger_node, phase_map, phase_count, volts_v, base_a, room, load,
+                    one_a = one_floor(i, floor_a, switch_floor_a, step_a)
+                    fits = one_fits(i, parent, charger_node, phase_map, phase_count, volts_v, one_a, room, load,
                                     pair_on, pair_gap_a, pair_a)  # fmt: skip
                     one_asked[i] = 1 if fits else 0
                 queue[k] = i if code == UNBALANCE else -1 - i

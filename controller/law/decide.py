@@ -50,6 +50,7 @@ def steps(images: Any, chargers: int) -> None:
     for first in range(0, chargers, BLOCK):
         end = min(first + BLOCK, chargers)
         trust.chargers(images, first, end)
+        phases.floors(images, first, end)
         start.adopt(images, first, end)
         reserve.reserve(images, first, end)
         reserve.reserve_exports(images, first, end)

@@ -17,6 +17,7 @@ import math
 
 from controller.law.kernel import Array, Stage, kernel
 from controller.law.names import Quality, Reason, Step
+from controller.law.start import floor_up
 
 GOOD = int(Quality.GOOD)
 SWITCH = int(Reason.SWITCH)
@@ -73,7 +74,7 @@ def follow(
                 beyond = max(beyond, charger_a[i, t] if t != first else 0.0)
         asked, to = int(phases_asked[i]), int(switch_to[i])
         if asked == 0:
-            if known[i] == 1:  # a restart switches nothing
+            if known[i] == 1 or reported == 1:  # a restart switches nothing
                 asked = 1 if reported == 1 else full
         elif to > 0 and asked != to:
             if good and last_a[i] == 0.0 and obey_hi_a[i] == 0.0 and drawn == 0.0:
@@ -99,6 +100,40 @@ def follow(
             one_ready[i] = 1
 
 
+@kernel
+def one_floor(i: int, floor_a: Array, switch_floor_a: Array, step_a: Array) -> float:
+    """Return the floor of charger i on one phase."""
+    return floor_up(switch_floor_a[i] if switch_floor_a[i] > 0.0 else floor_a[i], step_a[i])
+
+
+@Stage
+def floors(
+    first: int,
+    end: int,
+    floor_a: Array,
+    step_a: Array,
+    switch_phases: Array,
+    switch_floor_a: Array,
+    live_map: Array,
+    phases_asked: Array,
+    floor_q_a: Array,
+) -> None:
+    """Take each charger's floor on the device's grid: on one phase its own, the higher one where that is not sure."""
+    for i in range(first, end):
+        floor_q_a[i] = floor_up(floor_a[i], step_a[i])
+    for i in range(first, end):
+        if switch_phases[i] == 0 or switch_floor_a[i] <= 0.0 or phases_asked[i] > 1:
+            continue
+        one_a = one_floor(i, floor_a, switch_floor_a, step_a)
+        count = 0
+        for t in range(3):
+            count += 1 if live_map[i, t] >= 0 else 0
+        if phases_asked[i] == 0:  # not heard yet: what it reports is adopted on either
+            floor_q_a[i] = min(floor_q_a[i], one_a)
+        else:
+            floor_q_a[i] = one_a if count == 1 else max(floor_q_a[i], one_a)
+
+
 @Stage
 def hold(switch_to: Array, off_ns: Array, cap_a: Array, why: Array, why_a: Array, why_node: Array) -> None:
     """Keep a charger that switches at 0 A; that is no pause that the minimum off time is for."""
@@ -117,16 +152,16 @@ def one_fits(
     phase_map: Array,
     phase_count: Array,
     volts_v: Array,
-    base_a: Array,
+    floor_a: float,
     room: Array,
     load: Array,
     pair_on: Array,
     pair_gap_a: Array,
     pair_a: Array,
 ) -> bool:
-    """Say whether the floor of charger i fits on its first phase alone, and take that room in `load` where it does."""
+    """Say whether a floor of charger i fits on its first phase alone, and take that room in `load` where it does."""
     p = first_phase(i, phase_map)
-    floor_a, floor_w = base_a[i], base_a[i] * volts_v[i] / max(int(phase_count[i]), 1)
+    floor_w = floor_a * volts_v[i] / max(int(phase_count[i]), 1)
     m = charger_node[i]
     while m >= 0:
         if load[m, p] + floor_a > room[m, p] + HAIR * (1.0 + abs(room[m, p])):
@@ -160,6 +195,7 @@ def first_phase(i: int, phase_map: Array) -> int:
 @kernel
 def all_fit(
     i: int,
+    floor_a: float,
     margin_w: float,
     parent: Array,
     charger_node: Array,
@@ -170,11 +206,11 @@ def all_fit(
     room: Array,
     load: Array,
 ) -> bool:
-    """Say whether charger i, admitted on one phase, has its floor and the margin on every phase of it."""
+    """Say whether charger i, admitted on one phase, has its floor on all and the margin on every phase of it."""
     count = 0
     for t in range(3):
         count += 1 if phase_map[i, t] >= 0 else 0
-    more_a = base_a[i] + margin_w / (count * volts_v[i]) if volts_v[i] > 0.0 else math.inf
+    more_a = floor_a + margin_w / (count * volts_v[i]) if volts_v[i] > 0.0 else math.inf
     m = charger_node[i]
     while m >= 0:
         if load[m, WATTS] + (count * more_a - base_a[i]) * volts_v[i] > room[m, WATTS]:
@@ -193,9 +229,12 @@ def choose(
     parent: Array,
     charger_node: Array,
     phase_map: Array,
+    floor_a: Array,
+    step_a: Array,
     no_pause: Array,
     car_margin_a: Array,
     switch_phases: Array,
+    switch_floor_a: Array,
     switch_dwell_s: Array,
     switch_margin_w: Array,
     uses: Array,
@@ -242,7 +281,7 @@ def choose(
             # watts of a window of its own are fewer amps on three phases than on one
             own_a = min(chain[i, VOLTAGE], window_cap_w[i] * phase_count[i] / volts_v[i] if volts_v[i] > 0.0 else 0.0)
             all_a = window_cap_w[i] / volts_v[i] if volts_v[i] > 0.0 else 0.0
-            starved = all_a < floor_q_a[i] and own_a >= floor_q_a[i]
+            starved = all_a < floor_q_a[i] and own_a >= one_floor(i, floor_a, switch_floor_a, step_a)
             if one_asked[i] == 1 or starved:
                 switch_to[i] = 1
         elif phases_asked[i] == 1 and phase_count[i] == 1:
@@ -252,9 +291,10 @@ def choose(
             p = first_phase(i, phase_map)
             takes = member[i] == 1 and last_a[i] > 0.0 and seen_a[i, p] >= last_a[i] - car_margin_a[i]
             free = no_raise[i] == 0 and no_pause[i] == 0 and not crowded
-            fits = takes and free and count * volts_v[i] * base_a[i] + switch_margin_w[0] <= window_cap_w[i]
-            fits = fits and all_fit(i, switch_margin_w[0], parent, charger_node, phase_map, uses, volts_v, base_a,
-                                    room, load)  # fmt: skip
+            all_a = floor_up(floor_a[i], step_a[i])
+            fits = takes and free and count * volts_v[i] * all_a + switch_margin_w[0] <= window_cap_w[i]
+            fits = fits and all_fit(i, all_a, switch_margin_w[0], parent, charger_node, phase_map, uses, volts_v,
+                                    base_a, room, load)  # fmt: skip
             rested = switch_ns[i] == 0 or (now_ns[0] - switch_ns[i]) * 1e-9 >= switch_dwell_s[i]
             if not fits:
                 three_ns[i] = 0

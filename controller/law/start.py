@@ -20,6 +20,12 @@ def floor_to(value: float, step: float) -> float:
     return math.floor(value / step + 1e-9) * step
 
 
+@kernel
+def floor_up(floor_a: float, step_a: float) -> float:
+    """Round a smallest current up to a multiple of the device's step."""
+    return -floor_to(-floor_a + 2e-9 * step_a, step_a) if step_a > 0.0 else floor_a
+
+
 @Stage
 def adopt(
     first: int,
@@ -29,7 +35,6 @@ def adopt(
     charger_link: Array,
     session_no: Array,
     hard_max_a: Array,
-    floor_a: Array,
     step_a: Array,
     failsafe_a: Array,
     export_max_a: Array,
@@ -60,7 +65,6 @@ def adopt(
     """Adopt the reported limit of a charger heard for the first time; begin a new session's timers."""
     now = now_ns[0]
     for i in range(first, end):
-        floor_q_a[i] = -floor_to(-floor_a[i] + 2e-9 * step_a[i], step_a[i]) if step_a[i] > 0.0 else floor_a[i]
         if started[0] == 0:
             contact_ns[i] = now
             lost_a[i] = failsafe_a[i]

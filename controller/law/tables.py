@@ -110,6 +110,7 @@ PLAN_FIELDS: tuple[Field, ...] = (
     Field("car_margin_a", "f8", "N", "A", 3, "margin over what the car was seen to take"),
     Field("car_shrink_s", "f8", "N", "s", 60, "how long it must take less before the rest goes to others"),
     Field("switch_phases", "u1", "N", "1", 0, "1: it can go from all its phases to the first alone, and back"),
+    Field("switch_floor_a", "f8", "N", "A", 0, "smallest current of its car on the one phase; 0: that of floor_a"),
     Field("switch_dwell_s", "f8", "N", "s", 600, "shortest time between two switches"),
     Field("switch_pause_s", "f8", "N", "s", 10, "how long it stays at 0 A once the other number is asked for"),
     Field("switch_margin_w", "f8", "1", "W", 200, "power left beside the floors before all phases are asked for"),

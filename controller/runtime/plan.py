@@ -73,6 +73,7 @@ CHARGER_FIELDS = (
     "volt_source",
     "wish_exempt",
     "switch_phases",
+    "switch_floor_a",
     "switch_dwell_s",
     "switch_pause_s",
 )

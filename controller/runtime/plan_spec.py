@@ -100,6 +100,7 @@ class ChargerSpec:
     reserve: ReserveSpec | None = None
     wish_exempt: bool = False
     switch_phases: bool = False  # it can go from all its phases to the first alone, and back
+    switch_floor_a: float = 0.0  # smallest current of its car on the one phase; 0: floor_a
     switch_dwell_s: float = 600.0
     switch_pause_s: float = 10.0
 

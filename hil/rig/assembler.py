@@ -215,6 +215,7 @@ def _site_spec(
                 reserve=ReserveSpec(law.reserve_w, law.reserve_base_a) if law.reserve_w > 0.0 else None,
                 wish_exempt=law.reserve_w > 0.0,
                 switch_phases=charger.switch_phases,
+                switch_floor_a=max(part.min_a, car.floor_1p_a) if charger.switch_phases else 0.0,
                 export=_export(charger, car),
             )
         )

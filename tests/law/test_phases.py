@@ -8,6 +8,7 @@ from lawbench import INF, World, charger, node, site
 from scipy.optimize import Bounds, LinearConstraint, milp
 from test_invariants import few
 
+from controller.law import image
 from controller.law.names import Reason
 from controller.runtime.plan import PlanError, SiteSpec, build_plan
 
@@ -82,6 +83,38 @@ def test_one_phase_where_three_do_not_fit_and_back_when_they_do() -> None:
     assert bench.in_use[0] == 3
     assert bench.out.allowed_a[0] == pytest.approx(11_000.0 / 690.0, abs=0.3)
     assert bench.torn == 0 and len(bench.switched) == 2
+
+
+def test_on_one_phase_the_floor_is_that_of_one_phase_and_back_needs_that_of_three() -> None:
+    """A car that takes 9 A at the least on three phases, and 6 A on one."""
+    bench = Bench(site([node(limit_a=63.0, limit_w=1800.0)], [switching(floor_a=9.0, switch_floor_a=6.0)]), 0.0)
+    bench.run(60, 0.5)
+    assert bench.in_use[0] == 1
+    assert bench.out.allowed_a[0] == pytest.approx(1800.0 / 230.0, abs=0.3)
+    bench.plan.node_limit_w[0] = 6.2 * 230.0
+    bench.run(5, 0.5)
+    assert bench.out.allowed_a[0] == pytest.approx(6.2, abs=0.01)  # under the floor of three phases
+    for table, views in (("state", bench.state), ("output", bench.out)):
+        image.reset(table, views)
+    assert bench.run(30, 0.5) == pytest.approx([6.2], abs=0.01)  # a restart moves nothing
+    bench.plan.node_limit_w[0] = 3 * 8.0 * 230.0
+    bench.run(3 * DWELL_S, 0.5)
+    assert bench.in_use[0] == 1  # three times 6 A would fit, three times 9 A do not
+    bench.plan.node_limit_w[0] = 3 * 10.0 * 230.0
+    bench.run(2 * DWELL_S, 0.5)
+    assert bench.in_use[0] == 3
+    assert bench.out.allowed_a[0] == pytest.approx(10.0, abs=0.3)
+    assert bench.torn == 0
+
+
+def test_the_floor_is_the_higher_one_while_the_phases_in_use_are_not_sure() -> None:
+    bench = Bench(site([node(limit_a=63.0, limit_w=1800.0)], [switching(floor_a=9.0, switch_floor_a=6.0)]), 0.0)
+    bench.run(60, 0.5)
+    assert bench.out.allowed_a[0] > 6.0 and bench.state.floor_q_a[0] == 6.0
+    bench.in_use[0] = 3  # it goes back by itself
+    bench.run(1, 0.5)
+    assert bench.state.floor_q_a[0] == 9.0
+    assert bench.out.allowed_a[0] == 0.0  # three times 9 A are over the limit
 
 
 def test_a_running_charger_passes_through_zero_for_its_pause() -> None:
