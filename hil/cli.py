@@ -103,6 +103,7 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--by", choices=["run", "day", "week", "month", "year"], default="run", help="with --contract: a row a period"
     )
+    report.add_argument("--site", metavar="SITE.toml", help="of a run in the field: the site file at its own place")
     report.add_argument("--transactions", metavar="FILE", help="FlexPower indicators of recorded sessions instead")
     report.add_argument("--windows", metavar="CONTRACT", default="flexpower_1", help="with --transactions")
     report.add_argument(

@@ -9,6 +9,7 @@ from commandline import ROOT
 
 from controller.runtime.contract_plan import Binding, connection_of, places, plan_contracts
 from controller.runtime.journal import Journal, read_entries
+from controller.runtime.journal_orders import lives
 from controller.runtime.order import Order
 from controller.runtime.order_contracts import binding_of
 from controller.runtime.plan_check import PlanError
@@ -17,7 +18,9 @@ from controller.runtime.site import ContractPort
 from hil import cli
 from hil.rig.contracts import ContractPart, contract_ports
 from hil.runs.contract_table import allowance_text, limit_text
-from hil.runs.evidence_limits import Held, Point, limit_of, with_calls
+from hil.runs.evidence_account import covered_h
+from hil.runs.evidence_limits import Held, Point, limit_of
+from hil.runs.evidence_orders import with_told
 from profiles.contract import bundled_contracts, load_contract
 
 ZONE = ZoneInfo("Europe/Amsterdam")
@@ -75,10 +78,10 @@ def test_evidence_takes_the_calls_of_the_journal_with_their_ends(tmp_path):
     accept(Order("dso", "a", 2, "withdraw"), "")
     journal.close()
     held = Held(load_contract("tdtr"), 0.0, ZONE, (Point("head", (0,), 1),))
-    called, account = with_calls(held, read_entries(tmp_path / "journal.sqlite"))
+    called = with_told(held, lives(read_entries(tmp_path / "journal.sqlite")), [], 0.0)
     limit = limit_of(called, begin + np.array([-1.0, 0.0, 3599.0, 3600.0]), 0.5, 500.0)
     assert limit.watt_w.tolist() == [200_000.0, 50_000.0, 50_000.0, 200_000.0]
-    assert account["2026 calls"] == 1 and account["2026 hours"] == pytest.approx(1.0)
+    assert covered_h([(told.from_s, told.to_s) for told in called.told]) == pytest.approx(1.0)
 
 
 def test_the_example_of_the_document_prints_what_it_says(capsys):

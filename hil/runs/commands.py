@@ -121,7 +121,7 @@ def replay_remarks(result: ReplayResult) -> list[str]:
 
 def report(arguments: argparse.Namespace) -> int:
     """Write the report of a finished run anew, or the evidence of one of its contracts."""
-    from hil.runs.folder import find_run_dir
+    from hil.runs.folder import find_run_dir, is_field
 
     if arguments.transactions is not None:
         from hil.runs.flexpower_job import report_transactions
@@ -130,15 +130,18 @@ def report(arguments: argparse.Namespace) -> int:
         for path in report_transactions(file, arguments.windows, arguments.baseline, out):
             print(path)
         return OK
-    if arguments.contract is not None:
-        from hil.runs.contract_report import write_contract_report
+    run_dir = find_run_dir(arguments.run)
+    if arguments.contract is not None or is_field(run_dir):
+        from hil.runs.contract_report import contracts_in, write_contract_report
 
-        for path in write_contract_report(find_run_dir(arguments.run), arguments.contract, arguments.by):
-            print(path)
+        site = None if arguments.site is None else Path(arguments.site)
+        for name in [arguments.contract] if arguments.contract is not None else contracts_in(run_dir, site):
+            for path in write_contract_report(run_dir, name, arguments.by, site):
+                print(path)
         return OK
     from hil.runs.main_job import rewrite_report
 
-    print(rewrite_report(find_run_dir(arguments.run)))
+    print(rewrite_report(run_dir))
     return OK
 
 

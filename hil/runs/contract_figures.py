@@ -6,12 +6,17 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from controller.law.names import Reason
+from hil.rig.sessions import Stay
 from hil.runs.evidence import Compliance, Over, Series, falls, jain, over_limit, percentile_s
-from hil.runs.evidence_limits import Held, limit_of, periods
+from hil.runs.evidence_clock import periods
+from hil.runs.evidence_limits import Held, limit_of
 from hil.runs.trace import Trace
+from profiles.contract_group import Shared
+from profiles.contract_par14a import Par14a
 
 WH_PER_WS = 1.0 / 3600.0
 CONTRACT_REASONS = (Reason.WINDOW, Reason.ORDER, Reason.ORDER_LOST)
+GROUP_REASONS = (Reason.GROUP, Reason.ADMIT, Reason.FLOOR)  # of chargers that share a sum
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,8 +88,9 @@ def kept(held: Held, meter: Meter, start_utc_s: float, by: str, tolerance: tuple
     `tolerance` is the site's, A per phase and W.
     """
     rows: dict[str, list[tuple[Over, list[Compliance], int, float]]] = {}
-    for series in meter.series.values():
-        limit = limit_of(held, start_utc_s + series.t_s, *tolerance)
+    points = {point.name: point for point in held.points}
+    for name, series in meter.series.items():
+        limit = limit_of(held, start_utc_s + series.t_s, *tolerance, points[name])
         watt_w, dt_s = series.watt_w(), series.dt_s()
         for period, chosen in periods(start_utc_s + series.t_s, held.zone, by):
             chosen = chosen & (series.t_s >= 0.0) & (dt_s > 0.0)
@@ -130,7 +136,9 @@ def curtailed(held: Held, run: Trace, reference: Trace | None, by: str, free_a: 
     limit = limit_of(held, run.utc_s, 0.0, 0.0)
     limited = (limit.amp_a < free_a) | np.isfinite(limit.watt_w)
     dt_s, watts = run.dt_s(), run.power_w()[:, members]
-    bound = np.isin(run.reason[:, members], [int(reason) for reason in CONTRACT_REASONS])
+    shared = isinstance(held.contract, Shared | Par14a)
+    reasons = (*CONTRACT_REASONS, *(GROUP_REASONS if shared else ()))
+    bound = np.isin(run.reason[:, members], [int(reason) for reason in reasons])
     lost_w = np.full(watts.shape, np.nan)
     if reference is not None:
         free_w = reference.power_w()[:, members]
@@ -160,6 +168,27 @@ def worst(served: Sequence[Served]) -> Served | None:
     """Return the connection that got the smallest share of what it wanted; None where nothing was wanted."""
     known = [row for row in served if np.isfinite(row.share)]
     return min(known, key=lambda row: row.share) if known else None
+
+
+def served(
+    held: Held, run: Trace, reference: Trace | None, stays: Sequence[Stay], names: Sequence[str], of: np.ndarray
+) -> list[Served]:
+    """Return energy wanted and served at every connection of the contract, until the end of the run.
+
+    `names` are the connections, `of` (N,) which is each charger's.
+    """
+    end_s, chargers = float(run.t_s[-1]), {name: i for i, name in enumerate(run.charger_names)}
+    begun = [chargers[stay.charger] for stay in stays if stay.arrive_s <= end_s]
+    return [
+        Served(
+            connection=name,
+            sessions=sum(begun.count(i) for i in members),
+            wanted_wh=float(run.need_wh[members].sum()),
+            served_wh=float(run.energy_wh[members].sum()),
+            reference_wh=float("nan") if reference is None else float(reference.energy_wh[members].sum()),
+        )
+        for name, members in by_connection(held, names, of).items()
+    ]
 
 
 def fairness(served: Sequence[Served]) -> float:

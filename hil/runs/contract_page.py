@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hil.runs.contract_orders_page import journal_sections
 from hil.runs.contract_pictures import contract_picture, served_picture
 from hil.runs.evidence_meters import CONNECTION, MEANING, OWN, TRUTH, WITNESS
 from hil.runs.flexpower_page import flex_sections
@@ -21,9 +23,7 @@ ORDER = (WITNESS, CONNECTION, OWN, TRUTH)  # the meter that is nobody's own spea
 def contract_page(evidence: Evidence) -> str:
     """Return the whole page."""
     title = f"Contract {evidence.held.name}"
-    subtitle = Raw(
-        f"<span>{evidence.run_dir.name}: {evidence.loaded.rig.rig.title or evidence.loaded.rig.rig.name}</span>"
-    )
+    subtitle = Raw(f"<span>{escape(evidence.run_dir.name)}: {escape(evidence.setting.title)}</span>")
     parts = [
         _tiles(evidence),
         _promise(evidence),
@@ -33,7 +33,7 @@ def contract_page(evidence: Evidence) -> str:
         _curtailed(evidence),
         _served(evidence),
         *(flex_sections(evidence.flex) if evidence.flex is not None else ()),
-        _journal(evidence),
+        *journal_sections(evidence),
         _notes(evidence),
     ]
     return page(title, subtitle, [part for part in parts if part])
@@ -70,13 +70,13 @@ def _tiles(evidence: Evidence) -> Raw:
 
 def _promise(evidence: Evidence) -> Raw:
     """Say what the contract's file says: limit, how it is measured, windows or calls, allowance."""
-    held, contract, bounds = evidence.held, evidence.held.contract, evidence.loaded.rig.verdict
+    held, contract, (tolerance_a, tolerance_w) = evidence.held, evidence.held.contract, evidence.setting.tolerance
     limit = contract.limit
     how = "every sample" if limit.averaging_s <= 0 else f"means over {limit.averaging_s:g} s"
     spare = f", {100 * limit.tolerance:g} % of the limit" if limit.tolerance else ""
     note = (
         f"{contract.title}. {limit.direction.capitalize()}, {limit.quantity} ({limit.phases}) at each {limit.point}; "
-        f"{how}, within {bounds.tolerance_a:g} A per phase and {bounds.tolerance_w:g} W{spare}; "
+        f"{how}, within {tolerance_a:g} A per phase and {tolerance_w:g} W{spare}; "
         f"told {held.lead_s:g} s early. "
         f"Local time of {held.zone.key}. {len(held.points)} measuring points. Source: {contract.source} "
         f"[{contract.verified}]."
@@ -193,14 +193,6 @@ def _served(evidence: Evidence) -> Raw:
         "Who got what", note, figure(served_picture(evidence.served), "Energy wanted, served, and served without."),
         table(headers, rows, range(1, 6)),
     )  # fmt: skip
-
-
-def _journal(evidence: Evidence) -> Raw:
-    found = evidence.journal
-    if not found:
-        return section("Orders, notices, refusals", "The run kept no journal.")
-    rows = [(key.replace("_", " "), value) for key, value in found.items()]
-    return section("Orders, notices, refusals", table(("what", "how many"), rows, (1,)))
 
 
 def _notes(evidence: Evidence) -> Raw:

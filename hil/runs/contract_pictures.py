@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hil.runs.contract_figures import Served
@@ -28,21 +29,8 @@ def contract_picture(evidence: Evidence) -> str:
     members = held.members()
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": "contract", "text.parse_math": False}):
         made = Figure(figsize=(11.0, 5.6), layout="constrained")
-        amps, watts = made.subplots(2, 1, sharex=True)
-        top = 10.0
-        for meter in evidence.meters:
-            if not meter.series:
-                continue
-            series = list(meter.series.values())
-            highest = np.fmax.reduce([s.amp_a.max(axis=1) for s in series])
-            top = max(top, float(np.nanmax(highest, initial=0.0)))
-            amps.plot(*thin(series[0].t_s / per_s, highest), color=COLOURS[meter.name], label=meter.name, linewidth=1.0)
-        limit_a = limit_of(held, run.utc_s, 0.0, 0.0).amp_a
-        shown = np.where(limit_a <= 1.5 * top, limit_a, np.nan)
-        amps.plot(*thin(time_of(run), shown), color=RED, linestyle=(0, (5, 2)), drawstyle="steps-post", label="limit")
-        amps.set_ylim(bottom=0)
-        amps.set_ylabel("highest point\n(A per phase)")
-        amps.legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=4, borderaxespad=0)
+        against, watts = made.subplots(2, 1, sharex=True)
+        _against_limit(against, evidence, per_s)
         if free is not None:
             watts.plot(*thin(time_of(free), free.power_w()[:, members].sum(axis=1) / 1e3), color=MUTED, label="without")
         watts.plot(
@@ -53,6 +41,28 @@ def contract_picture(evidence: Evidence) -> str:
         watts.set_xlabel(f"scenario time ({unit})")
         watts.legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=2, borderaxespad=0)
         return svg(made, "Amps against the limit, and power with and without the contract")
+
+
+def _against_limit(ax: Axes, evidence: Evidence, per_s: float) -> None:
+    """Draw what each kind of meter saw at the point nearest its limit, and that limit, in the contract's quantity."""
+    run, held = evidence.run, evidence.held
+    in_amps = held.contract.limit.quantity == "A"
+    top = 10.0
+    for meter in evidence.meters:
+        if not meter.series:
+            continue
+        series = list(meter.series.values())
+        values = [s.amp_a.max(axis=1) if in_amps else s.watt_w() / 1e3 for s in series]
+        highest = np.fmax.reduce(values)
+        top = max(top, float(np.nanmax(highest, initial=0.0)))
+        ax.plot(*thin(series[0].t_s / per_s, highest), color=COLOURS[meter.name], label=meter.name, linewidth=1.0)
+    limit = limit_of(held, run.utc_s, 0.0, 0.0)
+    value = limit.amp_a if in_amps else limit.watt_w / 1e3
+    shown = np.where(value <= 1.5 * top, value, np.nan)
+    ax.plot(*thin(time_of(run), shown), color=RED, linestyle=(0, (5, 2)), drawstyle="steps-post", label="limit")
+    ax.set_ylim(bottom=0)
+    ax.set_ylabel("highest point\n(A per phase)" if in_amps else "highest point\n(kW)")
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=4, borderaxespad=0)
 
 
 def served_picture(served: Sequence[Served]) -> str:

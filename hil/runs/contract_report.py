@@ -7,51 +7,54 @@ where two of them disagree the report shows by how much.
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from controller.runtime.journal import NAME as JOURNAL
-from controller.runtime.journal import read_entries
+from controller.runtime.events import NAME as EVENTS
+from controller.runtime.events import read_events
 from controller.runtime.ledger_format import LedgerError
-from hil.rig.assembler import Assembly, assemble
 from hil.rig.references import Problem
-from hil.rig.rigfile import LoadedRig, RigError, load_rig
+from hil.rig.rigfile import RigError
 from hil.rig.schema import Rig
 from hil.rig.sessions import NAME as SESSIONS
 from hil.rig.sessions import Stay, read_stays
-from hil.runs.contract_figures import Curtailed, Kept, Meter, Served, by_connection, curtailed, fairness, kept, worst
-from hil.runs.evidence_limits import Held, contracts_of, with_calls
+from hil.runs.contract_figures import Curtailed, Kept, Meter, Served, curtailed, fairness, kept, served, worst
+from hil.runs.evidence_account import Taken, taken_of
+from hil.runs.evidence_journal import STEPS, figures_json, read_figures
+from hil.runs.evidence_limits import Held
 from hil.runs.evidence_meters import (
     CONNECTION,
     MEANING,
     OWN,
     TRUTH,
     WITNESS,
+    Readings,
     alone_at,
     connection_series,
     own_series,
-    read_ledger,
+    read_meters,
     read_witnesses,
-    truth_series,
+    trace_of_meters,
 )
+from hil.runs.evidence_orders import with_told
+from hil.runs.evidence_setting import Setting, setting_of
 from hil.runs.flexpower import sessions_of
 from hil.runs.flexpower_page import FlexReport, flex_json
+from hil.runs.rules_contract import truth_series
 from hil.runs.summary import finite
 from hil.runs.trace import CONTROLLED, UNCONTROLLED, Trace, load_samples
 from profiles.published import load_published
 
 SAMPLES = "samples.parquet"
-WHOLE = (
-    "The limit is that of the whole connection: its own meter has households and all else behind it, the chargers' "
-    "meters and the emulated cars show the chargers' part alone."
-)
 BY = ("run", "day", "week", "month", "year")
 
 
-def write_contract_report(run_dir: Path, contract_id: str, by: str = "run") -> list[Path]:
+def write_contract_report(
+    run_dir: Path, contract_id: str, by: str = "run", site_file: Path | None = None
+) -> list[Path]:
     """Write the three files of one contract and return their paths.
 
     `by` is the period of a row: the whole run, or local days, weeks, months, years. RigError where the run has no
@@ -59,7 +62,7 @@ def write_contract_report(run_dir: Path, contract_id: str, by: str = "run") -> l
     """
     from hil.runs.contract_page import contract_page
 
-    evidence = gather(run_dir, contract_id, by)
+    evidence = gather(run_dir, contract_id, by, site_file)
     base = run_dir / f"contract-{contract_id}"
     written = [base.with_suffix(suffix) for suffix in (".html", ".json", ".csv")]
     written[0].write_text(contract_page(evidence), encoding="utf-8")
@@ -68,43 +71,40 @@ def write_contract_report(run_dir: Path, contract_id: str, by: str = "run") -> l
     return written
 
 
-def rig_of(run_dir: Path) -> tuple[LoadedRig, Assembly]:
-    """Return the rig that a run folder keeps, put together with that run's seed; RigError where it keeps none."""
-    try:
-        manifest = json.loads((run_dir / "manifest.json").read_text())
-        path, seed, for_s = run_dir / manifest["rig_file"], int(manifest["seed"]), float(manifest["for_s"])
-    except (OSError, KeyError, ValueError) as error:
-        raise RigError([Problem(str(run_dir / "manifest.json"), "", f"names no rig of a run ({error})")]) from error
-    loaded = load_rig(str(path))
-    quiet = replace(loaded, rig=loaded.rig.model_copy(update={"sessions": None}))  # who came stands in sessions.csv
-    return loaded, assemble(quiet, seed, for_s)
+def contracts_in(run_dir: Path, site_file: Path | None = None) -> list[str]:
+    """Return the contracts of a run; RigError where it had none."""
+    names = [held.name for held in setting_of(run_dir, site_file).held]
+    if not names:
+        raise RigError([Problem(str(run_dir), "", "its file names no [[contract]], so there is no limit to prove")])
+    return names
 
 
 class Evidence:
     """Hold everything that one contract's report shows."""
 
     __slots__ = (
-        "assembly", "by", "curtailed", "fairness", "flex", "held", "journal", "kept", "loaded", "meters", "notes",
-        "reference", "run", "run_dir", "served", "stays", "worst",
+        "by", "curtailed", "fairness", "flex", "held", "journal", "kept", "meters", "notes", "reference", "run",
+        "run_dir", "served", "setting", "start_utc_s", "stays", "taken", "worst",
     )  # fmt: skip
 
-    def __init__(self, run_dir: Path, contract_id: str, by: str) -> None:
+    def __init__(self, run_dir: Path, contract_id: str, by: str, site_file: Path | None) -> None:
         self.run_dir, self.by = run_dir, by
-        self.loaded, self.assembly = rig_of(run_dir)
-        held = find_contract(contracts_of(self.loaded, self.assembly), contract_id, run_dir)
-        path = run_dir / JOURNAL
-        self.held, self.journal = with_calls(held, read_entries(path) if path.is_file() else ())
-        if not (run_dir / SAMPLES).is_file():
-            raise RigError([Problem(str(run_dir / SAMPLES), "", "not there: the run was not finished")])
-        traces = load_samples(run_dir / SAMPLES)
-        self.run: Trace = traces[CONTROLLED]
-        self.reference: Trace | None = traces.get(UNCONTROLLED)
+        self.setting = setting_of(run_dir, site_file)
         self.notes: list[str] = []
-        if any(point.node >= 0 for point in self.held.points):
-            self.notes.append(WHOLE)
-        self.meters: list[Meter] = meters_of(self)
+        bare = find_contract(self.setting.held, contract_id, run_dir)
+        readings = self._readings()
+        self.start_utc_s = self.setting.start_utc_s
+        if readings is not None and not np.isfinite(self.start_utc_s):
+            self.start_utc_s = float(readings.utc_s[0])
+        self.run, self.reference = self._traces(readings)
+        span_s = (float(self.run.utc_s[0]), float(self.run.utc_s[-1]))
+        self.journal, lives = read_figures(run_dir, bare.name, nodes_of(self.setting, bare), span_s)
+        log = [event for event in read_events(run_dir / EVENTS) if "event" in event]
+        self.held: Held = with_told(bare, lives, log, self.start_utc_s)
+        self.meters: list[Meter] = self._meters(readings)
         self.kept: list[Kept] = []
         self.curtailed: list[Curtailed] = []
+        self.taken: list[Taken] = []
         self.served: list[Served] = []
         self.worst: Served | None = None
         self.fairness = float("nan")
@@ -112,19 +112,76 @@ class Evidence:
         self.stays: list[Stay] = read_stays(path) if path.is_file() else []
         self.flex: FlexReport | None = flex_report(self)
 
+    def _readings(self) -> Readings | None:
+        try:
+            return read_meters(self.run_dir)
+        except LedgerError as error:
+            self.notes.append(f"The meters' readings are not known: {error}")
+            return None
+
+    def _traces(self, readings: Readings | None) -> tuple[Trace, Trace | None]:
+        """Return the run and the one to compare with: from the samples, in the field from the meters."""
+        path = self.run_dir / SAMPLES
+        if path.is_file():
+            traces = load_samples(path)
+            return traces[CONTROLLED], traces.get(UNCONTROLLED)
+        if self.setting.assembly is not None or readings is None:
+            why = "; ".join(["not there: the run was not finished", *self.notes])
+            raise RigError([Problem(str(path), "", why)])
+        self.notes.append("A run in the field: nobody knows what it would have been without the contract.")
+        return trace_of_meters(readings, self.setting, self.start_utc_s), None
+
+    def _meters(self, readings: Readings | None) -> list[Meter]:
+        """Return what every kind of meter read at the contract's points."""
+        held, setting, begin_s = self.held, self.setting, self.start_utc_s
+        back, found = held.contract.limit.direction == "export", []
+        if readings is not None:
+            own = {point.name: own_series(readings, point, begin_s, back=back) for point in held.points}
+            witnesses = {} if back else read_witnesses(self.run_dir, begin_s)
+            series, absent, seen = {}, {}, {}
+            for point in held.points:
+                node, why = alone_at(setting, held, point)
+                if node < 0:
+                    absent[point.name] = why
+                    continue
+                series[point.name] = connection_series(readings, node, begin_s, back=back)
+                if setting.place.nodes[node] in witnesses:
+                    seen[point.name] = witnesses[setting.place.nodes[node]]
+            found += [Meter(WITNESS, seen)] if seen else []
+            found += [Meter(OWN, own), Meter(CONNECTION, series, absent)]
+        if setting.assembly is not None:
+            wiring = np.asarray(setting.place.plan().phase_map)
+            truth = {p.name: truth_series(self.run, p.chargers, wiring, back=back) for p in held.points}
+            found.append(Meter(TRUTH, truth))
+        if any(meter.name == OWN for meter in found) and held.contract.limit.point == "connection":
+            self.notes.append("The limit is the connection's: chargers' own meters show their part of it only.")
+        return found
+
+
+def nodes_of(setting: Setting, held: Held) -> list[str]:
+    """Return the names of the nodes at which a contract measures and of those above them: whose orders bind it too."""
+    plan, names = setting.place.plan(), setting.place.nodes
+    found: list[str] = []
+    for point in held.points:
+        node = point.node if point.node >= 0 else int(plan.charger_node[point.chargers[0]])
+        while node >= 0:
+            found.append(names[node])
+            node = int(plan.parent[node])
+    return list(dict.fromkeys(found))
+
 
 def flex_report(evidence: Evidence) -> FlexReport | None:
     """Return the FlexPower indicators of the contract's chargers; None without a reference run or whole sessions."""
-    if evidence.reference is None:
+    held, rig, setting = evidence.held, evidence.setting.rig, evidence.setting
+    if evidence.reference is None or rig is None:
         return None
-    held, rig = evidence.held, evidence.loaded.rig
-    names = {evidence.assembly.charger_names[i] for i in held.members()}
+    names = {setting.place.charger_names[i] for i in held.members()}
     mine = [stay for stay in evidence.stays if stay.charger in names]
     found = sessions_of(mine, evidence.run, evidence.reference)
     if not found:
         return None
     told = load_published().get(held.name)
-    return FlexReport(f"Contract {held.name}", found, evidence.loaded.vehicles, told, assumed_of(rig, held.name))
+    return FlexReport(f"Contract {held.name}", found, setting.vehicles, told, assumed_of(rig, held.name))
 
 
 def assumed_of(rig: Rig, name: str) -> list[str]:
@@ -155,65 +212,24 @@ def find_contract(held: Sequence[Held], contract_id: str, run_dir: Path) -> Held
     raise RigError([Problem("--contract", contract_id, f"no contract of the run in {run_dir}; it had: {known}")])
 
 
-def gather(run_dir: Path, contract_id: str, by: str) -> Evidence:
+def gather(run_dir: Path, contract_id: str, by: str, site_file: Path | None = None) -> Evidence:
     """Reckon one contract's figures of a run."""
-    evidence = Evidence(run_dir, contract_id, by)
-    held, assembly, bounds = evidence.held, evidence.assembly, evidence.loaded.rig.verdict
+    evidence = Evidence(run_dir, contract_id, by, site_file)
+    held, setting, run = evidence.held, evidence.setting, evidence.run
     for meter in evidence.meters:
-        tolerance = (bounds.tolerance_a, bounds.tolerance_w)
-        evidence.kept += kept(held, meter, assembly.start_utc_s, by, tolerance)
-    free_a = max(float(assembly.evse[i].hard_max_a) for i in held.members())
-    evidence.curtailed = curtailed(held, evidence.run, evidence.reference, by, free_a)
-    evidence.served = served(evidence)
+        evidence.kept += kept(held, meter, evidence.start_utc_s, by, setting.tolerance)
+    free_a = float(setting.free_a[held.members()].max())
+    evidence.curtailed = curtailed(held, run, evidence.reference, by, free_a)
+    span_s = (evidence.start_utc_s, float(run.utc_s[-1]))
+    evidence.taken = taken_of(held, evidence.journal, evidence.curtailed, span_s)
+    evidence.served = served(held, run, evidence.reference, evidence.stays, setting.connections, setting.connection_of)
     evidence.worst, evidence.fairness = worst(evidence.served), fairness(evidence.served)
     return evidence
 
 
-def meters_of(evidence: Evidence) -> list[Meter]:
-    """Return what every kind of meter read at the contract's points; notes say what could not be read."""
-    held, assembly = evidence.held, evidence.assembly
-    wiring = np.asarray(assembly.plan().phase_map)
-    truth = Meter(TRUTH, {point.name: truth_series(evidence.run, point, wiring) for point in held.points})
-    try:
-        readings = read_ledger(evidence.run_dir, assembly.start_utc_s)
-    except LedgerError as error:
-        evidence.notes.append(f"the meters' readings are not known: {error}")
-        return [truth]
-    own = Meter(OWN, {point.name: own_series(readings, point) for point in held.points})
-    witnesses = read_witnesses(evidence.run_dir, assembly.start_utc_s)
-    series, absent, seen = {}, {}, {}
-    for point in held.points:
-        node, why = alone_at(assembly, held, point)
-        if node < 0:
-            absent[point.name] = why
-            continue
-        series[point.name] = connection_series(readings, node)
-        if assembly.nodes[node] in witnesses:
-            seen[point.name] = witnesses[assembly.nodes[node]]
-    return [*([Meter(WITNESS, seen)] if seen else []), own, Meter(CONNECTION, series, absent), truth]
-
-
-def served(evidence: Evidence) -> list[Served]:
-    """Return energy wanted and served at every connection of the contract, until the end of the run."""
-    assembly, run, free = evidence.assembly, evidence.run, evidence.reference
-    groups = by_connection(evidence.held, assembly.customer_names, assembly.customer_of)
-    end_s = float(run.t_s[-1])
-    begun = [assembly.charger_names.index(stay.charger) for stay in evidence.stays if stay.arrive_s <= end_s]
-    return [
-        Served(
-            connection=name,
-            sessions=sum(begun.count(i) for i in members),
-            wanted_wh=float(run.need_wh[members].sum()),
-            served_wh=float(run.energy_wh[members].sum()),
-            reference_wh=float("nan") if free is None else float(free.energy_wh[members].sum()),
-        )
-        for name, members in groups.items()
-    ]
-
-
 def as_json(evidence: Evidence) -> dict[str, Any]:
     """Return the figures as plain objects, units in the names."""
-    names = evidence.assembly.charger_names
+    names = evidence.setting.place.charger_names
     return {
         "contract": evidence.held.contract.model_dump(mode="json", by_alias=True),
         "points": {point.name: [names[i] for i in point.chargers] for point in evidence.held.points},
@@ -227,7 +243,9 @@ def as_json(evidence: Evidence) -> dict[str, Any]:
         "meters": {meter.name: MEANING[meter.name] for meter in evidence.meters},
         "without_meter": {m.name: m.absent for m in evidence.meters if m.absent},
         "flexpower": None if evidence.flex is None else flex_json(evidence.flex),
-        "journal": evidence.journal,
+        "journal": figures_json(evidence.journal),
+        "allowance": [asdict(row) | {"within": row.within} for row in evidence.taken],
+        "told": [asdict(told) for told in evidence.held.told],
         "notes": evidence.notes,
     }
 
@@ -266,6 +284,15 @@ def write_csv(path: Path, evidence: Evidence) -> None:
     for got in evidence.served:
         fields = asdict(got) | {"share": got.share}
         lines += [("connection", got.connection, "", key, value) for key, value in list(fields.items())[1:]]
+    for taken in evidence.taken:
+        lines += [("allowance", taken.what, "", key, getattr(taken, key)) for key in ("value", "allowed")]
+    if evidence.journal.path is not None:
+        lines += [("journal", "", "", key, value) for key, value in evidence.journal.counts().items()]
+        lines += [
+            ("journal", "", "", f"{step}_{name}", value)
+            for step in STEPS
+            for name, value in zip(("p50", "p99", "max"), evidence.journal.spans_s(step), strict=True)
+        ]
     lines.append(("contract", evidence.held.name, "", "jain", evidence.fairness))
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

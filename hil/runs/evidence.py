@@ -15,14 +15,20 @@ SETTLE_SAMPLES = 2  # a limit is obeyed once so many samples in a row are under 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Series:
-    """Hold what one meter says of one measuring point: amps and volts, (T, 3) each, 0 A where a phase is not used."""
+    """Hold what one meter says of one measuring point: amps and volts, (T, 3) each, 0 A where a phase is not used.
+
+    `power_w` (T,) is the power in the direction that is limited, where amps times volts do not tell it: an export.
+    """
 
     t_s: np.ndarray
     amp_a: np.ndarray
     volt_v: np.ndarray
+    power_w: np.ndarray | None = None
 
     def watt_w(self) -> np.ndarray:
         """Return the active power (T,) W; NaN where an amp or volt of a phase in use is not known."""
+        if self.power_w is not None:
+            return self.power_w
         idle = self.amp_a == 0.0
         return np.asarray(np.where(idle, 0.0, self.amp_a * self.volt_v).sum(axis=1))
 
@@ -100,7 +106,8 @@ def averaged(series: Series, averaging_s: float) -> Series:
             columns.append(np.divide(total, weight, out=np.full(len(weight), np.nan), where=enough)[group])
         return np.stack(columns, axis=1)
 
-    return Series(series.t_s, mean(series.amp_a), mean(series.volt_v))
+    power_w = None if series.power_w is None else mean(series.power_w[:, None])[:, 0]
+    return Series(series.t_s, mean(series.amp_a), mean(series.volt_v), power_w)
 
 
 def excess(series: Series, limit: Limit) -> tuple[np.ndarray, np.ndarray]:

@@ -6,21 +6,29 @@ plant's truth exists in emulation alone and has what the samples hold.
 """
 
 import csv
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from controller.law.names import Quality
 from controller.runtime.ledger import LedgerReader
-from controller.runtime.meter_log import NAME as METERS
-from hil.rig.assembler import Assembly
+from controller.runtime.ledger_format import LedgerError
+from controller.runtime.meter_log import NAME as WITNESSES
 from hil.runs.evidence import Series
 from hil.runs.evidence_limits import Held, Point, metered_node
-from hil.runs.trace import Trace
+from hil.runs.evidence_setting import Setting
+from hil.runs.trace import CONTROLLED, Trace, blank
 
 NS = 1e9
 PHASES = 3
+TABLE, FORMAT = "meters.parquet", "voltbench-meters-1"
+BLOCK = 5000  # scans held in memory at a time
 OWN, CONNECTION, TRUTH, WITNESS = "charger", "connection", "plant", "witness"
 MEANING = {
     WITNESS: "an independent meter, on which no decision depended",
@@ -34,47 +42,122 @@ MEANING = {
 class Readings:
     """Hold what was read in a run, T scans: amps and volts of N chargers and M nodes on the grid's phases.
 
-    `charger_a` and `charger_v` (T, N, 3), `node_a` and `node_v` (T, M, 3); NaN where the quality was not Good, 0 A on
-    a phase that the charger is not connected to.
+    `charger_a` and `charger_v` (T, N, 3), `charger_w` (T, N), `node_a` and `node_v` (T, M, 3), `node_w` (T, M); NaN
+    where the quality was not Good, 0 A on a phase that the charger is not connected to. `allowed_a` and `reason`
+    (T, N) are what was decided.
     """
 
-    t_s: np.ndarray
+    utc_s: np.ndarray
     charger_a: np.ndarray
     charger_v: np.ndarray
+    charger_w: np.ndarray
     node_a: np.ndarray
     node_v: np.ndarray
+    node_w: np.ndarray
+    allowed_a: np.ndarray
+    reason: np.ndarray
 
 
-def read_ledger(run_dir: Path, start_utc_s: float) -> Readings:
-    """Return what the meters said, scan by scan; a LedgerError tells a folder without a readable ledger."""
+def read_meters(run_dir: Path) -> Readings:
+    """Return what the meters said, scan by scan, from `meters.parquet`, else from the ledger.
+
+    The ledger is read by the version that wrote it alone, the table by any. LedgerError where there is neither.
+    """
+    path = run_dir / TABLE
+    return load_meters(path) if path.is_file() else read_ledger(run_dir)
+
+
+def read_ledger(run_dir: Path) -> Readings:
+    """Return what a ledger holds; a LedgerError tells a folder without a readable one."""
+    parts = list(_blocks(run_dir))
+    if not parts:
+        raise LedgerError(f"{run_dir}: its ledger holds no scan")
+    return Readings(*(np.concatenate([getattr(part, name) for part in parts]) for name in Readings.__slots__))
+
+
+def save_meters(run_dir: Path) -> Path | None:
+    """Write `meters.parquet` from a run's ledger, a block of scans at a time; None where no scan was taken."""
+    path, writer = run_dir / TABLE, None
+    try:
+        for block in _blocks(run_dir):
+            table = _table(block)
+            if writer is None:
+                writer = pq.ParquetWriter(path, table.schema, compression="zstd")
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()
+    return None if writer is None else path
+
+
+def load_meters(path: Path) -> Readings:
+    """Read a `meters.parquet`; LedgerError where it is none of ours."""
+    table = pq.read_table(path)
+    meta = json.loads((table.schema.metadata or {}).get(b"voltbench", b"{}"))
+    if meta.get("format") != FORMAT:
+        raise LedgerError(f"{path}: format {meta.get('format')!r}, must be {FORMAT!r}; delete it to read the ledger")
+    values = []
+    for name, shape in meta["shapes"].items():
+        column = table.column(name).combine_chunks()
+        flat = column.values if len(shape) else column
+        values.append(np.asarray(flat).reshape(-1, *shape))
+    return Readings(*values)
+
+
+def _table(block: Readings) -> pa.Table:
+    """Return a block as a table: a row a scan, a list of fixed length a quantity; shapes stand in the metadata."""
+    arrays, shapes = {}, {}
+    for name in Readings.__slots__:
+        values = getattr(block, name)
+        shapes[name] = list(values.shape[1:])
+        flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+        size = int(np.prod(values.shape[1:]))
+        arrays[name] = pa.FixedSizeListArray.from_arrays(flat, size) if values.ndim > 1 else flat
+    return pa.table(arrays, metadata={"voltbench": json.dumps({"format": FORMAT, "shapes": shapes})})
+
+
+def _blocks(run_dir: Path) -> Iterator[Readings]:
+    """Yield the scans of a ledger in blocks; a scan whose clock stepped back is left out."""
     reader = LedgerReader(run_dir)
     wiring = np.asarray(reader.plan.phase_map)
-    n, m = len(wiring), len(reader.plan.parent)
     rows, terminals = np.nonzero(wiring >= 0)
-    grid = wiring[rows, terminals]
-    t_s: list[float] = []
-    parts: list[tuple[np.ndarray, ...]] = []
+    where = (rows, terminals, wiring[rows, terminals])
+    last_s, parts = -np.inf, []
     for entry in reader.entries():
-        inp = entry.input
-        t_s.append(float(inp.utc_ns[0]) / NS - start_utc_s)
-        good = (inp.charger_quality == Quality.GOOD)[:, None]
-        amps, volts = np.zeros((n, PHASES), dtype="f4"), np.full((n, PHASES), np.nan, dtype="f4")
-        amps[rows, grid] = np.where(good, inp.charger_a, np.nan)[rows, terminals]
-        volts[rows, grid] = np.where(good, inp.charger_v, np.nan)[rows, terminals]
-        node_a = np.where((inp.node_a_quality == Quality.GOOD)[:, None], inp.node_a, np.nan).astype("f4")
-        node_v = np.where((inp.node_v_quality == Quality.GOOD)[:, None], inp.node_v, np.nan).astype("f4")
-        parts.append((amps, volts, node_a, node_v))
-    columns = [
-        np.array([part[k] for part in parts]).reshape(-1, rows_of, PHASES) for k, rows_of in enumerate((n, n, m, m))
-    ]
-    order = np.array(t_s)
-    keep = np.ones(len(order), dtype=bool)
-    keep[1:] = np.diff(order) > 0.0  # a clock that stepped back
-    return Readings(order[keep], *(column[keep] for column in columns))
+        utc_s = float(entry.input.utc_ns[0]) / NS
+        if utc_s <= last_s:
+            continue
+        last_s = utc_s
+        parts.append(_scan(utc_s, entry.input, entry.output, where, wiring.shape[0]))
+        if len(parts) == BLOCK:
+            yield _stacked(parts)
+            parts = []
+    if parts:
+        yield _stacked(parts)
 
 
-def own_series(readings: Readings, point: Point) -> Series:
-    """Return what the chargers of a point read together; unknown where one of them is not known."""
+def _stacked(parts: list[tuple[Any, ...]]) -> Readings:
+    return Readings(*(np.array(column) for column in zip(*parts, strict=True)))
+
+
+def _scan(utc_s: float, inp: Any, out: Any, where: tuple[np.ndarray, ...], n: int) -> tuple[Any, ...]:
+    """Return one scan's values in the order of `Readings`; `where` is charger, terminal and grid phase of each wire."""
+    rows, terminals, grid = where
+    good = inp.charger_quality == Quality.GOOD
+    amps, volts = np.zeros((n, PHASES), dtype="f4"), np.full((n, PHASES), np.nan, dtype="f4")
+    amps[rows, grid] = np.where(good[:, None], inp.charger_a, np.nan)[rows, terminals]
+    volts[rows, grid] = np.where(good[:, None], inp.charger_v, np.nan)[rows, terminals]
+    node_good = inp.node_a_quality == Quality.GOOD
+    node_a = np.where(node_good[:, None], inp.node_a, np.nan).astype("f4")
+    node_v = np.where((inp.node_v_quality == Quality.GOOD)[:, None], inp.node_v, np.nan).astype("f4")
+    watts = np.where(good, inp.charger_w, np.nan).astype("f4")
+    node_w = np.where(node_good, inp.node_w, np.nan).astype("f4")
+    allowed_a, reason = np.array(out.allowed_a, dtype="f4"), np.array(out.reason, dtype="u1")
+    return utc_s, amps, volts, watts, node_a, node_v, node_w, allowed_a, reason
+
+
+def own_series(readings: Readings, point: Point, start_utc_s: float, *, back: bool = False) -> Series:
+    """Return what the chargers of a point read together; unknown where one is not known. `back`: what they gave."""
     members = list(point.chargers)
     volts = readings.charger_v[:, members]
     known = np.isfinite(volts)
@@ -84,20 +167,23 @@ def own_series(readings: Readings, point: Point) -> Series:
         out=np.full(volts[:, 0].shape, np.nan),
         where=known.any(axis=1),
     )
-    return Series(readings.t_s, readings.charger_a[:, members].sum(axis=1).astype(float), mean_v.astype(float))
+    amps = readings.charger_a[:, members].sum(axis=1).astype(float)
+    given_w = -readings.charger_w[:, members].sum(axis=1).astype(float) if back else None
+    return Series(readings.utc_s - start_utc_s, amps, mean_v.astype(float), given_w)
 
 
-def connection_series(readings: Readings, node: int) -> Series:
+def connection_series(readings: Readings, node: int, start_utc_s: float, *, back: bool = False) -> Series:
     """Return what a node's meter read; a phase that the connection does not have draws nothing."""
     amps, volts = readings.node_a[:, node].astype(float), readings.node_v[:, node].astype(float)
-    return _of_phases(readings.t_s, amps, volts)
+    given_w = -readings.node_w[:, node].astype(float) if back else None
+    return _of_phases(readings.utc_s - start_utc_s, amps, volts, given_w)
 
 
-def _of_phases(t_s: np.ndarray, amps: np.ndarray, volts: np.ndarray) -> Series:
+def _of_phases(t_s: np.ndarray, amps: np.ndarray, volts: np.ndarray, power_w: np.ndarray | None = None) -> Series:
     """Return a series with 0 A on a phase of which the meter never said anything while it spoke of others."""
     absent = np.isnan(amps).all(axis=0) & np.isnan(volts).all(axis=0) & ~np.isnan(amps).all()
     amps[:, absent] = 0.0
-    return Series(t_s, amps, volts)
+    return Series(t_s, amps, volts, power_w)
 
 
 def read_witnesses(run_dir: Path, start_utc_s: float) -> dict[str, Series]:
@@ -105,7 +191,7 @@ def read_witnesses(run_dir: Path, start_utc_s: float) -> dict[str, Series]:
 
     What was not of good quality is not known until the next good set. ValueError tells a table that is none.
     """
-    path = run_dir / METERS
+    path = run_dir / WITNESSES
     rows: dict[str, list[tuple[float, ...]]] = {}
     if not path.exists():
         return {}
@@ -124,43 +210,44 @@ def read_witnesses(run_dir: Path, start_utc_s: float) -> dict[str, Series]:
     return found
 
 
-def truth_series(trace: Trace, point: Point, wiring: np.ndarray) -> Series:
-    """Return what the cars at a point drew, by the samples; `wiring` (N, 3) is the grid phase of each terminal."""
-    amps = np.zeros((len(trace.t_s), PHASES))
-    volts = np.full((len(trace.t_s), PHASES), np.nan)
-    for i in point.chargers:
-        used = trace.phases_used(i)
-        for terminal in range(PHASES):
-            phase = int(wiring[i, terminal])
-            if phase < 0:
-                continue
-            on = used > terminal
-            amps[:, phase] += np.where(on, trace.drawn_a[:, i], 0.0)
-            volts[on, phase] = trace.volt_v[on, i]
-    return Series(trace.t_s, amps, volts)
+def trace_of_meters(readings: Readings, setting: Setting, start_utc_s: float) -> Trace:
+    """Return the run as its meters saw it, for a site where no plant tells the truth; nobody knows what was wanted."""
+    place = setting.place
+    trace = blank(CONTROLLED, readings.utc_s - start_utc_s, place.charger_names, setting.connections, place.nodes)
+    trace.utc_s[:] = readings.utc_s
+    trace.drawn_a[:] = readings.charger_a.max(axis=2)
+    trace.volt_v[:] = np.fmin.reduce(readings.charger_v, axis=2)
+    trace.drawn_w[:] = readings.charger_w
+    trace.allowed_a[:], trace.reason[:] = readings.allowed_a, readings.reason
+    trace.charger_customer = setting.connection_of.astype(np.int32)
+    dt_s = trace.dt_s()[:, None]
+    trace.energy_wh = np.nansum(readings.charger_w * dt_s, axis=0) / 3600.0
+    return trace
 
 
-def alone_at(assembly: Assembly, held: Held, point: Point) -> tuple[int, str]:
+def alone_at(setting: Setting, held: Held, point: Point) -> tuple[int, str]:
     """Return the node whose meter shows a point alone, and ""; or -1 and why no meter does.
 
-    A contract that measures at the connection is shown by its meter with whatever else stands there.
+    A contract that measures at the connection, or at a node, is shown by its meter with whatever else stands there.
     """
-    plan = assembly.plan()
-    if point.node >= 0:
-        return (point.node, "") if plan.node_metered[point.node] else (-1, f"{point.name} has no meter")
-    node = metered_node(plan, int(plan.charger_node[point.chargers[0]]))
-    if node <= 1:
+    plan, names = setting.place.plan(), setting.place.charger_names
+    first = point.node if point.node >= 0 else int(plan.charger_node[point.chargers[0]])
+    node = metered_node(plan, first)
+    if node < 0 or (node <= 1 and point.node != node):
         return -1, "its connection has no meter"
-    if held.contract.limit.point == "connection":
-        return node, ""
+    if held.contract.limit.point == "connection" and point.node >= 0:
+        return (node, "") if node == first or point.node == node else (-1, "its node has no meter")
     beside = [
         i
-        for i in range(len(assembly.charger_names))
+        for i in range(len(names))
         if i not in point.chargers and metered_node(plan, int(plan.charger_node[i])) == node
     ]
     if beside:
-        return -1, f"{assembly.charger_names[beside[0]]} stands behind the same meter"
-    customer = int(assembly.customer_of[point.chargers[0]])
-    if customer not in assembly.tree.no_household:
-        return -1, "a household stands behind the same meter"
+        return -1, f"{names[beside[0]]} stands behind the same meter"
+    if setting.assembly is not None:
+        customer = int(setting.assembly.customer_of[point.chargers[0]])
+        if customer not in setting.assembly.tree.no_household:
+            return -1, "a household stands behind the same meter"
+    elif node != first:
+        return -1, "the meter stands above its node, with whatever else is there"
     return node, ""

@@ -42,7 +42,7 @@ def default_step_s(assembly: Assembly, for_s: float) -> float:
 def settle(assembly: Assembly, *, controlled: bool = True) -> Lockstep:
     """Return a run that has settled up to the pre-roll: every car charges at the equilibrium of the droop."""
     run = Lockstep(assembly, -assembly.rig.scenario.settle_s - PREROLL_S, controlled=controlled)
-    run.run(-PREROLL_S, SETTLE_STEP_S)
+    run.run(-PREROLL_S, max(SETTLE_STEP_S, assembly.rig.rig.scan_period_s))  # no finer than the run itself
     return run
 
 

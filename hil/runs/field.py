@@ -32,6 +32,7 @@ from hil.rig.orders_check import check_order_links, check_orders
 from hil.rig.site_file import LoadedSite, load_site
 from hil.rig.site_margin import site_margin
 from hil.rig.store_dir import PLAN, SITE, make_store_dir
+from hil.runs.evidence_meters import save_meters
 from hil.runs.exits import INTERRUPTED, OK
 from hil.runs.folder import RUNS, add_identities, make_run_dir, software
 from hil.runs.summary import finite
@@ -59,6 +60,8 @@ def control(arguments: argparse.Namespace) -> int:
         events.close()
         shutil.rmtree(store_dir, ignore_errors=True)
     add_identities(run_dir)
+    if loaded.file.contract:
+        save_meters(run_dir)
     if outcome.exit_code not in (OK, INTERRUPTED):
         say.print(f"voltbench: {outcome.who_died or 'control'}: {outcome.text}", markup=False)
     summary = {"run": str(run_dir), "exit": outcome.exit_code, "shadow": arguments.shadow, "timing": timing}

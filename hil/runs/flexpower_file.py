@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from hil.runs.evidence_limits import window_limits
+from hil.runs.evidence_clock import window_limits
 from hil.runs.flexpower import CHARGING_W, Session
 from profiles.contract_windows import Windowed
 from profiles.errors import ProfileError

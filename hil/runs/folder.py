@@ -59,6 +59,12 @@ def find_run_dir(given: str | None) -> Path:
     return found[-1].parent
 
 
+def is_field(run_dir: Path) -> bool:
+    """Tell whether a run folder is of a site in the field."""
+    facts = json.loads((run_dir / "manifest.json").read_text())
+    return bool(facts.get("stage") == "field")
+
+
 def software() -> dict[str, Any]:
     """Return the versions, the machine and the time that a manifest names."""
     return {

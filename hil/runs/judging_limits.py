@@ -1,10 +1,16 @@
-"""Make the promises of an energy guard and of section 14a out of a rig and of what happened in its run."""
+"""Make the promises of an energy guard, of section 14a and of contracts at stations out of a rig and of its run."""
 
+from functools import partial
 from typing import Any
+
+import numpy as np
 
 from controller.law import lpc
 from hil.rig.assembler import Assembly
-from hil.runs.promises import DimRule, GuardRule
+from hil.runs.evidence_limits import held_of, limit_of
+from hil.runs.promises import ContractRule, DimRule, GuardRule
+from profiles.contract import load_contract
+from profiles.contract_windows import Windowed
 
 
 def guard_rule(assembly: Assembly, log: list[dict[str, Any]]) -> GuardRule | None:
@@ -38,3 +44,22 @@ def dim_rule(assembly: Assembly, log: list[dict[str, Any]], for_s: float) -> Dim
         for group in groups
     )
     return DimRule(members, dims[0]["t_s"], min(dims[0]["t_s"] + dims[0]["for_s"], for_s))
+
+
+def contract_rules(assembly: Assembly, obey_s: np.ndarray) -> tuple[ContractRule, ...]:
+    """Return a promise for each contract of windows at a station of several sockets: what they draw together.
+
+    Chargers that stand alone are judged one by one (`window_obeyed`); behind a connection there are households too.
+    """
+    rig, plan = assembly.rig, assembly.plan()
+    contracts = [load_contract(part.file) for part in rig.contract]
+    rules = []
+    for held in held_of(assembly, rig.contract, contracts, rig.rig.timezone):
+        stations = held.contract.limit.point == "station" and any(len(point.chargers) > 1 for point in held.points)
+        if not stations or not isinstance(held.contract, Windowed):
+            continue
+        limit_at = partial(limit_of, held, tolerance_a=rig.verdict.tolerance_a, tolerance_w=rig.verdict.tolerance_w)
+        late_s = max(float(obey_s[held.members()].max()) - held.lead_s, 0.0)
+        points = tuple((point.name, point.chargers) for point in held.points)
+        rules.append(ContractRule(held.name, points, np.asarray(plan.phase_map), limit_at, late_s))
+    return tuple(rules)

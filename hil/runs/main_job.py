@@ -19,6 +19,7 @@ from hil.rig.realtime import SITE, emulates
 from hil.rig.references import Problem
 from hil.rig.rigfile import LoadedRig, RigError, load_rig
 from hil.runs.contract_job import plays_calls, run_calls
+from hil.runs.evidence_meters import save_meters
 from hil.runs.exits import DEVICE, INTERRUPTED, OK
 from hil.runs.fast import LONG_S, UncontrolledTwin, default_step_s, reference_of, run_fast, write_log
 from hil.runs.folder import add_identities, make_run_dir, write_manifest
@@ -140,6 +141,8 @@ def _finish(
     code = exit_code(verdicts) if end == OK else end
     marks = sorted([*marks_of(plan, assembly.charger_names), *fault_marks(log)], key=lambda mark: mark.t_s)
     save_samples(run_dir / SAMPLES, [controlled] if uncontrolled is None else [controlled, uncontrolled])
+    if assembly.rig.contract or assembly.rig.guard is not None:
+        save_meters(run_dir)  # a ledger is read by the version that wrote it alone; evidence is asked for in two years
     save_verdicts(run_dir, code, verdicts, marks)
     write_junit(run_dir, assembly.rig.rig.name, verdicts, ran_s, {"seed": assembly.rig.rig.seed})
     info = rig_info(assembly, plan, marks)

@@ -1,10 +1,12 @@
 """Declare what a scenario promises (VerdictPlan and its rules) and what a judgement is (Verdict): data only."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from hil.runs.evidence import Limit
 
 PASSED, FAILED, NOT_EXERCISED, INCONCLUSIVE = "passed", "failed", "not_exercised", "inconclusive"
 STATES = (PASSED, FAILED, NOT_EXERCISED, INCONCLUSIVE)
@@ -110,6 +112,21 @@ class DimRule:
     until_s: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ContractRule:
+    """Promise that a contract's limit holds at each of its measuring points, from its start on.
+
+    `points` are names and chargers, `wiring` (N, 3) the grid phase of each terminal, `limit_at` returns the limit at
+    (T,) UTC times; it counts `late_s` after a fall: what the obey time is longer than the contract is told early.
+    """
+
+    name: str
+    points: tuple[tuple[str, tuple[int, ...]], ...]
+    wiring: np.ndarray
+    limit_at: Callable[[np.ndarray], Limit]
+    late_s: float
+
+
 @dataclass(frozen=True, slots=True)
 class DeadlineBudget:
     """Bound the scan: share of periods missed, and wake-up lateness at p99 as a share of the period."""
@@ -137,6 +154,7 @@ class VerdictPlan:
     silence: SilenceRule | None = None
     guard: GuardRule | None = None
     dim: DimRule | None = None
+    contracts: tuple[ContractRule, ...] = ()
     deadlines: DeadlineBudget | None = None
     tolerance_a: float = 0.5
     tolerance_w: float = 500.0

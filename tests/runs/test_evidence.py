@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hil.runs.evidence import Limit, Series, averaged, falls, jain, over_limit, percentile_s
-from hil.runs.evidence_limits import periods, window_limits
+from hil.runs.evidence_clock import periods, window_limits
 from profiles.contract import READER
 
 ZONE = ZoneInfo("Europe/Amsterdam")
