@@ -19,6 +19,7 @@ from hil.plant.phil import loop_gain, refusal
 from hil.rig.assembler import Assembly, first_nodes
 from hil.rig.references import Problem
 from hil.rig.rigfile import RigError
+from instruments.catalog import charger_of, load_model
 
 U_NOM_V = 230.0
 V_TRIP_PU = 0.85
@@ -60,14 +61,15 @@ def margins(assembly: Assembly) -> Margins:
 
 
 def refuse_switching_on_wires(assembly: Assembly) -> None:
-    """Refuse phase switching in real time: no wire tells a charger to go to one phase yet.
+    """Refuse phase switching in real time where a model has no register for it.
 
     The law would count on a third of what the charger then draws. Virtual time carries it.
     """
-    names = [charger.name for charger in assembly.site.chargers if charger.switch_phases]
-    if names:
-        text = "no wire switches the phases of a charger yet: use --fast, or leave the key out"
-        raise RigError([Problem("charger.switch_phases", ", ".join(names), text)])
+    asked = [charger for charger in assembly.site.chargers if charger.switch_phases]
+    deaf = [f"{c.name} ({c.model})" for c in asked if charger_of(load_model(c.model)).phase_switch is None]
+    if deaf:
+        text = "these models have no register that switches phases: use --fast, or leave the key out"
+        raise RigError([Problem("charger.switch_phases", ", ".join(deaf), text)])
 
 
 def refuse_export_on_wires(assembly: Assembly) -> None:

@@ -37,8 +37,10 @@ def test_a_journal_that_was_changed_stops_the_start_and_a_whole_one_does_not(tmp
     assert "keep it aside" in str(told.value)
 
 
-def test_phase_switching_is_refused_in_real_time():
-    chargers = [SimpleNamespace(name="a", switch_phases=False), SimpleNamespace(name="b", switch_phases=True)]
-    with pytest.raises(RigError, match="use --fast"):
-        refuse_switching_on_wires(SimpleNamespace(site=SimpleNamespace(chargers=chargers)))
-    refuse_switching_on_wires(SimpleNamespace(site=SimpleNamespace(chargers=chargers[:1])))
+def test_phase_switching_is_refused_in_real_time_where_the_model_has_no_register_for_it():
+    keba = SimpleNamespace(name="a", model="keba-p30", switch_phases=True)
+    deaf = SimpleNamespace(name="b", model="abb-terra-ac", switch_phases=True)
+    with pytest.raises(RigError, match=r"b \(abb-terra-ac\).*use --fast") as told:
+        refuse_switching_on_wires(SimpleNamespace(site=SimpleNamespace(chargers=[keba, deaf])))
+    assert "keba" not in str(told.value)
+    refuse_switching_on_wires(SimpleNamespace(site=SimpleNamespace(chargers=[keba])))
