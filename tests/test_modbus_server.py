@@ -65,6 +65,8 @@ def test_malformed_request_gets_its_own_function_and_the_right_exception(name, p
         again = await raw.ask(read, unit_id)
         return first, again[0]
 
+    if pdu[0] == 16 and 16 not in modbus_of(load_model(name)).write_functions:
+        wanted = b"\x90\x01"  # the function comes before the form: Application Protocol V1.1b3, section 6.12
     assert probe(name, exchange) == (wanted, 3)  # and the connection lives on
 
 

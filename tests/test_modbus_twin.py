@@ -7,7 +7,8 @@ from modbus_helpers import CHARGERS, FakeClock, FakeView
 
 from hil.twins.modbus_adapter import AdapterView, ModbusAdapterTwin
 from hil.twins.modbus_charger import ModbusChargerTwin
-from hil.twins.modbus_server import ExceptionCode, ModbusException, NoAnswer
+from hil.twins.modbus_gateway import ModbusGatewayTwin
+from hil.twins.modbus_server import ExceptionCode, ModbusException, NoAnswer, answer_pdu
 from instruments.catalog import load_model
 
 
@@ -192,3 +193,30 @@ def test_adapter_view_refuses_states_that_no_car_shows():
 
 def test_adapter_twin_names_its_unit():
     assert ModbusAdapterTwin(load_model("cp-adapter"), lambda: 1.0, lambda state: None).unit_id == 1
+
+
+@pytest.mark.parametrize(
+    ("unit_id", "pdu", "code"),
+    [
+        (
+            255,
+            bytes((16, 0, 1)),
+            ExceptionCode.FUNCTION,
+        ),  # KEBA writes by function 6 alone: how the rest reads is no matter
+        (255, bytes((2, 0)), ExceptionCode.FUNCTION),
+        (255, bytes((3, 0)), ExceptionCode.VALUE),
+        (255, bytes((6, 0, 1)), ExceptionCode.VALUE),
+        (7, bytes((3, 0)), None),
+        (7, bytes((99,)), None),
+    ],
+)
+def test_unit_and_function_are_judged_before_the_form_of_a_request(unit_id, pdu, code):
+    twin = Dut("keba-p30").twin
+    if code is None:
+        with pytest.raises(NoAnswer):
+            answer_pdu(twin.handle, unit_id, pdu, twin.server.admit)
+    else:
+        assert answer_pdu(twin.handle, unit_id, pdu, twin.server.admit) == bytes((pdu[0] | 0x80, code))
+    gateway = ModbusGatewayTwin([twin])
+    behind = ExceptionCode.NO_TARGET if code is None else code
+    assert answer_pdu(gateway.handle, unit_id, pdu, gateway.server.admit) == bytes((pdu[0] | 0x80, behind))

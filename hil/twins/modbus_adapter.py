@@ -73,7 +73,9 @@ class ModbusAdapterTwin:
         self.view = AdapterView(get_duty, set_cp)
         self.unit_id = part.registers[0].unit_id
         registers = RegisterMap(part, self.view, lambda: 0.0)  # no rule of the adapter depends on time
-        self.server = ModbusServer(registers.handle, max_clients=part.max_clients, idle_close_s=part.idle_close_s)
+        self.server = ModbusServer(
+            registers.handle, max_clients=part.max_clients, idle_close_s=part.idle_close_s, admit=registers.admit
+        )
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
         """Listen and return the port."""

@@ -33,7 +33,9 @@ class ModbusChargerTwin(RegisterMap):
         self.early_writes = self.early_reads = 0
         self.strict = False
         self._switches = _knows(view, "phases_in_use")
-        self.server = ModbusServer(self.handle, max_clients=part.max_clients, idle_close_s=part.idle_close_s)
+        self.server = ModbusServer(
+            self.handle, max_clients=part.max_clients, idle_close_s=part.idle_close_s, admit=self.admit
+        )
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
         """Listen and return the port."""

@@ -18,7 +18,7 @@ class ModbusGatewayTwin:
     def __init__(self, twins: Sequence[ModbusChargerTwin], *, max_clients: int = 4) -> None:
         """Take twins whose models were made with `Model.at`: own unit ids, or own connectors of one station."""
         self._twins = list(twins)
-        self.server = ModbusServer(self.handle, max_clients=max_clients)
+        self.server = ModbusServer(self.handle, max_clients=max_clients, admit=self.admit)
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
         """Listen and return the port."""
@@ -30,11 +30,22 @@ class ModbusGatewayTwin:
 
     def handle(self, unit_id: int, function: int, address: int, count: int, values: list[int] | None) -> list[int]:
         """Serve one request of the `ModbusServer`."""
-        at_unit = [twin for twin in self._twins if twin.has_unit(unit_id)]
-        if not at_unit:
-            raise ModbusException(ExceptionCode.NO_TARGET)
+        at_unit = self._at(unit_id)
         chosen = next((twin for twin in at_unit if twin.has_address(unit_id, function, address)), at_unit[0])
         try:
             return chosen.handle(unit_id, function, address, count, values)
         except NoAnswer as silent:
             raise ModbusException(ExceptionCode.NO_TARGET) from silent
+
+    def admit(self, unit_id: int, function: int) -> None:
+        """Refuse what no device behind the gateway is there for, before the form of the request is judged."""
+        try:
+            self._at(unit_id)[0].admit(unit_id, function)
+        except NoAnswer as silent:
+            raise ModbusException(ExceptionCode.NO_TARGET) from silent
+
+    def _at(self, unit_id: int) -> list[ModbusChargerTwin]:
+        at_unit = [twin for twin in self._twins if twin.has_unit(unit_id)]
+        if not at_unit:
+            raise ModbusException(ExceptionCode.NO_TARGET)
+        return at_unit

@@ -58,7 +58,12 @@ class ModbusMeterTwin:
         self.view = MeterView(get)
         self.unit_id = part.registers[0].unit_id
         self.registers = MeterMap(part, self.view, lambda: 0.0)  # no rule of a meter depends on time
-        self.server = ModbusServer(self.registers.handle, max_clients=part.max_clients, idle_close_s=part.idle_close_s)
+        self.server = ModbusServer(
+            self.registers.handle,
+            max_clients=part.max_clients,
+            idle_close_s=part.idle_close_s,
+            admit=self.registers.admit,
+        )
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
         """Listen and return the port."""

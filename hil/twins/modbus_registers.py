@@ -70,22 +70,24 @@ class RegisterMap:
 
     def handle(self, unit_id: int, function: int, address: int, count: int, values: list[int] | None) -> list[int]:
         """Serve one request of a `ModbusServer`."""
-        self._follow_supply()
-        if self._down or unit_id not in self._units:
-            raise NoAnswer
+        self.admit(unit_id, function)
         if values is None:
-            if TABLE_READ.get(function) not in self._tables:
-                raise ModbusException(ExceptionCode.FUNCTION)
             self._refuse_while_busy()
             self.read_paced(self.clock_s())
             words = self.read(unit_id, address, count, function)
             self._view.touch(self.clock_s())
             return words
-        if function not in self._part.write_functions:
-            raise ModbusException(ExceptionCode.FUNCTION)
         self._refuse_while_busy()
         self.write(unit_id, address, values, function)
         return []
+
+    def admit(self, unit_id: int, function: int) -> None:
+        """Refuse what is not for this device or is no function of its own, whatever else the request says."""
+        self._follow_supply()
+        if self._down or unit_id not in self._units:
+            raise NoAnswer
+        if function not in self._part.write_functions and TABLE_READ.get(function) not in self._tables:
+            raise ModbusException(ExceptionCode.FUNCTION)
 
     def has_unit(self, unit_id: int) -> bool:
         """Say whether a unit id is one of the device's."""

@@ -45,12 +45,20 @@ class NoAnswer(Exception):
 # unit id, function, address, count, values of a write (None: a read) -> values of a read (None: a write); a coil's
 # or discrete input's value is 0 or 1
 Handler = Callable[[int, int, int, int, list[int] | None], list[int] | None]
+# unit id, function: raises NoAnswer where this is not the unit, ModbusException 1 for a function it does not take
+Admit = Callable[[int, int], None]
 
 
-def answer_pdu(handler: Handler, unit_id: int, pdu: bytes) -> bytes:
-    """Return the answer PDU of a request PDU (at least the function code)."""
+def answer_pdu(handler: Handler, unit_id: int, pdu: bytes, admit: Admit | None = None) -> bytes:
+    """Return the answer PDU of a request PDU (at least the function code).
+
+    Unit and function are looked at before the form of the request: the order of the state diagrams in Application
+    Protocol V1.1b3, section 6.
+    """
     function = pdu[0]
     try:
+        if admit is not None:
+            admit(unit_id, function)
         if function in (3, 4):
             return _read(handler, unit_id, pdu)
         if function in (1, 2):
@@ -149,16 +157,20 @@ class ModbusServer:
     ----------
     handler: answers reads and takes writes; raises ModbusException or NoAnswer
     max_clients: a further connection is closed at once
+    admit: refuses a unit id or a function before the request is read further; None leaves it to the handler
     idle_close_s: a connection that is silent for so long is closed; 0 never
 
     Attributes `delay_s` (time before every answer) and `stalled` (requests are taken, never answered) inject faults.
     """
 
-    __slots__ = ("_connections", "_host", "_placeholder", "_port", "_server", "delay_s", "handler", "idle_close_s",
-                 "max_clients", "requests", "stalled")  # fmt: skip
+    __slots__ = ("_connections", "_host", "_placeholder", "_port", "_server", "admit", "delay_s", "handler",
+                 "idle_close_s", "max_clients", "requests", "stalled")  # fmt: skip
 
-    def __init__(self, handler: Handler, *, max_clients: int = 4, idle_close_s: float = 0.0) -> None:
+    def __init__(
+        self, handler: Handler, *, max_clients: int = 4, idle_close_s: float = 0.0, admit: Admit | None = None
+    ) -> None:
         self.handler = handler
+        self.admit = admit
         self.max_clients = max_clients
         self.idle_close_s = idle_close_s
         self.delay_s = 0.0
@@ -279,7 +291,7 @@ class _Connection(asyncio.Protocol):
             if protocol == 0:  # another protocol is not ours to answer
                 self._server.requests += 1
                 try:
-                    answer = answer_pdu(self._server.handler, unit_id, pdu)
+                    answer = answer_pdu(self._server.handler, unit_id, pdu, self._server.admit)
                 except NoAnswer:
                     continue
                 answers += HEADER.pack(transaction, 0, len(answer) + 1, unit_id) + answer
