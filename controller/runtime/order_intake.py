@@ -35,7 +35,7 @@ def create(site: Site) -> None:
 class Intake:
     """Offer orders to the book of one running site; an IntakeError tells that none runs."""
 
-    __slots__ = ("_answered", "_answers", "_handle", "_site")
+    __slots__ = ("_answered", "_answers", "_handle", "_open", "_site")
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -46,6 +46,7 @@ class Intake:
             raise IntakeError(text) from error
         self._answers = Tail(site, ANSWERS)
         self._answered: dict[str, Answer] = {}
+        self._open: set[str] = set()  # tickets of this side: the answers to others are not kept
 
     def close(self) -> None:
         """Close the files."""
@@ -60,12 +61,15 @@ class Intake:
             raise IntakeError(f"order of {len(line)} bytes: at most {MAX_LINE} are taken")
         if os.write(self._handle, line) != len(line):
             raise IntakeError(f"{self._site.store(OFFERS)}: no room left for an order; free space on that file system")
+        self._open.add(ticket)
         return ticket
 
     def answer(self, ticket: str) -> Answer | None:
         """Return the answer to an offer, once; None where there is none yet."""
         for record in self._answers.fresh():
-            self._answered[record["ticket"]] = Answer(record["accepted"], record["why"], record["obeyed"])
+            if record["ticket"] in self._open:
+                self._open.discard(record["ticket"])
+                self._answered[record["ticket"]] = Answer(record["accepted"], record["why"], record["obeyed"])
         return self._answered.pop(ticket, None)
 
     def offer(self, order: Order, timeout_s: float = TIMEOUT_S) -> Answer:
