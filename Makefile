@@ -35,7 +35,7 @@ desk: $(STAMP)
 	@$(BIN)/voltbench run $(RIG) --for $(FOR) --desk
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

@@ -65,7 +65,7 @@ def refuse_switching_on_wires(assembly: Assembly) -> None:
 
     The law would count on a third of what the charger then draws. Virtual time carries it.
     """
-    asked = [charger for charger in assembly.site.chargers if charger.switch_phases]
+    asked = [charger for charger in assembly.rig.charger if charger.switch_phases]
     deaf = [f"{c.name} ({c.model})" for c in asked if charger_of(load_model(c.model)).phase_switch is None]
     if deaf:
         text = "these models have no register that switches phases: use --fast, or leave the key out"

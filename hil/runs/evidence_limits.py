@@ -6,7 +6,7 @@ contract, the clock and the orders as they were received. The floor of section 1
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -15,9 +15,7 @@ from controller.law import gzf
 from controller.runtime.contract_limits import NOMINAL_V, dimmed_w
 from controller.runtime.contract_plan import below, connection_of
 from controller.runtime.plan_spec import SiteSpec
-from hil.rig.assembler import Assembly
 from hil.rig.contracts import ContractPart, bind_contracts
-from hil.rig.rigfile import LoadedRig
 from hil.runs.evidence import Limit
 from hil.runs.evidence_clock import window_limits
 from profiles.contract import AnyContract
@@ -26,6 +24,10 @@ from profiles.contract_doe import OperatingEnvelope
 from profiles.contract_group import Shared
 from profiles.contract_par14a import Par14a
 from profiles.contract_windows import StaticProfile, Windowed
+
+if TYPE_CHECKING:  # a field run needs neither rig nor plant
+    from hil.rig.assembler import Assembly
+    from hil.rig.rigfile import LoadedRig
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ class Held:
         return sorted({i for point in self.points for i in point.chargers})
 
 
-def contracts_of(loaded: LoadedRig, assembly: Assembly) -> list[Held]:
+def contracts_of(loaded: "LoadedRig", assembly: "Assembly") -> list[Held]:
     """Return the contracts of a rig with their measuring points, in the order of the rig file."""
     return held_of(assembly, loaded.rig.contract, loaded.contracts, loaded.rig.rig.timezone)
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,8 +22,10 @@ from controller.runtime.ledger_format import LedgerError
 from controller.runtime.meter_log import NAME as WITNESSES
 from hil.runs.evidence import Series
 from hil.runs.evidence_limits import Held, Point, metered_node
-from hil.runs.evidence_setting import Setting
 from hil.runs.trace import CONTROLLED, Trace, blank
+
+if TYPE_CHECKING:  # a field run saves its meters and needs neither rig nor plant
+    from hil.runs.evidence_setting import Setting
 
 NS = 1e9
 PHASES = 3
@@ -210,7 +212,7 @@ def read_witnesses(run_dir: Path, start_utc_s: float) -> dict[str, Series]:
     return found
 
 
-def trace_of_meters(readings: Readings, setting: Setting, start_utc_s: float) -> Trace:
+def trace_of_meters(readings: Readings, setting: "Setting", start_utc_s: float) -> Trace:
     """Return the run as its meters saw it, for a site where no plant tells the truth; nobody knows what was wanted."""
     place = setting.place
     trace = blank(CONTROLLED, readings.utc_s - start_utc_s, place.charger_names, setting.connections, place.nodes)
@@ -225,7 +227,7 @@ def trace_of_meters(readings: Readings, setting: Setting, start_utc_s: float) ->
     return trace
 
 
-def alone_at(setting: Setting, held: Held, point: Point) -> tuple[int, str]:
+def alone_at(setting: "Setting", held: Held, point: Point) -> tuple[int, str]:
     """Return the node whose meter shows a point alone, and ""; or -1 and why no meter does.
 
     A contract that measures at the connection, or at a node, is shown by its meter with whatever else stands there.

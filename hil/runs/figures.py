@@ -144,9 +144,9 @@ def chargers(controlled: Trace, uncontrolled: Trace | None, marks: Sequence[Mark
     if len(shown) > MOST_CHARGERS:
         shown = np.sort(np.argsort(-np.nan_to_num(curtailed_wh), kind="stable")[:MOST_CHARGERS])
     rows = -(-len(shown) // 4)
-    top_a = float(np.nanmax([np.nanmax(controlled.drawn_a), np.nanmax(controlled.pwm_a), 10.0])) * 1.06
+    top_a = max(float(np.nanmax(a, initial=10.0)) for a in (controlled.drawn_a, controlled.pwm_a)) * 1.06
     if uncontrolled is not None:
-        top_a = max(top_a, float(np.nanmax(uncontrolled.drawn_a)) * 1.06)
+        top_a = max(top_a, float(np.nanmax(uncontrolled.drawn_a, initial=10.0)) * 1.06)
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": "chargers", "axes.titlesize": 8.5, "text.parse_math": False}):
         figure = Figure(figsize=(11.0, 0.9 + 1.45 * rows), layout="constrained")
         axes = figure.subplots(rows, 4, sharex=True, sharey=True, squeeze=False).ravel()

@@ -100,7 +100,7 @@ def test_every_link_was_a_real_socket_and_the_bench_was_off_at_the_end(short_run
     ended = [event for event in events if event["kind"] == "plant_ended"]
     assert [event["devices"] for event in ended] == [{"grid_source": False, "car_load": False}]
     assert {event["name"]: event["code"] for event in events if event["kind"] == "ended"} == dict.fromkeys(
-        ("plant", "ledger", "wires", "scan", "bench", "guard"), 0
+        ("plant", "ledger", "wires", "scan", "bench", "guard", "orders"), 0
     )
 
 

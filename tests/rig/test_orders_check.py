@@ -41,6 +41,6 @@ def test_phase_switching_is_refused_in_real_time_where_the_model_has_no_register
     keba = SimpleNamespace(name="a", model="keba-p30", switch_phases=True)
     deaf = SimpleNamespace(name="b", model="abb-terra-ac", switch_phases=True)
     with pytest.raises(RigError, match=r"b \(abb-terra-ac\).*use --fast") as told:
-        refuse_switching_on_wires(SimpleNamespace(site=SimpleNamespace(chargers=[keba, deaf])))
+        refuse_switching_on_wires(SimpleNamespace(rig=SimpleNamespace(charger=[keba, deaf])))
     assert "keba" not in str(told.value)
-    refuse_switching_on_wires(SimpleNamespace(site=SimpleNamespace(chargers=[keba])))
+    refuse_switching_on_wires(SimpleNamespace(rig=SimpleNamespace(charger=[keba])))
