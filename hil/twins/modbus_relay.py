@@ -41,21 +41,20 @@ class ModbusRelayTwin:
         self._welded: set[str] = set()
         self._on_switch = on_switch
         self._get_duty = get_duty
-        self.server = ModbusServer(self.handle, max_clients=self.part.max_clients, idle_close_s=self.part.idle_close_s)
+        self.server = ModbusServer(
+            self.handle, max_clients=self.part.max_clients, idle_close_s=self.part.idle_close_s, admit=self.admit
+        )
 
     def handle(self, unit_id: int, function: int, address: int, count: int, values: list[int] | None) -> list[int]:
-        """Answer functions 1, 2, 5 and 15; exception 2 outside the card, 1 for any other function."""
-        if unit_id != self.part.unit_id:
-            raise NoAnswer
-        if function == 2 and self.part.inputs:
+        """Answer functions 1, 2, 5 and 15; exception 2 outside the card."""
+        self.admit(unit_id, function)
+        if function == 2:
             return self._inputs(address - self.part.first_input, count)
         duty = self.part.duty
         if duty is not None and self._get_duty is not None and function == duty.read_function:
             if (address, count) != (duty.register_address, 1):
                 raise ModbusException(ExceptionCode.ADDRESS)
             return [round(self._get_duty() / duty.scale)]
-        if function not in (1, 5, 15):
-            raise ModbusException(ExceptionCode.FUNCTION)
         first = address - self.part.first_coil
         if not 0 <= first <= first + count <= self.part.channels:
             raise ModbusException(ExceptionCode.ADDRESS)
@@ -65,6 +64,18 @@ class ModbusRelayTwin:
             for k, value in enumerate(values):
                 self._switch(first + k, bool(value))
         return []
+
+    def admit(self, unit_id: int, function: int) -> None:
+        """Refuse what is not for this card or is no function of its own, whatever else the request says."""
+        if unit_id != self.part.unit_id:
+            raise NoAnswer
+        own = {1, 5, 15}
+        if self.part.inputs:
+            own.add(2)
+        if self.part.duty is not None and self._get_duty is not None:
+            own.add(self.part.duty.read_function)
+        if function not in own:
+            raise ModbusException(ExceptionCode.FUNCTION)
 
     def weld(self, name: str) -> None:
         """Keep a contact as it is now, whatever its coil does."""

@@ -49,7 +49,7 @@ class SunSpecTwin:
                 scale = values.get(point.scale, 0.0) if point.scale else 0.0
                 self._put(model, point, values.get(point.name, math.nan) / 10.0**scale)
         self._words += [END, 0]
-        self.server = ModbusServer(self.handle)
+        self.server = ModbusServer(self.handle, admit=self.admit)
 
     def value(self, model: int, name: str) -> float:
         """Return a point's raw number now; NaN where it is not implemented."""
@@ -70,10 +70,7 @@ class SunSpecTwin:
 
     def handle(self, unit_id: int, function: int, address: int, count: int, values: list[int] | None) -> list[int]:
         """Answer functions 3, 6 and 16: exception 2 outside the chain, and for a write of anything but whole points."""
-        if unit_id != self.unit_id or not self.powered:
-            raise NoAnswer
-        if function not in (3, 6, 16):
-            raise ModbusException(ExceptionCode.FUNCTION)
+        self.admit(unit_id, function)
         first = address - self._base
         if not 0 <= first < first + count <= len(self._words):
             raise ModbusException(ExceptionCode.ADDRESS)
@@ -85,6 +82,13 @@ class SunSpecTwin:
         for model, name in written:
             self._obey(model, name)
         return []
+
+    def admit(self, unit_id: int, function: int) -> None:
+        """Refuse what is not for this device or is no function of its own, whatever else the request says."""
+        if unit_id != self.unit_id or not self.powered:
+            raise NoAnswer
+        if function not in (3, 6, 16):
+            raise ModbusException(ExceptionCode.FUNCTION)
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
         """Listen and return the port."""
