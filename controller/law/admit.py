@@ -16,6 +16,7 @@ from controller.law.start import floor_to
 
 HEADROOM, ADMIT, FLOOR = int(Reason.HEADROOM), int(Reason.ADMIT), int(Reason.FLOOR)
 UNTRUSTED, LINK_LOST, DWELL = int(Reason.UNTRUSTED), int(Reason.LINK_LOST), int(Reason.DWELL)
+OVERRULED = int(Reason.OVERRULED)
 WISH, QUANTISE, UNBALANCE = int(Reason.WISH), int(Reason.QUANTISE), int(Reason.UNBALANCE)
 NO_LAXITY = 1e15
 COMFORT = -1e15
@@ -66,6 +67,7 @@ def candidates(
     obey_s: Array,
     linked: Array,
     contact_ns: Array,
+    over_a: Array,
     off_ns: Array,
     last_a: Array,
     no_raise: Array,
@@ -82,7 +84,8 @@ def candidates(
     now = now_ns[0]
     for i in range(first, end):  # without branches: the compiler takes several chargers at once
         last, floor, cap, code = last_a[i], floor_q_a[i], cap_a[i], int(why[i])
-        capped = (no_raise[i] == 1) & (last < cap)
+        overruled = over_a[i] > 0.0
+        capped = ((no_raise[i] == 1) | overruled) & (last < cap)
         limit = last if capped else cap
         lost = linked[i] == 0
         fallen = (now - contact_ns[i]) * 1e-9 > failsafe_s[i] + obey_s[i]
@@ -91,7 +94,8 @@ def candidates(
         rests &= (off_s >= 0.0) & (off_s < min_off_s[0])
         failsafe = failsafe_a[i] if fallen else limit
         limit = min(limit, failsafe) if lost else 0.0 if rests else limit
-        new = LINK_LOST if lost else DWELL if rests else UNTRUSTED if capped else code
+        kept = OVERRULED if overruled else UNTRUSTED
+        new = LINK_LOST if lost else DWELL if rests else kept if capped else code
         changed = new != code
         cap = limit if changed else cap
         why_a[i] = (reserved_a[i] if lost else limit) if changed else why_a[i]

@@ -188,6 +188,7 @@ def share_import(
     u_nom_v: Array,
     volts_v: Array,
     linked: Array,
+    taken_a: Array,
     switch_phases: Array,
     phase_count: Array,
     floor_q_a: Array,
@@ -218,7 +219,8 @@ def share_import(
         if linked[i] == 0:
             group_lost_w[m] += reserved_a[i] * volts_v[i]
             continue
-        group_held_w[m] += reserved_a[i] * volts_v[i]
+        group_lost_w[m] += taken_a[i] * volts_v[i]
+        group_held_w[m] += (reserved_a[i] - taken_a[i]) * volts_v[i]
         if cap_a[i] >= floor_q_a[i] and cap_a[i] > 0.0:
             group_want_w[m] += cap_a[i] * volts_v[i]
             floor_w = floor_q_a[i] * volts_v[i]

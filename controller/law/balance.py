@@ -41,6 +41,7 @@ def gaps(
     uses: Array,
     seen_a: Array,
     linked: Array,
+    taken_a: Array,
     charger_trust: Array,
     v2g: Array,
     last_min_a: Array,
@@ -74,8 +75,9 @@ def gaps(
             if pair_uses[i, p] == 1:
                 sure = min(sure, seen_a[i, p])
         pair_lift_a[i] = max(sure, 0.0) if most > 0.0 and linked[i] == 1 else 0.0
-        if linked[i] == 0:
-            add(charger_node[i], i, reserved_a[i], 0.0, parent, pair_uses, pair_gap_a)
+        gone_a = reserved_a[i] if linked[i] == 0 else taken_a[i]
+        if gone_a > 0.0:
+            add(charger_node[i], i, gone_a, 0.0, parent, pair_uses, pair_gap_a)
         if v2g[0] == 1 and export_reserved_a[i] > 0.0:
             sure = min(given(i, linked, charger_trust, seen_a, pair_uses), -last_min_a[i])
             add(charger_node[i], i, export_reserved_a[i], sure, parent, pair_uses, pair_a)

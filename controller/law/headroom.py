@@ -1,8 +1,8 @@
 """Step 6, headroom: what is left at each node for the chargers below it, and what they already hold of it.
 
 headroom = limit in force - uncontrolled load (`uncontrolled`), per phase in amps and over all phases in watts. Chargers
-out of reach take no part in the split: what they reserve (`reserve`) is out of the room. What no charger holds is
-`free`: raises are paid from it.
+out of reach take no part in the split: what they reserve (`reserve`) is out of the room; so is what a charger applies
+beyond its order, which others have to make room for. What no charger holds is `free`: raises are paid from it.
 """
 
 from controller.law.kernel import Array, Stage
@@ -24,6 +24,7 @@ def capacity(
     uses: Array,
     volts_v: Array,
     linked: Array,
+    taken_a: Array,
     node_uses: Array,
     node_cap: Array,
     node_head_seen: Array,
@@ -37,7 +38,7 @@ def capacity(
     node_reserved_a: Array,
     node_headroom_a: Array,
 ) -> None:
-    """Take the headroom of every node, the room left by chargers out of reach, and what no charger holds.
+    """Take the headroom of every node, the room that chargers out of reach or out of hand leave, and what is free.
 
     A metered node that is not believed has no more headroom than when it last was.
     """
@@ -56,15 +57,14 @@ def capacity(
             room[m, c] = head
             if c < WATTS:
                 node_headroom_a[m, c] = head
-    load[:] = 0.0  # reserved by chargers out of reach
+    load[:] = 0.0  # reserved by chargers out of reach, and what others take beyond their order
     load_hi[:] = 0.0  # reserved by all
     for i in range(charger_node.shape[0]):
         m = charger_node[i]
         for c in range(4):
-            held = reserved_a[i] * (volts_v[i] if c == WATTS else float(uses[i, c]))
-            load_hi[m, c] += held
-            if linked[i] == 0:
-                load[m, c] += held
+            each = volts_v[i] if c == WATTS else float(uses[i, c])
+            load_hi[m, c] += reserved_a[i] * each
+            load[m, c] += (reserved_a[i] if linked[i] == 0 else taken_a[i]) * each
     for m in range(nodes - 1, -1, -1):
         for c in range(4):
             if parent[m] >= 0:

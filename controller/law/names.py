@@ -35,6 +35,7 @@ class Reason(IntEnum):
     UNBALANCE = 23  # its phase would draw too much more than another
     SWITCH = 24  # at 0 A while it goes to another number of phases
     GROUP = 25  # share of a group's capacity (cluster, active network management)
+    OVERRULED = 26  # it says that it applies more than was ordered: no raise
 
 
 class Cp(IntEnum):
@@ -77,6 +78,7 @@ class Alarm(IntFlag):
     ORDER_LOST = 32
     VOLTAGE_LOW = 64
     CLOCK_STEP = 128  # the monotonic clock handed in went backwards or the UTC clock stepped
+    CHARGER_OVER = 256  # a charger says that it applies more than was ordered: another master, or it ignores us
 
 
 class Step(IntEnum):

@@ -3,15 +3,22 @@
 A charger reserves max(allowed now, any limit within its obey time, drawn); with its link lost also its fail-safe, until
 it must have fallen to that. `ramp.pay` grants raises from unreserved amps only. The same history tells by how much a
 reading may be off the present amps: the swing of the limits until readings must show them. Exports are reserved apart.
+
+A charger that says it applies more than any order that it may still be following (another master, its own fail-safe,
+or it ignores us) reserves what it says, until an order of ours is read back and an obey time has passed. What of it is
+above its order is taken out of the others' room (`headroom`).
 """
+
+import math
 
 import numpy as np
 
 from controller.law.image import BUCKETS
 from controller.law.kernel import Array, Stage, kernel
-from controller.law.names import Trust
+from controller.law.names import Alarm, Trust
 
 BELIEVED, DESIGN = int(Trust.BELIEVED), int(Trust.DESIGN)
+ALARM_OVER = int(Alarm.CHARGER_OVER)
 
 
 @Stage
@@ -19,15 +26,22 @@ def reserve(
     first: int,
     end: int,
     now_ns: Array,
+    charger_limit_a: Array,
+    hard_max_a: Array,
+    limit_slack_a: Array,
     failsafe_a: Array,
     failsafe_s: Array,
     obey_s: Array,
     max_age_s: Array,
+    hold_s: Array,
     uses: Array,
     seen_a: Array,
     linked: Array,
     contact_ns: Array,
     lost_a: Array,
+    over_a: Array,
+    over_ns: Array,
+    taken_a: Array,
     last_a: Array,
     hist_hi_a: Array,
     hist_lo_a: Array,
@@ -42,6 +56,7 @@ def reserve(
     swing_a: Array,
     fell_ns: Array,
     drop_a: Array,
+    alarm: Array,
     charger_trust: Array,
     reserved_a: Array,
 ) -> None:
@@ -66,8 +81,24 @@ def reserve(
         if not (forward and now < hist_end_ns[i] and hist_slot[i] >= 0):  # not only the last scan's limit is new
             begin_bucket(np.int64(i), now, last_a[i], obey_s[i], max_age_s[i], hist_hi_a, hist_lo_a, hist_now_hi_a,
                          hist_now_lo_a, hist_slot, hist_end_ns, obey_hi_a, span_hi_a, span_lo_a)  # fmt: skip
+    disobeyed = 0
     for i in range(first, end):
-        swing = span_hi_a[i] - span_lo_a[i]
+        limit, sure, drawn = charger_limit_a[i], charger_trust[i] == BELIEVED, 0.0
+        for p in range(3):
+            drawn = max(drawn, seen_a[i, p] if uses[i, p] == 1 else 0.0)
+        over = sure & (limit > span_hi_a[i] + limit_slack_a[i])  # false on NaN
+        since = now if over | (not sure) else over_ns[i]  # a reading that is lost ends nothing
+        back_s = obey_s[i] + (hold_s[i] if math.isnan(limit) else 0.0)
+        ended = (now - since) * 1e-9 > back_s
+        held = max(min(limit, hard_max_a[i]), drawn) if over else 0.0 if ended else over_a[i]
+        over_a[i], over_ns[i] = held, since
+        taken_a[i] = max(held - last_a[i], 0.0)
+        obey_hi_a[i] = max(obey_hi_a[i], held)
+        disobeyed |= held > 0.0
+    if disobeyed:
+        alarm[0] = alarm[0] | ALARM_OVER
+    for i in range(first, end):
+        swing = max(span_hi_a[i], over_a[i]) - span_lo_a[i]
         span_s = longer * max(obey_s[i] + max_age_s[i], 0.001)
         fell = (fell_ns[i] > 0) & ((now - fell_ns[i]) * 1e-9 <= span_s)
         swing_a[i] = swing

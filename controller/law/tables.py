@@ -102,6 +102,7 @@ PLAN_FIELDS: tuple[Field, ...] = (
     Field("max_age_s", "f8", "N", "s", 5, "oldest reading that is believed"),
     Field("hold_s", "f8", "N", "s", 30, "how long the last reading is held after that"),
     Field("obey_s", "f8", "N", "s", 15, "write pacing + PWM + car: time until a lower limit is drawn"),
+    Field("limit_slack_a", "f8", "N", "A", 0.25, "by how much its charger_limit_a may be above the order"),
     Field("failsafe_a", "f8", "N", "A", 0, "current of the charger's own fail-safe"),
     Field("failsafe_s", "f8", "N", "s", INF, "time-out of the charger's own fail-safe; +inf none"),
     Field("ramp_up_a_per_s", "f8", "N", "A/s", INF, "fastest raise"),
@@ -189,6 +190,9 @@ STATE_FIELDS: tuple[Field, ...] = (
     Field("contact_ns", "i8", "N", "ns", 0, "last time at which the charger can have heard us"),
     Field("sent_a", "f8", "N", "A", 0, "last allowed amps that can have reached it"),
     Field("lost_a", "f8", "N", "A", 0, "amps reserved when its link was lost"),
+    Field("over_a", "f8", "N", "A", 0, "amps that it says it applies, or draws, above every order; 0 it obeys"),
+    Field("over_ns", "i8", "N", "ns", 0, "monotonic time at which that was last so"),
+    Field("taken_a", "f8", "N", "A", 0, "what of over_a is above its order, and so out of the others' room"),
     Field("no_raise", "u1", "N", "1", 0, "1 where an input of it is not believed: it may not rise"),
     # phases in use
     Field("live_map", "i1", "NP", "1", -1, "phase_map without the terminals that are switched off"),

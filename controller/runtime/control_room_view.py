@@ -30,6 +30,7 @@ SEVERITY = {
     Alarm.ORDER_LOST: 700,
     Alarm.VOLTAGE_LOW: 700,
     Alarm.CLOCK_STEP: 500,
+    Alarm.CHARGER_OVER: 600,
 }
 SEVERITIES = {str(alarm.name): severity for alarm, severity in SEVERITY.items()}
 SEVERITIES |= {SCAN_SILENT: 1000, CLOCK_SKEW: 500, UNKEPT: 700}
@@ -42,6 +43,7 @@ MESSAGES = {
     Alarm.ORDER_LOST: "the heartbeat of the orders is lost",
     Alarm.VOLTAGE_LOW: "the volts are below the alarm threshold",
     Alarm.CLOCK_STEP: "a clock stepped",
+    Alarm.CHARGER_OVER: "a charger applies more than was ordered",
 }
 Get = Callable[[Window], Any]
 

@@ -66,6 +66,7 @@ CHARGER_FIELDS = (
     "max_age_s",
     "hold_s",
     "obey_s",
+    "limit_slack_a",
     "failsafe_a",
     "failsafe_s",
     "ramp_up_a_per_s",

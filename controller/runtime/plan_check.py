@@ -85,7 +85,7 @@ def _check_charger(charger: ChargerSpec, nodes: int) -> Found:
     used = [p for p in charger.phase_map if p >= 0]
     if not used or len(set(used)) < len(used) or any(not -1 <= p <= 2 for p in charger.phase_map):
         yield "phase_map", str(tuple(charger.phase_map)), "0, 1, 2 (a, b, c) once each, -1 unused, at least one used"
-    yield from _bounds(charger, "hard_max_a floor_a step_a failsafe_a switch_floor_a", "A", finite=True)
+    yield from _bounds(charger, "hard_max_a floor_a step_a failsafe_a switch_floor_a limit_slack_a", "A", finite=True)
     yield from _bounds(charger, "obey_s hold_s random_delay_s", "s", finite=True)
     if charger.switch_phases and len(used) < 2:
         yield "switch_phases", "true", "only with two or three phases in phase_map"

@@ -91,6 +91,7 @@ class ChargerSpec:
     priority: int = 0
     no_pause: bool = False
     hold_s: float = 30.0
+    limit_slack_a: float = 0.25  # by how much the limit that it tells may be above the order
     ramp_up_a_per_s: float = INF
     random_delay_s: float = 0.0
     volt_source: VoltSource = VoltSource.NONE

@@ -63,6 +63,7 @@ REASON_LOOKS: dict[int, tuple[str, str]] = {
     Reason.QUANTISE: (YELLOW, "////"),
     Reason.UNTRUSTED: (GREY, ""),
     Reason.LINK_LOST: (GREY, "xxxx"),
+    Reason.OVERRULED: (GREY, "...."),
     Reason.BRAKE: (INK, "////"),
 }
 MOST_CHARGERS = 48

@@ -73,6 +73,7 @@ class CaseWorld:
         self.meters = np.ones(self.m, bool)
         self.beating = True
         self.setpoint = self.drawn.copy() if controlled else self.plan.hard_max_a.copy()  # what the charger last heard
+        self.master = np.full(self.n, np.nan)  # what another master sets again and again; NaN nobody does
         self.silent_s = np.zeros(self.n)  # time since it last heard of us
         self.limits = np.zeros(
             (round(case.setting.for_s / dt_s) + 1, self.n)
@@ -131,6 +132,7 @@ class CaseWorld:
         """Let each charger offer its set-point or fail-safe, and each car follow in its own time."""
         lost = self.silent_s > self.plan.failsafe_s
         offered = np.where(lost, np.minimum(self.plan.failsafe_a, self.setpoint), self.setpoint)
+        offered = np.where(np.isnan(self.master), offered, self.master)
         k = self.scan
         self.limits[k] = offered if self.controlled else self.setpoint
         for i in range(self.n):
@@ -249,6 +251,11 @@ class CaseWorld:
         for name, amps in values.items():
             self.car["max_a"][self.who([name])] = amps
 
+    def overwrite(self, values: dict[str, float]) -> None:
+        """Let another master set chargers to so many amps, again and again; nan ends it."""
+        for name, amps in values.items():
+            self.master[self.who([name])] = amps
+
     def load(self, values: dict[str, Any]) -> None:
         """Set the uncontrolled load of nodes, A per phase."""
         for name, amps in values.items():
@@ -288,6 +295,7 @@ EVENTS: dict[str, Callable[[CaseWorld, Any], None]] = {
     "need_wh": lambda world, values: world.give(values, "need_wh"),
     "departure_s": _until("departure_s"),
     "car_max_a": CaseWorld.cap_cars,
+    "master_a": CaseWorld.overwrite,
     "load_a": CaseWorld.load,
     "volts_v": CaseWorld.volts,
     "clock_step_s": CaseWorld.step_clock,

@@ -154,6 +154,7 @@ class SlowCars:
             most = self.orders[max(k - self.fall[i], 0) : k + 1, i].max()
             risen = self.orders[max(k - self.rise, 0), i]
             world.drawn[i] = min(max(world.drawn[i], risen), most)
+        world.limit = self.orders[k].copy()  # the charger obeys at once, its car does not
         old = world.inp.charger_a.copy(), world.inp.charger_w.copy(), world.inp.charger_change_ns.copy()
         world.sense()
         if k % self.read:
