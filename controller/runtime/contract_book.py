@@ -74,7 +74,7 @@ class ContractBook:
 
     def offer(self, order: Order, now_s: float, **fields: Any) -> Answer:
         """Take a call in and answer it; `now_s` is UTC epoch s. What is not as agreed stands in the answer's `why`."""
-        found = self._judged(order, now_s)
+        found = Judgement() if self.orders.fault(order, now_s) else self._judged(order, now_s)
         if found.flags:
             fields = {**fields, "late": bool(found.late), "beyond": found.beyond, "flags": found.flags}
         known = self.orders.newest(order.source, order.order_id)

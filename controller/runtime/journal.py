@@ -134,11 +134,11 @@ class Journal:
         """
         if kind not in KINDS:
             raise JournalError(f"{self.path}: entry kind {kind!r}: allowed are {', '.join(KINDS)}")
-        text = _canonical(body | {"salt": secrets.token_hex(8)})
+        text = _storable(_canonical(body | {"salt": secrets.token_hex(8)}))
         stamp_ns = time.monotonic_ns() if mono_ns is None else mono_ns
         with _Told(self.path), self._transaction():
             no, before = self._tail()
-            head = (no + 1, self._utc_ns(), stamp_ns, kind, source, order_id, subject)
+            head = (no + 1, self._utc_ns(), stamp_ns, kind, *map(_storable, (source, order_id, subject)))
             body_hash = hashlib.sha256(text.encode()).digest()
             chain = link(before, head, body_hash, self._key)
             row = (*head, text, body_hash, chain)
@@ -300,6 +300,11 @@ def _rows(path: Path) -> Iterator[tuple[Any, ...]]:
             yield from base.execute(f"SELECT {COLUMNS} FROM entry ORDER BY no")
         finally:
             base.close()
+
+
+def _storable(text: str) -> str:
+    """Return a text that UTF-8 has: a lone surrogate, which a sender's JSON may bring, becomes its escape."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _canonical(value: Any) -> str:

@@ -63,6 +63,8 @@ class Answer:
 
 def parse_order(fields: Mapping[str, Any]) -> Order:
     """Return the order that a JSON object holds; an OrderError names the field that is missing, unknown or wrong."""
+    if not isinstance(fields, Mapping):
+        raise OrderError(f"a {type(fields).__name__}: an order is a JSON object")
     known = set(Order.__dataclass_fields__)
     if unknown := sorted(set(fields) - known):
         raise OrderError(f"unknown fields {', '.join(unknown)}; allowed are {', '.join(sorted(known))}")

@@ -22,6 +22,7 @@ __all__ = ["Answer", "Force", "Order", "OrderBook", "OrderError", "parse_order"]
 INF = math.inf
 REMEMBERED = 10_000  # orders that are over and still known, so that a late double of one is not taken for new
 MAX_TEXT = 64
+LAST_S = 4_102_444_800.0  # 2100-01-01: a time after it is a mistake, and no calendar is asked about it
 
 
 class Force(NamedTuple):
@@ -104,12 +105,16 @@ class OrderBook:
         double = known is not None and known.order.message() == order.message()
         if known is not None and double and known.answer.accepted:
             return known.answer
-        if why := self._impossible(order, now_s):
+        if why := self._impossible(order, now_s) or self._unjust(order, now_s):
             return self._refuse(order, why, fields)
         if known is not None and order.sequence <= known.order.sequence and not double:
             late = f"sequence {order.sequence} came after {known.order.sequence}"
             return self._refuse(order, f"{late}; number each message about an order higher than the one before", fields)
         return self._take(name, order, known, now_s, fields)
+
+    def fault(self, order: Order, now_s: float) -> str:
+        """Return what is wrong with an order whatever a contract says of it: forged or impossible; empty: nothing."""
+        return self._forged(order) or self._impossible(order, now_s)
 
     def restore(self, entries: Iterable[Entry]) -> int:
         """Take over the orders that a journal says were accepted, oldest first; return how many. None is judged."""
@@ -256,8 +261,9 @@ class OrderBook:
 
     def _impossible(self, order: Order, now_s: float) -> str:
         for field in ("source", "order_id"):
-            if not 0 < len(getattr(order, field)) <= MAX_TEXT:
-                return f"{field} {getattr(order, field)!r}: give a name of 1 to {MAX_TEXT} characters"
+            text = getattr(order, field)
+            if not 0 < len(text) <= MAX_TEXT or not text.isprintable():
+                return f"{field} {text!r}: give a name of 1 to {MAX_TEXT} characters that can be printed"
         if order.sequence < 0:
             return f"sequence {order.sequence}: it counts from 0"
         if order.kind == "withdraw":
@@ -269,11 +275,16 @@ class OrderBook:
         if not math.isfinite(order.value_w) or (order.kind == "cap" and order.value_w < 0.0):
             allowed = "0 W or more" if order.kind == "cap" else "a finite number of W, + from the grid"
             return f"{order.kind} of {order.value_w:g} W: allowed {allowed}"
-        if math.isinf(order.from_s) or math.isinf(order.to_s) or order.to_s <= order.from_s:
-            return f"valid from {order.from_s:g} to {order.to_s:g} s: give UTC epoch times, the end after the start"
+        times = [at_s for at_s in (order.from_s, order.to_s) if not math.isnan(at_s)]
+        if any(not 0.0 <= at_s <= LAST_S for at_s in times) or order.to_s <= order.from_s:
+            span = f"valid from {order.from_s:g} to {order.to_s:g} s"
+            return f"{span}: give UTC epoch times before the year 2100, the end after the start"
         if now_s >= order.to_s:
             return f"its time was over {now_s - order.to_s:.0f} s ago"
-        return "" if self._judge is None else self._judge(order, now_s)
+        return ""
+
+    def _unjust(self, order: Order, now_s: float) -> str:
+        return "" if self._judge is None or order.kind == "withdraw" else self._judge(order, now_s)
 
     def _forget(self, now_s: float) -> None:
         """Drop the oldest orders that are over once there are too many of them."""

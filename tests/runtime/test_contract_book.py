@@ -173,3 +173,9 @@ def test_every_bundled_contract_can_be_read_and_names_its_source():
     sources = {name: load_contract(name).source for name in bundled_contracts()}
     assert {"flexpower_1", "flexpower_2", "tdtr", "tbtr", "nfa", "cbc_a", "cbc_t", "csc_a"} <= set(sources)
     assert all(sources.values())
+
+
+@pytest.mark.parametrize(("start", "end"), [(1e300, math.nan), (math.nan, 1e300), (math.inf, math.nan), (1e12, 1e13)])
+def test_a_call_for_an_impossible_time_is_refused_and_ends_nobody(make, start, end):
+    answer = make("tdtr").offer(call(1, "tdtr", 50_000.0, start, end), at(2026, 2, 2, 8))
+    assert not answer.obeyed and "before the year 2100" in answer.why

@@ -77,6 +77,12 @@ def test_time_of_an_order_with_its_lead() -> None:
         (replace(CAP, value_w=math.inf), "allowed 0 W or more"),
         (replace(CAP, to_s=NOW_S - 60.0), "over 60 s ago"),
         (replace(CAP, from_s=NOW_S + 9, to_s=NOW_S + 8), "the end after the start"),
+        (replace(CAP, from_s=1e300), "before the year 2100"),
+        (replace(CAP, from_s=-1e12), "before the year 2100"),
+        (replace(CAP, from_s=math.inf), "before the year 2100"),
+        (replace(CAP, to_s=math.inf), "before the year 2100"),
+        (replace(CAP, order_id="a\ud800"), "can be printed"),
+        (replace(CAP, order_id="a\x1b[2J"), "can be printed"),
         (replace(CAP, sequence=-1), "counts from 0"),
         (replace(CAP, order_id=""), "1 to 64 characters"),
         (replace(CAP, kind="setpoint"), "charger 'head': there are cp01, cp02"),
@@ -167,3 +173,12 @@ def test_an_order_read_from_a_message_names_what_is_wrong() -> None:
             parse_order(fields | change)
     with pytest.raises(OrderError, match="sequence is missing"):
         parse_order({name: fields[name] for name in fields if name != "sequence"})
+
+
+def test_a_list_is_no_order_and_a_text_that_utf8_has_not_is_kept_as_its_escape(tmp_path: Path) -> None:
+    with pytest.raises(OrderError, match="a list: an order is a JSON object"):
+        parse_order(["source", "order_id", "sequence", "kind"])  # type: ignore[arg-type]
+    journal = Journal(tmp_path / NAME)
+    answer = book(journal.append).offer(replace(CAP, order_id="a\ud800"), NOW_S)
+    assert "can be printed" in answer.why
+    assert [entry.order_id for entry in read_entries(tmp_path / NAME)] == ["a\\ud800"]
