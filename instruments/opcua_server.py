@@ -180,6 +180,11 @@ class _Session(InternalSession):
         if found is None or (self.external and found.session_id != self.session_id):
             raise ServiceError(ua.StatusCodes.BadSubscriptionIdInvalid)
 
+    def _mine(self) -> set[int]:
+        """Return the ids of the subscriptions of this session; all of them for our own."""
+        found = self.subscription_service.subscriptions
+        return {i for i, each in found.items() if not self.external or each.session_id == self.session_id}
+
     async def write(self, params: Any) -> list[Any]:
         """Write what the user's duty allows: the value of nodes that name it; the rest is denied node by node."""
         if not self.external:
@@ -246,16 +251,32 @@ class _Session(InternalSession):
 
     async def delete_subscriptions(self, ids: list[int]) -> list[Any]:
         """Delete subscriptions of this session; those of others are not known here."""
-        invalid = ua.StatusCode(ua.StatusCodes.BadSubscriptionIdInvalid)
-        subscriptions = self.subscription_service.subscriptions
-        mine = {i for i in ids if i in subscriptions and subscriptions[i].session_id == self.session_id}
-        results = dict(zip(sorted(mine), await super().delete_subscriptions(sorted(mine)), strict=True))
-        return [results.get(i, invalid) for i in ids]
+        mine = sorted(self._mine() & set(ids))
+        results = dict(zip(mine, await super().delete_subscriptions(mine), strict=True))
+        return [results.get(i) or _invalid() for i in ids]
+
+    async def set_publishing_mode(self, params: Any) -> list[Any]:
+        """Let subscriptions of this session publish or fall silent; those of others are not known here."""
+        asked, mine = list(params.SubscriptionIds), self._mine()
+        params.SubscriptionIds = [i for i in asked if i in mine]
+        results = iter(await super().set_publishing_mode(params))
+        return [next(results) if i in mine else _invalid() for i in asked]
+
+    def publish(self, acks: Any = None) -> tuple[int, list[Any]]:
+        """Take acknowledgements of messages of this session; of others they would throw away what is not read yet."""
+        asked, mine = list(acks or []), self._mine()
+        count, found = super().publish([ack for ack in asked if ack.SubscriptionId in mine])
+        results = iter(found)
+        return count, [next(results) if ack.SubscriptionId in mine else _invalid() for ack in asked]
 
     async def transfer_subscriptions(self, params: Any, callback: Any) -> list[Any]:  # type: ignore[override]
         """Take over nothing: a session's subscriptions are its own (a client makes new ones)."""
         denied = ua.StatusCode(ua.StatusCodes.BadUserAccessDenied)
         return [ua.TransferResult(StatusCode=denied) for _ in params.SubscriptionIds]
+
+
+def _invalid() -> Any:
+    return ua.StatusCode(ua.StatusCodes.BadSubscriptionIdInvalid)
 
 
 class _Subscriptions(SubscriptionService):

@@ -7,6 +7,7 @@ stamp moves is still alive, and one whose stamp stands still is seen to be old.
 import asyncio
 import contextlib
 import logging
+import struct
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -304,6 +305,10 @@ class SubstationClient:
             raise PortFault(FaultKind.REJECTED, self.name, channel, f"{host}: {error}", hint) from error
         except UaError as error:
             raise PortFault(FaultKind.PROTOCOL, self.name, channel, f"{host}: {error}") from error
+        except (AttributeError, KeyError, TypeError, ValueError, struct.error) as error:
+            # an answer of another type than was asked for must not end the wires of everybody else
+            detail = f"{host}: an answer that is not what was asked for: {error!r}"
+            raise PortFault(FaultKind.PROTOCOL, self.name, channel, detail) from error
 
 
 async def _next(subscription: Subscription, timeout_s: float) -> Any:

@@ -145,6 +145,7 @@ class StationModel:
         """Take one variable's value, status code and source stamp; a first stamp is as old as it says."""
         slot = self.slots.setdefault((name, group), Slot())
         stamp_ns = stamp_of(stamp)
+        value = value if name != "heartbeat" or _is_count(value) else None
         slot.quality = BAD if value is None or stamp_ns == 0 else quality_of(status)
         # a heartbeat lives by its count: a server may well stamp a dead one anew
         counts = name == "heartbeat"
@@ -213,7 +214,8 @@ class StationModel:
         slot = self.slots["temperature", ""]
         if TRANSFORMER in self.points:
             rows = self.points[TRANSFORMER]
-            self.reading.node_temp_c[rows] = float(slot.value) if slot.quality == GOOD else math.nan
+            value = _array(slot, (1,))
+            self.reading.node_temp_c[rows] = math.nan if value is None or slot.quality != GOOD else value
 
     def _frequency(self, slot: Slot) -> None:
         value = _array(slot, (1,))
@@ -240,7 +242,7 @@ class StationModel:
         self._torn_ns.pop(group, None)
         limit_w, export_w = (_array(part, (len(rows),)) for part in parts[:2])
         dates = [part.value for part in parts[2:]]
-        if limit_w is None or export_w is None or any(not isinstance(d, list) or len(d) != len(rows) for d in dates):
+        if limit_w is None or export_w is None or not all(_are_dates(each, len(rows)) for each in dates):
             reading.order_quality[rows] = BAD
             return
         valid = (limit_w >= 0.0) & (export_w >= 0.0)  # false on NaN
@@ -253,10 +255,22 @@ class StationModel:
 
 
 def _array(slot: Slot, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Return a slot's floats in `shape`; None, and a Bad slot, where it holds something else."""
-    if slot.value is not None:
-        values = np.asarray(slot.value, dtype=np.float64)
-        if values.size == math.prod(shape):
-            return values.reshape(shape)
-        slot.quality = BAD
+    """Return a slot's numbers in `shape`; None, and a Bad slot, where it holds something else."""
+    if slot.value is None:
+        return None
+    try:
+        values = np.asarray(slot.value)
+    except ValueError:  # rows of different lengths
+        values = np.empty(0)
+    if values.dtype.kind in "fiu" and values.size == math.prod(shape):
+        return values.astype(np.float64).reshape(shape)
+    slot.quality = BAD
     return None
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 32
+
+
+def _are_dates(value: Any, size: int) -> bool:
+    return isinstance(value, list) and len(value) == size and all(isinstance(each, datetime) for each in value)

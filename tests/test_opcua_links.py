@@ -174,5 +174,22 @@ def test_a_republish_says_what_is_missing_and_subscription_ids_do_not_come_again
                 await other.uaclient.session.republish(mine.subscription_id, 99)
             [refused] = await other.uaclient.session.delete_subscriptions([mine.subscription_id])
             assert refused.name == "BadSubscriptionIdInvalid"
+            silent = ua.SetPublishingModeParameters(PublishingEnabled=False, SubscriptionIds=[mine.subscription_id])
+            [refused] = await other.uaclient.session.set_publishing_mode(silent)
+            assert refused.name == "BadSubscriptionIdInvalid"
+            theirs = await other.create_subscription(100, handler=None)
+            ids = [mine.subscription_id, theirs.subscription_id]
+            sessions = ((other.uaclient.session, ["Bad", "Goo"]), (first.uaclient.session, ["Goo", "Bad"]))
+            for session, expected in sessions:
+                loud = ua.SetPublishingModeParameters(PublishingEnabled=True, SubscriptionIds=ids)
+                assert [code.name[:3] for code in await session.set_publishing_mode(loud)] == expected
+            internal = link.twin._server.iserver
+            [owner] = [
+                session
+                for session in internal._external_sessions.values()
+                if session.session_id == internal.subscription_service.subscriptions[ids[1]].session_id
+            ]
+            acks = [ua.SubscriptionAcknowledgement(SubscriptionId=i, SequenceNumber=1) for i in ids]
+            assert [code.name[:3] for code in owner.publish(acks)[1]] == ["Bad", "Goo"]
 
     link.run(scene)

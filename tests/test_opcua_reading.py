@@ -76,13 +76,36 @@ def test_after_a_break_a_value_is_as_old_as_its_stamp_and_an_unchanged_one_no_yo
     assert feed.reading.node_v_change_ns[1] == 1070 * S
 
 
-@pytest.mark.parametrize("value", [None, [230.0] * 2, []])
-def test_a_value_of_another_shape_is_bad_and_unknown(value):
+@pytest.mark.parametrize(
+    "value", [None, [230.0] * 2, [], "230", ["a", "b", "c"], [None] * 3, [[1.0], [2.0, 3.0]], NOON]
+)
+def test_a_value_of_another_shape_or_type_is_bad_and_unknown(value):
     feed = Feed()
     feed.give("volts", [230.0] * 3, at_s=1.0)
     feed.give("volts", value, at_s=2.0)
     assert feed.reading.node_v_quality[1] == 2
     assert math.isnan(feed.reading.node_v[1, 0])
+
+
+@pytest.mark.parametrize("name", ["order_from", "order_to", "order_w", "order_export_w"])
+@pytest.mark.parametrize("value", [[None], ["now"], "now", [[1.0], [2.0, 3.0]], {"a": 1}])
+def test_an_order_of_another_type_leaves_the_one_in_force_and_is_bad(name, value):
+    feed = Feed()
+    feed.order(5000.0, at_s=1.0)
+    feed.order(9000.0, at_s=2.0)
+    feed.give(name, value, at_s=2.0)
+    assert feed.reading.order_quality[1] == 2
+    assert feed.reading.order_w[1] == 9000.0
+    feed.order(4000.0, at_s=3.0)
+    assert (feed.reading.order_quality[1], feed.reading.order_w[1]) == (0, 4000.0)
+
+
+@pytest.mark.parametrize("value", ["1", True, -1, 1 << 32, 1.5, [1]])
+def test_a_heartbeat_that_is_no_count_is_none(value):
+    feed = Feed()
+    feed.give("heartbeat", 7, at_s=1.0)
+    feed.give("heartbeat", value, at_s=2.0)
+    assert feed.reading.order_beat_ns[1] == 1001 * S
 
 
 def test_amps_and_watts_share_the_older_age_and_the_worse_quality():

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -271,6 +272,33 @@ def test_a_limit_that_is_none_leaves_the_order_in_force_and_is_bad(station, limi
             await twin.set_order("head", 0, limit_w)
             await until(lambda: client.reading.order_quality[1] == 2)
             assert client.reading.order_w[1] == 30_000.0
+
+    station.run(scene)
+
+
+def test_values_of_another_type_are_bad_and_end_nobody(station):
+    async def scene():
+        async with street(station, login=True) as (twin, client):
+            await twin.set_order("poc", 2, 4000.0)
+            await until(lambda: client.reading.order_w[3] == 4000.0)
+            nodes = [twin._nodes[name, "poc"] for name in ("order_w", "order_from", "heartbeat", "volts", "amps")]
+            blank = ua.DataValue(None, StatusCode=ua.StatusCode(ua.StatusCodes.BadWaitingForInitialData))
+            text = ua.Variant(["abc"], ua.VariantType.String)
+            for node in nodes:  # a server that was set up anew, with text where numbers were
+                await twin._server.write_attribute_value(node, blank)
+                stamp = datetime.now(UTC)
+                await twin._server.write_attribute_value(node, ua.DataValue(text, SourceTimestamp=stamp))
+            await until(lambda: client.reading.node_v_quality[2] == 2 and client.reading.node_a_quality[2] == 2)
+            for _ in range(60):  # heartbeats would be acknowledged meanwhile
+                await asyncio.sleep(0.025)
+            for node in nodes:
+                await twin._server.write_attribute_value(node, blank)
+            assert client.reading.order_quality[3] == 2
+            assert client.reading.order_w[3] == 4000.0
+            assert client.reading.link
+            await publish(twin)
+            await twin.set_order("poc", 2, 3000.0)
+            await until(lambda: client.reading.order_w[3] == 3000.0 and client.reading.node_v_quality[2] == 0)
 
     station.run(scene)
 
