@@ -1,25 +1,35 @@
-"""Hand orders to the order book and fetch its answers: two files of JSON lines in the store folder.
+"""Hand orders to the order book and fetch its answers: a file an offer and a file an answer, in the store folder.
 
 Whoever takes orders from a wire (OPC UA, OpenADR, S2, the command line) offers them here; the orders process answers.
-The files' permissions say who may: they belong to the user of the controller. A signature goes through unchanged.
+The folders' permissions say who may: they belong to the user of the controller. A signature goes through unchanged.
+
+A file comes under its name whole, by a rename, and goes once it is done with: what a run of months holds is what
+waits. An offer goes after its answer is there, an answer comes after the order is on the disk: a kill at any
+moment leaves an offer that is taken once more (a doubled order is answered, not applied twice) or its answer.
 """
 
+import contextlib
 import json
 import os
 import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from controller.runtime.events import plain
 from controller.runtime.order import Answer, Order, OrderError, parse_order
 from controller.runtime.site import Site
 
-OFFERS, ANSWERS = "offers.box", "answers.box"
+OFFERS, ANSWERS = "offers", "answers"
 POLL_S = 0.02
 TIMEOUT_S = 5.0
-MAX_LINE = 8192  # bytes; an order has some hundred
+MAX_BYTES = 8192  # of an offer; an order has some hundred
+MOST_WAITING = 1024  # offers, and answers that nobody fetched
+UNFETCHED_S = 600.0  # an answer, or a file that its writer never finished, is cleared away after it
+SWEEP_S = 60.0
+HALF = "."  # begins the name of a file that is being written
 
 
 class IntakeError(RuntimeError):
@@ -27,50 +37,56 @@ class IntakeError(RuntimeError):
 
 
 def create(site: Site) -> None:
-    """Make both files, empty."""
+    """Make both folders, empty."""
     for name in (OFFERS, ANSWERS):
-        os.close(os.open(site.store(name), os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600))
+        site.store(name).mkdir(mode=0o700, exist_ok=True)
+        for left in site.store(name).iterdir():
+            left.unlink()
 
 
 class Intake:
     """Offer orders to the book of one running site; an IntakeError tells that none runs."""
 
-    __slots__ = ("_answered", "_answers", "_handle", "_open", "_site")
+    __slots__ = ("_answers", "_offers", "_open", "_site")
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        try:
-            self._handle = os.open(site.store(OFFERS), os.O_WRONLY | os.O_APPEND)
-        except OSError as error:
-            text = f"{site.name}: no controller takes orders there ({error.strerror}); is the run still there?"
-            raise IntakeError(text) from error
-        self._answers = Tail(site, ANSWERS)
-        self._answered: dict[str, Answer] = {}
-        self._open: set[str] = set()  # tickets of this side: the answers to others are not kept
+        self._offers, self._answers = site.store(OFFERS), site.store(ANSWERS)
+        self._open: set[str] = set()
+        if not self._offers.is_dir():
+            raise IntakeError(f"{site.name}: no controller takes orders there; is the run still there?")
 
     def close(self) -> None:
-        """Close the files."""
-        os.close(self._handle)
-        self._answers.close()
+        """Clear away the answers that came and were not fetched."""
+        for ticket in self._open:
+            (self._answers / ticket).unlink(missing_ok=True)
 
     def post(self, order: Order) -> str:
         """Offer an order and return the ticket under which its answer will come; OSError where there is no room."""
-        ticket = secrets.token_hex(8)
-        line = _line({"ticket": ticket, "posted_ns": time.monotonic_ns(), "order": asdict(order)})
-        if len(line) > MAX_LINE:
-            raise IntakeError(f"order of {len(line)} bytes: at most {MAX_LINE} are taken")
-        if os.write(self._handle, line) != len(line):
-            raise IntakeError(f"{self._site.store(OFFERS)}: no room left for an order; free space on that file system")
+        ticket = f"{time.monotonic_ns():020d}-{secrets.token_hex(8)}"  # in the order of their coming
+        data = _packed({"posted_ns": time.monotonic_ns(), "order": asdict(order)})
+        if len(data) > MAX_BYTES:
+            raise IntakeError(f"order of {len(data)} bytes: at most {MAX_BYTES} are taken")
+        try:
+            waiting = len(os.listdir(self._offers))
+            if waiting >= MOST_WAITING:
+                raise IntakeError(f"{self._site.name}: {waiting} orders wait already; is its orders process alive?")
+            _put(self._offers, ticket, data)
+        except FileNotFoundError as error:
+            raise IntakeError(f"{self._site.name}: no controller takes orders there any more") from error
         self._open.add(ticket)
         return ticket
 
     def answer(self, ticket: str) -> Answer | None:
         """Return the answer to an offer, once; None where there is none yet."""
-        for record in self._answers.fresh():
-            if record["ticket"] in self._open:
-                self._open.discard(record["ticket"])
-                self._answered[record["ticket"]] = Answer(record["accepted"], record["why"], record["obeyed"])
-        return self._answered.pop(ticket, None)
+        path = self._answers / ticket
+        try:
+            record = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        path.unlink(missing_ok=True)
+        self._open.discard(ticket)
+        return Answer(record["accepted"], record["why"], record["obeyed"])
 
     def offer(self, order: Order, timeout_s: float = TIMEOUT_S) -> Answer:
         """Offer an order and wait for its answer; an IntakeError where nobody answers in time."""
@@ -89,74 +105,79 @@ class Intake:
 class Desk:
     """Take the offers of a site one after the other and answer them; used by the orders process alone."""
 
-    __slots__ = ("_answered", "_answers", "_offers")
+    __slots__ = ("_answers", "_kept", "_offers", "_since", "_swept_ns")
 
     def __init__(self, site: Site) -> None:
-        self._offers = Tail(site, OFFERS)
-        with_answers = Tail(site, ANSWERS)
-        self._answered = {record["ticket"] for record in with_answers.fresh()}  # by one before us
-        with_answers.close()
-        self._answers = os.open(site.store(ANSWERS), os.O_WRONLY | os.O_APPEND)
-
-    def close(self) -> None:
-        """Close the files."""
-        self._offers.close()
-        os.close(self._answers)
+        self._offers, self._answers = site.store(OFFERS), site.store(ANSWERS)
+        self._kept: dict[str, Answer] = {}  # for which there was no room yet
+        self._since, self._swept_ns = 0, 0
 
     def offers(self) -> Iterator[tuple[str, int, Order | OrderError]]:
         """Yield the new offers: ticket, monotonic time of the offer (ns), and the order or what is wrong with it."""
-        for record in self._offers.fresh():
-            ticket = str(record.get("ticket", ""))
-            if ticket in self._answered:
-                self._answered.discard(ticket)
+        for ticket, answer in list(self._kept.items()):
+            self.answer(ticket, answer)
+        for ticket in sorted(os.listdir(self._offers)):
+            if ticket.startswith(HALF) or ticket in self._kept:
                 continue
-            try:
-                found: Order | OrderError = parse_order(record["order"])
-            except (OrderError, KeyError, TypeError) as error:
-                found = error if isinstance(error, OrderError) else OrderError(f"not an order: {error!r}")
-            yield ticket, _whole(record.get("posted_ns")), found
+            if (self._answers / ticket).exists():  # by one before us, who was killed then
+                (self._offers / ticket).unlink(missing_ok=True)
+                continue
+            posted_ns, found = _read(self._offers / ticket)
+            yield ticket, posted_ns, found
+        self._sweep(time.monotonic_ns())
 
     def answer(self, ticket: str, answer: Answer) -> None:
-        """Answer an offer."""
-        os.write(self._answers, _line({"ticket": ticket} | asdict(answer)))
+        """Answer an offer; where there is no room for it, it is answered later and not taken again."""
+        try:
+            _put(self._answers, ticket, _packed(asdict(answer)))
+        except OSError:
+            self._kept[ticket] = answer
+            return
+        self._kept.pop(ticket, None)
+        (self._offers / ticket).unlink(missing_ok=True)
+        self._since += 1
+
+    def _sweep(self, now_ns: int) -> None:
+        """Clear away answers that nobody fetches, and halves of writers that died."""
+        if now_ns - self._swept_ns < SWEEP_S * 1e9 and self._since < MOST_WAITING:
+            return
+        self._swept_ns, self._since = now_ns, 0
+        old_s = time.time() - UNFETCHED_S
+        answers = sorted(path for path in self._answers.iterdir())
+        halves = [path for path in self._offers.iterdir() if path.name.startswith(HALF)]
+        surplus = max(len(answers) - MOST_WAITING, 0)
+        for path in answers[:surplus]:
+            path.unlink(missing_ok=True)
+        for path in answers[surplus:] + halves:
+            with contextlib.suppress(FileNotFoundError):  # fetched meanwhile
+                if path.stat().st_mtime < old_s:
+                    path.unlink()
 
 
-class Tail:
-    """Read the whole lines that come to a file of JSON objects; what is not one is counted and left out."""
-
-    __slots__ = ("_handle", "_pending", "damaged")
-
-    def __init__(self, site: Site, name: str) -> None:
-        self._handle = os.open(site.store(name), os.O_RDONLY)
-        self._pending = b""
-        self.damaged = 0
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._handle)
-
-    def fresh(self) -> list[dict[str, Any]]:
-        """Return the objects that came since the last call."""
-        found = []
-        data = self._pending
-        while chunk := os.read(self._handle, 1 << 16):
-            data += chunk
-        *lines, self._pending = data.split(b"\n")
-        for line in lines:
-            try:
-                value = json.loads(line)
-            except ValueError:
-                value = None
-            if isinstance(value, dict):
-                found.append(value)
-            else:
-                self.damaged += 1
-        return found
+def _read(path: Path) -> tuple[int, Order | OrderError]:
+    """Return when an offer was made (monotonic ns, 0 unknown), and the order or what is wrong with it."""
+    try:
+        record = json.loads(path.read_bytes())
+        posted_ns = record.get("posted_ns")
+        return posted_ns if isinstance(posted_ns, int) else 0, parse_order(record["order"])
+    except OrderError as error:
+        return 0, error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return 0, OrderError(f"not an order: {error!r}")
 
 
-def _whole(value: Any) -> int:
-    return value if isinstance(value, int) else 0
+def _put(folder: Path, name: str, data: bytes) -> None:
+    """Let a whole file appear in a folder, or none."""
+    half = folder / f"{HALF}{name}"
+    try:
+        handle = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        half.replace(folder / name)
+    except OSError:
+        half.unlink(missing_ok=True)
+        raise
 
 
-def _line(value: dict[str, Any]) -> bytes:
-    return (json.dumps(plain(value), ensure_ascii=True) + "\n").encode()
+def _packed(value: dict[str, Any]) -> bytes:
+    return json.dumps(plain(value), ensure_ascii=True).encode()

@@ -84,9 +84,8 @@ class Orders:
             self._tell("fault", text=text)
 
     def close(self) -> None:
-        """Write the accounts of contracts and close the intake."""
+        """Write the accounts of contracts."""
         self._calls.close(self._now_s())
-        self._desk.close()
 
     def look(self) -> None:
         """Answer what was offered, and publish what is in force where that changed or the beat is due."""

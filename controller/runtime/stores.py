@@ -2,7 +2,7 @@
 
 They are made once by the parent and only attached to by the others: making one anew would cut it under a reader.
 `input.img` is written by the wires, everything else here by the scan, except `orders.box` (the desk), `wires.img`
-(the wires), `book.img` and `answers.box` (the orders process) and `offers.box` (whoever offers an order).
+(the wires), `book.img` and the folder `answers` (the orders process) and `offers` (whoever offers an order).
 """
 
 from pathlib import Path

@@ -3,6 +3,7 @@
 import json
 import math
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from controller.runtime.journal import read_entries, verify
 from controller.runtime.journal_orders import lives
 from controller.runtime.order import Answer, Order
 from controller.runtime.order_image import BookImage
-from controller.runtime.order_intake import OFFERS, Intake, IntakeError
+from controller.runtime.order_intake import ANSWERS, OFFERS, Intake, IntakeError
 from controller.runtime.site import Site
 from hil import cli
 
@@ -57,7 +58,7 @@ def test_nothing_acknowledged_is_lost_by_a_kill_and_a_restart_lifts_nothing(site
     with orders_process(site, tmp_path / "site.json") as child:
         intake = Intake(site)
         tickets = {intake.post(replace(CAP, order_id=f"o{k}", value_w=90_000.0 - 1_000.0 * k)): k for k in range(60)}
-        wait_for(lambda: Path(site.store("answers.box")).read_bytes().count(b"\n") >= 12)
+        wait_for(lambda: len(list(site.store(ANSWERS).iterdir())) >= 12)
         child.kill()
         child.wait()
         for ticket, k in tickets.items():
@@ -156,6 +157,6 @@ def test_voltbench_order_and_journal_say_what_became_of_an_order(site, tmp_path,
 def test_who_is_not_answered_is_told_that_nothing_is_acknowledged(site):
     with pytest.raises(IntakeError, match="not acknowledged"):
         Intake(site).offer(CAP, timeout_s=0.05)
-    site.store(OFFERS).unlink()
+    shutil.rmtree(site.store(OFFERS))
     with pytest.raises(IntakeError, match="no controller takes orders"):
         Intake(site)
