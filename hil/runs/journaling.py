@@ -33,11 +33,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.what == "forget":
         return forget(path, arguments)
     entries: Iterable[Entry] = read_entries(path)
+    if arguments.what == "show":  # from all entries: a withdrawal names its order, not its subject
+        found, wanted = lives(entries), arguments.connection
+        show([life for life in found if wanted in (None, life.subject)], as_json=arguments.json)
+        return OK
     if arguments.connection is not None:
         entries = [entry for entry in entries if entry.subject == arguments.connection]
-    if arguments.what == "show":
-        show(lives(entries), as_json=arguments.json)
-    elif arguments.what == "export" or arguments.json:
+    if arguments.what == "export" or arguments.json:
         for entry in entries:  # a line an entry: a journal of two years does not fit in one value
             print(json.dumps(plain(asdict(entry)), ensure_ascii=False))
     else:

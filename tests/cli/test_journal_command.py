@@ -48,6 +48,15 @@ def test_the_rows_say_what_became_of_each_order(kept, capsys):
     assert [json.loads(line)["kind"] for line in lines] == ["accepted", "obeyed", "ended"]
 
 
+def test_the_orders_of_one_connection_are_shown_with_their_withdrawal(kept, capsys):
+    journal = Journal(kept / NAME, utc_ns=lambda: int(NOW_S * 1e9))
+    book = OrderBook(["head"], [], journal.append)
+    assert book.offer(Order("dso", "a", 2, "withdraw"), NOW_S).accepted
+    journal.close()
+    rows = json.loads(voltbench(capsys, "show", kept, "--connection", "head", "--json")[1])
+    assert [(row["order_id"], row["state"]) for row in rows] == [("a", "withdrawn")]
+
+
 def test_verify_names_a_row_that_was_changed(kept, capsys):
     assert voltbench(capsys, "verify", kept)[0] == 0
     base = sqlite3.connect(kept / NAME)

@@ -49,7 +49,8 @@ def test_an_untouched_journal_is_whole(kept: Path) -> None:
         ("UPDATE entry SET subject = 'transformer' WHERE no = 2", 2, "does not follow"),
         ("UPDATE entry SET utc_ns = utc_ns + 1 WHERE no = 2", 2, "does not follow"),
         ("UPDATE entry SET body = replace(body, '2000', '9000') WHERE no = 3", 3, "body was changed"),
-        ("UPDATE entry SET body = NULL WHERE no = 3", 3, "bodies are deleted"),
+        ("UPDATE entry SET body = NULL WHERE no = 3", 3, "bodies of head are deleted"),
+        ("UPDATE entry SET body = '[' WHERE no = 3", 3, "body was changed"),
         ("DELETE FROM entry", 1, "cut off the end"),
     ],
 )
@@ -83,6 +84,34 @@ def test_a_deleted_body_leaves_the_rest_provable(kept: Path) -> None:
     count, findings = verify(kept)
     assert (count, findings) == (ORDERS + 1, [])
     assert all(entry.body is None for entry in read_entries(kept) if entry.kind == "received")
+
+
+def test_a_second_deletion_spares_what_tells_of_the_first_and_leaves_no_byte(kept: Path) -> None:
+    journal = Journal(kept, utc_ns=lambda: 1_700_000_000_000_000_002)
+    assert journal.redact("head", 1_700_000_000_000_000_001, "two years are over") == ORDERS
+    journal.append("received", source="cli", subject="head", card="04:A2:55")
+    assert journal.redact("head", 1_800_000_000_000_000_000, "they asked for it") == 1
+    assert not any(b"04:A2:55" in path.read_bytes() for path in kept.parent.iterdir())
+    assert verify(kept) == (ORDERS + 3, [])
+    tamper(kept, f"UPDATE entry SET body = NULL WHERE no = {ORDERS + 1}")
+    assert "of which no entry tells" in verify(kept)[1][0].what
+    journal.close()
+
+
+def test_a_deletion_of_which_nothing_can_be_told_does_not_happen(kept: Path) -> None:
+    journal = Journal(kept)
+    journal._base.execute("CREATE TRIGGER full BEFORE INSERT ON entry BEGIN SELECT RAISE(ABORT, 'no room'); END")
+    with pytest.raises(JournalError, match="no room"):
+        journal.redact("head", 1_700_000_000_000_000_001, "two years are over")
+    journal.close()
+    assert verify(kept) == (ORDERS, [])
+    assert all(entry.body for entry in read_entries(kept))
+
+
+def test_a_body_that_is_no_object_is_told_with_its_row(kept: Path) -> None:
+    tamper(kept, "UPDATE entry SET body = '[]' WHERE no = 2")
+    with pytest.raises(JournalError, match="entry 2"):
+        list(read_entries(kept))
 
 
 def test_an_unknown_kind_and_a_missing_journal_are_refused(kept: Path, tmp_path: Path) -> None:
