@@ -19,6 +19,7 @@ from instruments.faults import FaultKind, PortFault
 
 PAGE = 50  # the most that a server gives at once
 MOST_PAGES = 40
+READ_AGAIN = 3
 MOST_BYTES = 4 << 20
 EARLY_S = 30.0  # a token is renewed so long before its end
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -53,7 +54,20 @@ class OpenAdrClient:
         )
 
     def events(self, program_id: str = "") -> list[dict[str, Any]]:
-        """Return all events (of a program) that the server shows us."""
+        """Return all events (of a program) that the server shows us; more than a page is read until it stands still.
+
+        An event that is taken away while pages are turned would hide another one, and lift its limit.
+        """
+        found = self._pages(program_id)
+        for _ in range(READ_AGAIN if len(found) >= PAGE else 0):
+            before, found = found, self._pages(program_id)
+            if found == before:
+                return found
+        if len(found) >= PAGE:
+            raise self._fault(FaultKind.PROTOCOL, "/events", "they change while their pages are read")
+        return found
+
+    def _pages(self, program_id: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         for page in range(MOST_PAGES):
             query = {"skip": page * PAGE, "limit": PAGE} | ({"programID": program_id} if program_id else {})
@@ -82,8 +96,11 @@ class OpenAdrClient:
             answer = self._ask("/auth/token", urllib.parse.urlencode(form).encode(), {})
             if not isinstance(answer, dict) or not answer.get("access_token"):
                 raise self._fault(FaultKind.PROTOCOL, "/auth/token", "the answer has no access_token")
+            lasts_s = answer.get("expires_in") or 3600.0
+            if isinstance(lasts_s, bool) or not isinstance(lasts_s, int | float):
+                raise self._fault(FaultKind.PROTOCOL, "/auth/token", f"expires_in {lasts_s!r} is no number of seconds")
             self._token = str(answer["access_token"])
-            self._token_until_s = self._clock_s() + float(answer.get("expires_in") or 3600.0) - EARLY_S
+            self._token_until_s = self._clock_s() + lasts_s - EARLY_S
         return {"Authorization": f"Bearer {self._token}"}
 
     def _ask(self, path: str, body: bytes | None, headers: dict[str, str]) -> Any:

@@ -66,6 +66,15 @@ def told_s(event: Mapping[str, Any]) -> float:
 def read_event(event: Mapping[str, Any], now_s: float) -> list[Limit]:
     """Return the capacity limits of an event (a JSON object of ``GET /events``); EventError where one is not clear."""
     name = str(event.get("id") or event.get("eventName") or "?")
+    try:
+        return _limits(event, name, now_s)
+    except EventError:
+        raise
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise EventError(f"event {name}: is not built as an event is: {error}") from error
+
+
+def _limits(event: Mapping[str, Any], name: str, now_s: float) -> list[Limit]:
     changed_s = told_s(event)
     now_s = changed_s if changed_s < now_s else now_s  # `now` is when it was said, also after a restart of ours
     units = {str(d.get("payloadType")): str(d.get("units") or "") for d in event.get("payloadDescriptors") or []}
@@ -73,9 +82,14 @@ def read_event(event: Mapping[str, Any], now_s: float) -> list[Limit]:
     found, start_s = [], _start_s(event.get("intervalPeriod"), name, now_s)
     for interval in event.get("intervals") or []:
         period = interval.get("intervalPeriod") or event.get("intervalPeriod")
-        own = interval.get("intervalPeriod") is not None
-        from_s = _start_s(period, name, now_s) if own else start_s
-        to_s = from_s + _duration_s((period or {}).get("duration"), name)
+        own = bool((interval.get("intervalPeriod") or {}).get("start"))
+        from_s, lasts_s = (
+            _start_s(period, name, now_s) if own else start_s,
+            _duration_s((period or {}).get("duration"), name),
+        )
+        if math.isinf(from_s) and math.isfinite(lasts_s):
+            from_s = now_s  # nobody said from when: it lasts from when it was said, or it would be over before it began
+        to_s = from_s + lasts_s
         start_s = to_s
         for payload in interval.get("payloads") or []:
             kind = str(payload.get("type"))

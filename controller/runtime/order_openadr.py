@@ -50,16 +50,25 @@ class Ven:
     def poll(self, now_s: float) -> bool:
         """Ask the server and bring the book to its events; return whether both went well. Nothing lifts otherwise."""
         try:
-            limits = self._read(self._client.events(self._port.program), now_s)
-        except (PortFault, EventError) as error:
-            if not self._silent:
-                self._events.write("openadr_lost", text=str(error))
-            self._silent = True
+            limits, unclear = self._read(self._client.events(self._port.program), now_s)
+        except PortFault as fault:
+            self._lost(str(fault))
+            return False
+        if (
+            unclear
+        ):  # what is clear holds beside what was said before: a limit must not wait for another event's mending
+            self._lost("; ".join(unclear))
+            self._keep(limits, now_s, partly=True)
             return False
         if self._silent:
             self._events.write("openadr_back")
         self._silent, self._known = False, limits
         return self._keep(limits, now_s)
+
+    def _lost(self, text: str) -> None:
+        if not self._silent:
+            self._events.write("openadr_lost", text=text)
+        self._silent = True
 
     def outage(self, now_s: float) -> bool:
         """Discard all LIMITs after an outage of the grid; return whether there is a SUBSCRIPTION to fall back to."""
@@ -71,14 +80,24 @@ class Ven:
         self._known = subscriptions
         return self._keep(subscriptions, now_s)
 
-    def _read(self, events: list[dict[str, object]], now_s: float) -> list[Limit]:
-        """Read all events; a start of `now` is the time at which that version of the event was first seen."""
+    def _read(self, events: list[dict[str, object]], now_s: float) -> tuple[list[Limit], list[str]]:
+        """Return the limits of all events that are clear, and what is wrong with the others.
+
+        A start of `now` is the time at which that version of the event was first seen.
+        """
         versions = {json.dumps(event, sort_keys=True): event for event in events}
         self._seen_s = {version: self._seen_s.get(version, now_s) for version in versions}
-        return [limit for version, event in versions.items() for limit in read_event(event, self._seen_s[version])]
+        limits: list[Limit] = []
+        unclear: list[str] = []
+        for version, event in versions.items():
+            try:
+                limits += read_event(event, self._seen_s[version])
+            except EventError as error:
+                unclear.append(str(error))
+        return limits, unclear
 
-    def _keep(self, limits: list[Limit], now_s: float) -> bool:
-        whole = self._schedule.set(self._pieces(limits, now_s), now_s)
+    def _keep(self, limits: list[Limit], now_s: float, *, partly: bool = False) -> bool:
+        whole = self._schedule.set(self._pieces(limits, now_s), now_s, partly=partly)
         for text in self._schedule.refused:
             self._events.write("openadr_refused", text=text)
         return whole

@@ -8,8 +8,8 @@ import asyncio
 import math
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ class Given:
 class Resource:
     """Bring the instructions of a session to the order book and tell what becomes of them; the clock is handed in."""
 
-    __slots__ = ("_given", "_measure", "_port", "_schedule", "_shadow", "session")
+    __slots__ = ("_before", "_given", "_measure", "_port", "_schedule", "_shadow", "session")
 
     def __init__(
         self, port: S2Port, kept: Schedule, session: Any, measure: Callable[[], float], *, shadow: bool = False
@@ -52,24 +52,20 @@ class Resource:
         self._shadow = shadow
         self._port, self._schedule, self.session, self._measure = port, kept, session, measure
         self._given: list[Given] = []
+        self._before = kept.pieces  # of sessions before this one: a new session alone takes nothing back
 
     def work(self, now_s: float) -> None:
         """Answer what came, and tell who began or ended."""
         for instruction in self.session.instructions:
             fresh = [*self._given, Given(instruction, "ACCEPTED")]
-            kept = self._schedule.set(pieces(fresh, now_s), now_s)
+            kept = self._schedule.set(pieces(fresh, now_s, self._before), now_s)
             told = "ACCEPTED" if kept and not self._shadow else "REJECTED"  # a shadow decides, and limits nothing
             self.session.status(instruction.id, told, now_s)
             if kept:
                 self._given = fresh
         self.session.instructions.clear()
         if self.session.revoked:
-            gone = [given for given in self._given if given.instruction.id in self.session.revoked]
-            self._given = [given for given in self._given if given not in gone]
-            if self._schedule.set(pieces(self._given, now_s), now_s):
-                self.session.revoked.clear()
-                for given in gone:
-                    self.session.status(given.instruction.id, "REVOKED", now_s)
+            self._revoke(now_s)
         for given in self._given:
             first, last = given.instruction.envelopes[0], given.instruction.envelopes[-1]
             due = "SUCCEEDED" if now_s >= last.to_s else "STARTED" if now_s >= first.from_s else "ACCEPTED"
@@ -80,6 +76,19 @@ class Resource:
                 self.session.status(given.instruction.id, due, now_s)
         self._given = [given for given in self._given if given.told != "SUCCEEDED"]
 
+    def _revoke(self, now_s: float) -> None:
+        """End the instructions that are revoked, of a session before too; an id that nobody knows ends nothing."""
+        ids = set(self.session.revoked)
+        given = [each for each in self._given if each.instruction.id not in ids]
+        before = [piece for piece in self._before if piece.event not in ids]
+        gone = {each.instruction.id for each in self._given} | {piece.event for piece in self._before}
+        if not self._schedule.set(pieces(given, now_s, before), now_s):
+            return
+        self._given, self._before = given, before
+        self.session.revoked.clear()
+        for each in sorted(gone & ids):
+            self.session.status(each, "REVOKED", now_s)
+
     def tell_power(self, now_s: float) -> None:
         """Tell the measured power where it is believed."""
         power_w = self._measure()
@@ -87,9 +96,14 @@ class Resource:
             self.session.power(power_w, now_s)
 
 
-def pieces(given: list[Given], now_s: float) -> list[Piece]:
-    """Return the envelopes that hold, later instructions in the place of earlier ones from their start on."""
-    found = []
+def pieces(given: list[Given], now_s: float, before: Sequence[Piece] = ()) -> list[Piece]:
+    """Return the envelopes that hold, later instructions in the place of earlier ones from their start on.
+
+    `before` are the pieces of earlier sessions.
+    """
+    first_s = min((each.instruction.envelopes[0].from_s for each in given), default=math.inf)
+    cut = [replace(piece, to_s=min(piece.to_s, first_s)) for piece in before]
+    found = [piece for piece in cut if piece.to_s > now_s and not piece.from_s >= piece.to_s]  # from NaN: at once
     for k, each in enumerate(given):
         cut_s = min((later.instruction.envelopes[0].from_s for later in given[k + 1 :]), default=math.inf)
         for envelope in each.instruction.envelopes:

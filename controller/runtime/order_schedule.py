@@ -58,7 +58,10 @@ class Schedule:
         self._last = 0
         mine = [life for life in lives if life.source == source and not life.over]
         self._live = {
-            life.order_id: Piece(life.direction, life.value_w, life.from_s, _open(life.to_s), "") for life in mine
+            life.order_id: Piece(
+                life.direction, life.value_w, life.from_s, _open(life.to_s), life.order_id.rpartition(".")[0]
+            )
+            for life in mine
         }
         self.refused: list[str] = []
 
@@ -67,10 +70,16 @@ class Schedule:
         """Return the names of the pieces that the book holds for us."""
         return set(self._live)
 
-    def set(self, pieces: Iterable[Piece], now_s: float) -> bool:
+    @property
+    def pieces(self) -> list[Piece]:
+        """Return what the book holds for us; the `event` of a piece from before a restart is cut to 40 letters."""
+        return list(self._live.values())
+
+    def set(self, pieces: Iterable[Piece], now_s: float, *, partly: bool = False) -> bool:
         """Offer new pieces and withdraw old ones; return whether the book holds the schedule whole.
 
-        Where a new piece is refused or nobody answers, the old ones stay: call again.
+        Where a new piece is refused or nobody answers, the old ones stay: call again. They stay too where the
+        schedule is known `partly` only.
         """
         self.refused, whole, kept = [], True, set()
         for piece in pieces:
@@ -81,7 +90,7 @@ class Schedule:
                 kept.add(piece.name())
             else:
                 whole = False
-        for name in [name for name in self._live if name not in kept] if whole else []:
+        for name in [name for name in self._live if name not in kept] if whole and not partly else []:
             over = now_s >= self._live[name].to_s
             if over or self._done(Order(self._source, name, self._next(), "withdraw")):
                 del self._live[name]

@@ -182,3 +182,51 @@ def test_a_secret_goes_to_no_plain_address_and_a_wrong_one_is_told(twin):
         OpenAdrClient("vtn", twin.url, "ven", "wrong").events()
     twin.events = [json.loads(json.dumps({"id": str(k)})) for k in range(120)]
     assert len(OpenAdrClient("vtn", twin.url, "ven", "secret").events()) == 120
+
+
+def test_a_period_without_a_start_lasts_from_when_it_was_said(tmp_path, twin):
+    event = capacity_event("doe", LIMIT, [20.0, 30.0], "", "PT1H")
+    twin.events = [event]
+    pilot = Pilot(tmp_path, twin)
+    assert pilot.ven.poll(T0_S)
+    assert [pilot.kw(h) for h in (0, 0.9, 1.5, 2.1)] == [20.0, 20.0, 30.0, math.inf]
+    pilot.now_s += 0.5 * H
+    assert pilot.ven.poll(pilot.now_s)  # asked again: it does not begin anew
+    assert [pilot.kw(h) for h in (0, 0.6, 1.6)] == [20.0, 30.0, math.inf]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"priority": "first"}, {"intervals": ["x"]}, {"intervals": 5}, {"payloadDescriptors": ["x"]},
+     {"intervalPeriod": "soon"}, {"intervals": [{"payloads": [{"type": LIMIT, "values": [10**400]}]}]}],
+)  # fmt: skip
+def test_an_event_that_is_not_built_as_one_is_told_and_keeps_no_other_from_holding(tmp_path, twin, change):
+    twin.events = [capacity_event("old", LIMIT, [40.0], START, "PT2H")]
+    pilot = Pilot(tmp_path, twin, import_w=50e3)
+    assert pilot.ven.poll(T0_S)
+    twin.events = [capacity_event("bad", LIMIT, [1.0], START, "PT2H") | change,
+                   capacity_event("new", LIMIT, [20.0], START, "PT1H")]  # fmt: skip
+    assert not pilot.ven.poll(T0_S)
+    assert [pilot.kw(h) for h in (0, 1, 2.5)] == [50.0, 20.0, 40.0]  # the new one holds, and the old one is not lifted
+    assert pilot.told() == ["openadr_lost"]
+    twin.events = twin.events[1:]
+    assert pilot.ven.poll(T0_S)
+    assert [pilot.kw(h) for h in (0, 1, 2.5)] == [50.0, 20.0, 50.0]
+
+
+def test_an_event_that_goes_while_pages_are_turned_hides_no_other(tmp_path, twin):
+    twin.events = [capacity_event(f"e{k}", LIMIT, [60.0], START, "PT1H") for k in range(60)]
+    twin.events[50] = capacity_event("low", LIMIT, [20.0], START, "PT1H")
+    pilot = Pilot(tmp_path, twin)
+    assert pilot.ven.poll(T0_S)
+    assert pilot.kw(1.5) == 20.0
+    get = twin.get
+
+    def shifted(handler):
+        get(handler)
+        if "skip=0" in handler.path and len(twin.events) == 60:
+            del twin.events[3]  # now the low one stands on the page that was read already
+
+    twin.get = shifted
+    assert pilot.ven.poll(T0_S)
+    assert pilot.kw(1.5) == 20.0

@@ -140,6 +140,30 @@ def test_a_lost_link_leaves_the_envelopes_and_a_new_session_takes_their_place(tm
     play(tmp_path, act)
 
 
+def test_a_new_session_takes_nothing_back_by_an_id_that_it_does_not_know_and_what_it_knows_ends(tmp_path):
+    async def act(cem, pilot):
+        async with pilot.running() as task:
+            await cem.wait("PEBC.PowerConstraints")
+            taken = await cem.instruct(NOW, [(30 * MIN, 0.0, 30e3)])
+            await states(cem, 2)
+            await cem.drop()
+            with pytest.raises(PortFault):
+                await task
+        again = Pilot(tmp_path, cem.url)  # as after a kill: the journal knows
+        again.book.restore(read_entries(pilot.journal.path))
+        async with again.running():
+            await cem.wait("PEBC.PowerConstraints", 2)
+            await cem.say("RevokeObject", object_type="PEBC.Instruction", object_id=RESOURCE)
+            await cem.instruct(LATER, [(5 * MIN, 0.0, 40e3)])
+            assert (await states(cem, 3))[2] == "ACCEPTED"
+            assert [again.kw(m)[0] for m in (1, 9, 12, 20)] == [30.0, 30.0, 40.0, math.inf]
+            await cem.say("RevokeObject", object_type="PEBC.Instruction", object_id=taken)
+            assert (await states(cem, 4))[3] == "REVOKED"
+            assert [again.kw(m)[0] for m in (1, 12)] == [math.inf, 40.0]
+
+    play(tmp_path, act)
+
+
 def test_a_plain_address_elsewhere_and_a_dead_one_are_told():
     async def scene() -> None:
         for url, why in (("ws://example.org/s2", "give a wss address"), ("ws://127.0.0.1:9/s2", "127.0.0.1:9")):
