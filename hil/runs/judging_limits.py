@@ -1,5 +1,6 @@
 """Make the promises of an energy guard, of section 14a and of contracts at stations out of a rig and of its run."""
 
+import math
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,8 @@ from hil.runs.evidence_limits import held_of, limit_of
 from hil.runs.promises import ContractRule, DimRule, GuardRule
 from profiles.contract import load_contract
 from profiles.contract_windows import Windowed
+
+THREE_PHASES_W = 3 * 6.0 * 253.0  # the least that a charge point of three phases takes, at 1.1 of 230 V
 
 
 def guard_rule(assembly: Assembly, log: list[dict[str, Any]]) -> GuardRule | None:
@@ -43,7 +46,10 @@ def dim_rule(assembly: Assembly, log: list[dict[str, Any]], for_s: float) -> Dim
         (group.name, tuple(i for i, charger in enumerate(chargers) if charger.node in group.members), group.dimmed_w)
         for group in groups
     )
-    return DimRule(members, dims[0]["t_s"], min(dims[0]["t_s"] + dims[0]["for_s"], for_s))
+    fits = [max(int(floor_w / THREE_PHASES_W), 1) for _, _, floor_w in members]
+    slots = max(math.ceil(len(rows) / fit) for (_, rows, _), fit in zip(members, fits, strict=True)) + 1  # one is torn
+    turns_s = slots * assembly.rig.law.rotation_s
+    return DimRule(members, dims[0]["t_s"], min(dims[0]["t_s"] + dims[0]["for_s"], for_s), turns_s)
 
 
 def contract_rules(assembly: Assembly, obey_s: np.ndarray) -> tuple[ContractRule, ...]:

@@ -105,11 +105,15 @@ class GuardRule:
 
 @dataclass(frozen=True, slots=True)
 class DimRule:
-    """Promise that dimmed groups of chargers keep their floors (W), and that nobody in them starves."""
+    """Promise that dimmed groups of chargers keep their floors (W), and that nobody in them starves.
+
+    `turns_s` is the time in which everybody has had a turn: who got nothing is told after that, and not before.
+    """
 
     groups: tuple[tuple[str, tuple[int, ...], float], ...]
     from_s: float
     until_s: float
+    turns_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -81,6 +81,9 @@ def floors_kept(plan: VerdictPlan, trace: Trace, _: Trace) -> Verdict:
             over_w = most_w - floor_w
             text = f"{label} ({len(members)} devices) drew {most_w / 1e3:.2f}, its floor is {floor_w / 1e3:.2f} kW"
     text = f"{len(rule.groups)} groups; the nearest: {text}; the least served device got {least_wh:.0f} Wh"
+    if rule.until_s - due_s < rule.turns_s:
+        text += f"; who starves shows after {rule.turns_s:g} s of turns, not in {rule.until_s - due_s:.0f} s"
+        starved = []
     if starved:
         text += f"; starved: {', '.join(starved)}"
     state = PASSED if over_w <= plan.tolerance_w and not starved else FAILED
