@@ -79,6 +79,7 @@ def steps(images: Any, chargers: int) -> None:
     admit.candidates(images, 0, chargers)
     admit.rotate(images)
     admit.admit(images)
+    share.lower_lost(images)
     phases.choose(images)
     share.remember(images)
     share.split(images)

@@ -26,7 +26,6 @@ def car(
     first: int,
     end: int,
     now_ns: Array,
-    charger_state: Array,
     floor_q_a: Array,
     car_margin_a: Array,
     car_shrink_s: Array,
@@ -43,13 +42,11 @@ def car(
         if charger_trust[i] != BELIEVED or last_a[i] <= 0.0:
             car_ns[i] = 0
             continue
-        drawn = max(seen_a[i, 0], seen_a[i, 1], seen_a[i, 2])
+        drawn = max(seen_a[i, 0], seen_a[i, 1], seen_a[i, 2], 0.0)
         margin = car_margin_a[i]
-        charging = charger_state[i] == CP_C or charger_state[i] == CP_D
         if drawn > car_a[i] - 0.5 * margin:
             car_a[i] = math.inf
-        ceiling = drawn + margin if charging else 0.0
-        ceiling = max(ceiling, floor_q_a[i])
+        ceiling = max(drawn + margin, floor_q_a[i])  # never 0: what is allowed nothing cannot show what it takes
         if swing_a[i] > 0.0 or ceiling >= min(last_a[i], car_a[i]):
             car_ns[i] = 0
         elif car_ns[i] == 0:

@@ -19,6 +19,7 @@ from controller.law.kernel import Array, Stage, kernel
 from controller.law.names import Reason, Trust
 from controller.law.pairs import trim
 from controller.law.quantise import COARSE_A, hand_out
+from controller.law.share import alone
 from controller.law.start import floor_to
 
 BELIEVED = int(Trust.BELIEVED)
@@ -89,6 +90,7 @@ def candidates(
         if linked[i] == 0:
             fallen = (now_ns[0] - contact_ns[i]) * 1e-9 > failsafe_s[i] + obey_s[i]
             amps, code = 0.0 if fallen else min(amps, last), LINK_LOST
+            amps = alone(i, amps, parent, charger_node, uses, volts_v, node_back_cap)
             add(load, charger_node[i], export_reserved_a[i], i, uses, volts_v)
         add(load_hi, charger_node[i], export_reserved_a[i], i, uses, volts_v)
         least = -floor_to(-export_min_a[i] + 2e-9 * step_a[i], step_a[i])

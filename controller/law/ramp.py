@@ -1,6 +1,7 @@
 """Step 11, ramp: down at once; up slowly, after a random delay, and only from amps that nobody holds.
 
-A paused charger waits the random delay drawn at its pause, starts at its floor and then rises by `ramp_up_a_per_s`.
+A paused charger waits the random delay drawn at its pause, starts at its floor (one without a floor at 0 A) and then
+rises by `ramp_up_a_per_s`.
 A raise smaller than `raise_band_a` is skipped, so that noise moves nothing. At last every raise is paid: the sum over
 each node of max(allowed, reserved) must stay within its headroom (break before make, see `reserve.reserve`).
 """
@@ -54,9 +55,10 @@ def rise(
         stride = (0.0 if at_once else ramp_up_a_per_s[i]) * dt
         position = min(target, min(max(ramp_a[i], last) + stride, last + max(stride, step)))
         stepped = max(floor_to(position, step), last)
-        begun = 0.0 if waits else target if at_once else floor_q_a[i]
+        climbs = floor_q_a[i] <= 0.0  # without a floor it rises from 0, else it starts there
+        begun = 0.0 if waits else target if at_once else stepped if climbs else floor_q_a[i]
         new = begun if starts else target if at_once else stepped
-        reached = begun if starts else target if at_once else position
+        reached = begun if starts & (waits | (not climbs)) else target if at_once else position
         want_ns[i] = wanted
         ramp_a[i] = target if not up else ramp_a[i] if small else reached
         slow = up & (not small) & (new < target)

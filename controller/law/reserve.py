@@ -50,6 +50,7 @@ def reserve(
     hist_slot: Array,
     hist_end_ns: Array,
     last_ns: Array,
+    clock_ok: Array,
     obey_hi_a: Array,
     span_hi_a: Array,
     span_lo_a: Array,
@@ -67,6 +68,7 @@ def reserve(
     look at all of them.
     """
     now = now_ns[0]
+    stepped = clock_ok[0] == 0  # how long ago a limit was sent is not known then: all of them count as new
     forward = now >= last_ns[0]
     buckets = hist_hi_a.shape[1]
     longer = buckets / (buckets - 1)
@@ -79,8 +81,9 @@ def reserve(
         obey_hi_a[i] = max(obey_hi_a[i], last)
     for i in range(first, end):
         if not (forward and now < hist_end_ns[i] and hist_slot[i] >= 0):  # not only the last scan's limit is new
-            begin_bucket(np.int64(i), now, last_a[i], obey_s[i], max_age_s[i], hist_hi_a, hist_lo_a, hist_now_hi_a,
-                         hist_now_lo_a, hist_slot, hist_end_ns, obey_hi_a, span_hi_a, span_lo_a)  # fmt: skip
+            begin_bucket(np.int64(i), now, last_a[i], obey_s[i], max_age_s[i], stepped, hist_hi_a, hist_lo_a,
+                         hist_now_hi_a, hist_now_lo_a, hist_slot, hist_end_ns, obey_hi_a, span_hi_a,
+                         span_lo_a)  # fmt: skip
     disobeyed = 0
     for i in range(first, end):
         limit, sure, drawn = charger_limit_a[i], charger_trust[i] == BELIEVED, 0.0
@@ -100,6 +103,7 @@ def reserve(
     for i in range(first, end):
         swing = max(span_hi_a[i], over_a[i]) - span_lo_a[i]
         span_s = longer * max(obey_s[i] + max_age_s[i], 0.001)
+        fell_ns[i] = now if stepped & (fell_ns[i] > 0) else fell_ns[i]
         fell = (fell_ns[i] > 0) & ((now - fell_ns[i]) * 1e-9 <= span_s)
         swing_a[i] = swing
         drop_a[i] = swing if fell else 0.0  # a limit that only rose leaves no doubt below
@@ -121,6 +125,7 @@ def begin_bucket(
     last: float,
     obey_s: float,
     max_age_s: float,
+    stepped: bool,
     hist_hi_a: Array,
     hist_lo_a: Array,
     hist_now_hi_a: Array,
@@ -136,8 +141,8 @@ def begin_bucket(
     shift_ns = (i % BUCKETS) * (width_ns // BUCKETS)
     slot = (now + shift_ns) // width_ns
     passed = slot - hist_slot[i]
-    if hist_slot[i] < 0 or passed < 0 or passed >= BUCKETS:
-        back = hist_slot[i] >= 0 and passed < 0  # a clock that went back must not make us forget
+    if stepped or hist_slot[i] < 0 or passed < 0 or passed >= BUCKETS:
+        back = hist_slot[i] >= 0 and (stepped or passed < 0)  # a clock that jumped must not make us forget
         for b in range(BUCKETS):
             hist_hi_a[i, b] = max(span_hi_a[i], last) if back else last
             hist_lo_a[i, b] = min(span_lo_a[i], last) if back else last
@@ -174,6 +179,7 @@ def reserve_exports(
     linked: Array,
     contact_ns: Array,
     v2g: Array,
+    clock_ok: Array,
     last_min_a: Array,
     back_now_a: Array,
     back_old_a: Array,
@@ -196,7 +202,13 @@ def reserve_exports(
         span_ns = max(int((obey_s[i] + max_age_s[i]) * 1e9), 1)
         slot = now_ns[0] // span_ns
         last = -last_min_a[i]
-        if slot == back_slot[i] + 1:
+        if clock_ok[0] == 0:  # it all counts as new
+            back_old_a[i] = max(back_now_a[i], back_old_a[i])
+            back_old_lo_a[i] = min(back_now_lo_a[i], back_old_lo_a[i])
+            back_now_a[i], back_now_lo_a[i] = max(back_old_a[i], last), min(back_old_lo_a[i], last)
+            back_fell_ns[i] = now_ns[0] if back_fell_ns[i] > 0 else 0
+            back_slot[i] = slot
+        elif slot == back_slot[i] + 1:
             back_old_a[i], back_old_lo_a[i] = back_now_a[i], back_now_lo_a[i]
             back_now_a[i], back_now_lo_a[i] = last, last
         elif slot > back_slot[i]:

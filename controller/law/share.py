@@ -13,14 +13,55 @@ from controller.law.kernel import Array, Stage, entry, kernel
 from controller.law.names import Reason, Step
 from controller.law.pairs import sum_pairs, trim
 from controller.law.share_check import checked, gaps, ints
+from controller.law.start import floor_to
 from controller.law.tree import arrange
 
 HEADROOM, UNBALANCE = int(Reason.HEADROOM), int(Reason.UNBALANCE)
 SHARE = int(Step.SHARE)
 HAIR = 1e-9
 REFILLS = 8
+WATTS = 3
 ARRANGE, FILL = entry(arrange.function), entry(fill)
 SUM_PAIRS, TRIM = entry(sum_pairs), entry(trim)
+
+
+@kernel
+def alone(i: int, amps: float, parent: Array, charger_node: Array, uses: Array, volts_v: Array, caps: Array) -> float:
+    """Return how much of `amps` the limits (M, 4) of the nodes above charger i would leave to it alone."""
+    m = charger_node[i]
+    while m >= 0:
+        for c in range(4):
+            each = volts_v[i] if c == WATTS else float(uses[i, c])
+            if each > 0.0 and not caps[m, c] >= amps * each:  # NaN allows nothing
+                amps = caps[m, c] / each if caps[m, c] > 0.0 else 0.0
+        m = parent[m]
+    return amps
+
+
+@Stage
+def lower_lost(
+    parent: Array,
+    charger_node: Array,
+    uses: Array,
+    volts_v: Array,
+    linked: Array,
+    last_a: Array,
+    floor_q_a: Array,
+    step_a: Array,
+    node_cap: Array,
+    cap_a: Array,
+) -> None:
+    """Hold a charger out of reach to the limits above it, as if it were alone: it may still hear us, 0 W is 0 W.
+
+    It takes no part in the split; what it holds stays reserved.
+    """
+    for i in range(cap_a.shape[0]):
+        if linked[i] == 0 and cap_a[i] > 0.0:
+            most_a = min(cap_a[i], last_a[i])
+            amps = alone(i, most_a, parent, charger_node, uses, volts_v, node_cap)
+            if amps < most_a:
+                rounded = floor_to(amps, step_a[i])
+                cap_a[i] = rounded if rounded >= floor_q_a[i] else 0.0
 
 
 @Stage

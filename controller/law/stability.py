@@ -81,15 +81,16 @@ def stability_margin(slopes: ArrayLike, sensitivities: ArrayLike, alpha: float, 
     return Margin(largest, critical, margin, alpha, int(delay), float(gain.max()) if gain.size else 0.0)
 
 
-def broadcast_sensitivities(sensitivities: ArrayLike) -> NDArray[np.float64]:
+def broadcast_sensitivities(sensitivities: ArrayLike, slopes: ArrayLike | None = None) -> NDArray[np.float64]:
     """Return the sensitivities (N, N) of a common droop: everybody follows the worst node.
 
-    Which node is the worst may change, so it is the one that all chargers together pull down the most. The loop gain of
-    a common droop is the sum of its row: never under that of the local one on one phase; load on another phase lifts
-    these volts, so over three phases it may be.
+    Which node is the worst may change, so it is the one that all chargers together pull down the most, each by its
+    slope (N; alike if not given). The loop gain of a common droop is the sum of its row: never under that of the local
+    one on one phase; load on another phase lifts these volts, so over three phases it may be.
     """
     field = np.asarray(sensitivities, dtype=np.float64)
-    worst = field[int(np.argmax(field.sum(axis=1)))]
+    gain = np.ones(len(field)) if slopes is None else np.asarray(slopes, dtype=np.float64)
+    worst = field[int(np.argmax(field @ gain))]
     return np.tile(worst, (len(field), 1))
 
 
@@ -127,15 +128,45 @@ def require_margin(margin: Margin, required_db: float = 6.0) -> None:
 
 
 def require_hysteresis(
-    hysteresis_pu: float, floor_a: float, sensitivity_v_per_a: float, u_nom_v: float = 230.0
+    gap_pu: float, step_a: float, sensitivity_v_per_a: float, u_nom_v: float = 230.0, name: str = "hysteresis"
 ) -> None:
-    """Refuse a hysteresis that the step of a charger between 0 and its floor would undo (MarginError with the figure).
+    """Refuse a gap of volts that the charger's own step of amps would cross (MarginError with the figure).
 
-    `sensitivity_v_per_a` is the fall of the volts at the charger per amp that it draws. Source: facts A4, A5 (C).
+    `gap_pu` is the hysteresis, or from pause to resume, as `name` says; `step_a` the amps by which the charger jumps,
+    0 to its floor or the step of its set-point; `sensitivity_v_per_a` the fall of the volts at the charger per amp that
+    it draws. Source: facts A4, A5 (C).
     """
-    step_pu = floor_a * abs(sensitivity_v_per_a) / u_nom_v
-    if not hysteresis_pu > step_pu:
+    step_pu = step_a * abs(sensitivity_v_per_a) / u_nom_v
+    if not gap_pu > step_pu:
         raise MarginError(
-            f"voltage droop: hysteresis {hysteresis_pu:.4f} pu, required over {step_pu:.4f} pu: starting at"
-            f" {floor_a:g} A moves the charger's own volts by that; make the hysteresis wider"
+            f"voltage droop: {name} {gap_pu:.4f} pu, required over {step_pu:.4f} pu: a step of {step_a:g} A moves the"
+            f" charger's own volts by that; make the {name} wider"
         )
+
+
+def require_gaps(
+    points: ArrayLike,
+    hard_max_a: float,
+    floor_a: float,
+    step_a: float,
+    hysteresis_pu: float,
+    pause_pu: float,
+    resume_pu: float,
+    sensitivity_v_per_a: float,
+    u_nom_v: float = 230.0,
+    still_a: float = 0.25,
+) -> None:
+    """Refuse the droop of one charger whose own steps would make it hunt (MarginError with the figure).
+
+    It jumps between 0 and its floor where the volts pause it, or where its curve (K, 2: pu, share) falls under the
+    floor; and by `step_a`, where raises under `still_a` are not skipped anyway. A curve that stays over the floor and
+    pauses nobody (AS/NZS 4777.2, 20 % of 32 A) needs no hysteresis for the former.
+    """
+    least_a = float(np.min(np.asarray(points, dtype=np.float64)[:, 1])) * hard_max_a
+    field = (sensitivity_v_per_a, u_nom_v)
+    if pause_pu > 0.0:
+        require_hysteresis(resume_pu - pause_pu, floor_a, *field, name="gap from pause_pu to resume_pu")
+    if pause_pu > 0.0 or least_a < floor_a:
+        require_hysteresis(hysteresis_pu, floor_a, *field)
+    if step_a > still_a:
+        require_hysteresis(hysteresis_pu, step_a, *field)

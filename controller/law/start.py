@@ -39,6 +39,7 @@ def adopt(
     failsafe_a: Array,
     export_max_a: Array,
     started: Array,
+    clock_ok: Array,
     known: Array,
     session_seen: Array,
     session_ns: Array,
@@ -90,6 +91,8 @@ def adopt(
                 off_ns[i] = 0
                 car_a[i] = math.inf
                 car_ns[i] = 0
+        if clock_ok[0] == 0:
+            contact_ns[i] = now  # since when it is out of reach is not known any more
         if charger_link[i] == 1:
             contact_ns[i] = now
             if linked[i] == 0 and hist_slot[i] >= 0:

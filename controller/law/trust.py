@@ -21,7 +21,8 @@ EARLY_NS = -100_000_000  # a reading may be latched a moment after the clock of 
 UTC_STEP_S = 2.0
 PLAUSIBLE = 2.0  # a meter that says more than twice the ceiling would hide uncontrolled load
 NODE_PLAUSIBLE = 10.0  # times the node's limit: more is a broken meter, and its negative would be headroom
-LOW_PU, HIGH_PU = 0.8, 1.1  # range of volts that converts watts; outside it the volts are a fault, not a basis
+LOW_PU, MOST_PU = 0.8, 1.5  # range of volts that converts watts; outside it the volts are a fault, not a basis
+HIGH_PU = 1.1  # stands in for volts that are not known: more volts, fewer amps
 
 
 @Stage
@@ -48,6 +49,7 @@ def clock(
     if passed_s < 0.0 or drift_s > UTC_STEP_S or drift_s < -UTC_STEP_S:
         clock_ok[0] = 0
         alarm[0] = CLOCK_STEP
+        start_ns[0] = now_ns[0]  # what waits for an obey time after the start waits for it anew
     if passed_s > 0.0:
         dt_s[0] = passed_s
 
@@ -100,7 +102,7 @@ def chargers(
             p = int(live_map[i, t])
             if p >= 0:
                 volt = charger_v[i, t]
-                if not (good and LOW_PU * u_nom_v[0] <= volt <= HIGH_PU * u_nom_v[0]):
+                if not (good and LOW_PU * u_nom_v[0] <= volt <= MOST_PU * u_nom_v[0]):
                     volt = HIGH_PU * u_nom_v[0]
                     metered = False
                 volts += volt

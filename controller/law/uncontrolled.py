@@ -176,7 +176,7 @@ def prove(
     if node_ready[m] == 1:
         return False
     metered = node_metered[m] == 1
-    since_ns = node_first_ns[m] if metered else start
+    since_ns = max(node_first_ns[m], start) if metered and node_first_ns[m] <= now else start  # the clock may jump
     oldest_ns = min(node_a_seen_ns[m], now - oldest_age_ns) if metered else now
     if since_ns > 0 and (oldest_ns - since_ns) * 1e-9 >= node_obey_s[m]:
         node_ready[m] = 1

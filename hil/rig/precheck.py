@@ -4,19 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controller.law.stability import (
-    Margin,
-    MarginError,
-    broadcast_sensitivities,
-    require_hysteresis,
-    require_margin,
-    stability_margin,
-)
 from controller.runtime.failsafe_check import check_failsafes
 from controller.runtime.plan_check import PlanError
 from hil.plant.feeder import FeederSolver
 from hil.plant.phil import loop_gain, refusal
 from hil.rig.assembler import Assembly, first_nodes
+from hil.rig.droop_margin import droop_margin
 from hil.rig.references import Problem
 from hil.rig.rigfile import RigError
 from instruments.catalog import charger_of, load_model
@@ -53,8 +46,9 @@ def margins(assembly: Assembly) -> Margins:
         text = refusal(gain, rig.bench.max_loop_gain, rig.bench.charger)
         if text is not None:
             problems.append(Problem("bench.max_loop_gain", f"{rig.bench.max_loop_gain:g}", text))
-    margin, found = _droop_margin(assembly, -solver.sensitivity_v_per_a()[np.ix_(rows, rows)])
-    problems += found
+    falls = -solver.sensitivity_v_per_a()[np.ix_(rows, rows)]
+    margin, refused = droop_margin(assembly.plan(), falls, rig.law.droop.fairness, rig.law.droop.required_margin_db)
+    problems += [Problem("law.droop", "", text) for text in refused]
     if problems:
         raise RigError(problems)
     return Margins(network.agreement_pu, gain, margin.lambda_max, margin.critical_lambda, margin.margin_db)
@@ -81,32 +75,6 @@ def refuse_export_on_wires(assembly: Assembly) -> None:
     if assembly.rig.law.reserve_w > 0.0 and givers:
         text = f"{', '.join(givers)} would have to export, and no wire carries that yet: use --fast or other cars"
         raise RigError([Problem("law.reserve_w", f"{assembly.rig.law.reserve_w:g} W", text)])
-
-
-def _droop_margin(assembly: Assembly, sensitivity_v_per_a: np.ndarray) -> tuple[Margin, list[Problem]]:
-    """Return the margin of the droop that the plan holds (whatever preset or points it came from), and what is wrong.
-
-    `sensitivity_v_per_a` (N, N) is the fall of each charger's volts per amp that each of them draws.
-    """
-    rig, plan = assembly.rig, assembly.plan()
-    steps_pu = np.diff(plan.droop_pu, axis=1)
-    rises = np.diff(plan.droop_share, axis=1)
-    slope = np.max(np.divide(rises, steps_pu, out=np.zeros_like(rises), where=steps_pu > 0.0), axis=1)
-    field = sensitivity_v_per_a
-    if rig.law.droop.fairness == "common":
-        field = broadcast_sensitivities(field)
-    period_s = rig.rig.scan_period_s
-    alpha = float(np.max(period_s / (plan.droop_tau_s + period_s)))
-    delay = round(float(np.max(plan.obey_s)) / period_s)
-    margin = stability_margin(slope * plan.hard_max_a / U_NOM_V, field, alpha, delay)
-    problems = []
-    try:
-        require_margin(margin, rig.law.droop.required_margin_db)
-        for i, hysteresis_pu in enumerate(plan.droop_hysteresis_pu):
-            require_hysteresis(float(hysteresis_pu), float(plan.floor_a[i]), float(sensitivity_v_per_a[i, i]), U_NOM_V)
-    except MarginError as error:
-        problems.append(Problem("law.droop", "", str(error)))
-    return margin, problems
 
 
 def precheck(assembly: Assembly) -> list[str]:

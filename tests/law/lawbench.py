@@ -62,6 +62,7 @@ class World:
         self.plugged = np.ones(n, bool)
         self.scan = 0
         self.now_ns = START_NS
+        self.jumped_ns = 0
         self.inp.utc_offset_s[0] = OFFSET_S
         self.inp.order_quality[:] = 0
         self.inp.random_u[:] = 0.5
@@ -85,7 +86,7 @@ class World:
         """Write what the meters say now into INPUT."""
         inp = self.inp
         inp.now_ns[0] = self.now_ns
-        inp.utc_ns[0] = UTC_NS + self.now_ns - START_NS
+        inp.utc_ns[0] = UTC_NS + self.now_ns - self.jumped_ns - START_NS
         inp.scan[0] = self.scan
         used = self.plan.phase_map >= 0
         link = self.link
@@ -117,6 +118,11 @@ class World:
         self.scan += 1
         self.now_ns += int(dt_s * 1e9)
         return self.out.allowed_a.copy()
+
+    def jump(self, seconds: float) -> None:
+        """Let the monotonic clock jump, which it must not; the UTC clock, cars and links go on as they are."""
+        self.now_ns += int(seconds * 1e9)
+        self.jumped_ns += int(seconds * 1e9)
 
     def run(self, seconds: float, dt_s: float = 0.1) -> np.ndarray:
         """Let some time pass; return the last allowed_a."""

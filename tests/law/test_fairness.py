@@ -146,6 +146,14 @@ def test_common_droop_has_the_larger_loop_gain() -> None:
     assert common.lambda_max > local.lambda_max
 
 
+def test_the_worst_row_of_a_common_droop_counts_each_charger_with_its_slope() -> None:
+    """Two strings of one root: the longer row is that of chargers without droop, the steeper one binds."""
+    field = np.array([[0.3, 0.1, 0.0], [0.1, 0.2, 0.0], [0.0, 0.0, 0.35]])
+    slopes = np.array([0.0, 0.0, 10.0])
+    common = stability_margin(slopes, broadcast_sensitivities(field, slopes), 0.05, 3)
+    assert common.lambda_max == pytest.approx(3.5)
+
+
 def test_preset_becomes_a_droop() -> None:
     spec = site([node()], [charger(volt_source=VoltSource.OWN, droop=droop_of(preset.CHARGING["eu_research"]))])
     _, _, plan = build_plan(spec)

@@ -6,7 +6,14 @@ import pytest
 from lawbench import EU_DROOP, INF, VoltSource, charger, node, site
 
 from controller.law.names import Fairness
-from controller.law.stability import MarginError, longest_delay, require_hysteresis, require_margin, stability_margin
+from controller.law.stability import (
+    MarginError,
+    longest_delay,
+    require_gaps,
+    require_hysteresis,
+    require_margin,
+    stability_margin,
+)
 from controller.runtime.plan import DroopSpec, ExportSpec, PlanError, ReserveSpec, WindowSpec, build_plan
 
 STEEP = DroopSpec(((0.950, 0.2), (0.955, 1.0)))
@@ -105,3 +112,33 @@ def test_hysteresis_under_the_cars_own_step_is_refused() -> None:
     require_hysteresis(0.02, 6.0, 0.144)
     with pytest.raises(MarginError, match=r"hysteresis 0.0020 pu, required over 0.0038 pu"):
         require_hysteresis(0.002, 6.0, 0.144)
+
+
+EU, AS_NZS = ((0.92, 0.1875), (0.96, 1.0)), ((0.9, 0.2), (0.935, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("points", "given", "text"),
+    [
+        (EU, {"hysteresis_pu": 0.02, "pause_pu": 0.915, "resume_pu": 0.935}, None),
+        (EU, {"pause_pu": 0.915, "resume_pu": 0.935}, r"hysteresis 0.0000 pu, required over 0.0038 pu"),
+        (EU, {"pause_pu": 0.915, "resume_pu": 0.917}, r"gap from pause_pu to resume_pu 0.0020 pu, required"),
+        (EU, {}, r"hysteresis 0.0000 pu, required over 0.0038 pu: a step of 6 A"),  # 0.1875 of 16 A is under its floor
+        (EU, {"hysteresis_pu": 0.004}, None),
+        (AS_NZS, {"hard_max_a": 32.0}, None),  # 20 % of 32 A: it never stops, and needs no hysteresis by its standard
+        (AS_NZS, {"hard_max_a": 32.0, "step_a": 1.0}, r"hysteresis 0.0000 pu, required over 0.0006 pu: a step of 1 A"),
+        (AS_NZS, {"hard_max_a": 32.0, "step_a": 1.0, "hysteresis_pu": 0.001}, None),
+    ],
+)
+def test_a_droop_that_the_chargers_own_steps_would_let_hunt_is_refused(
+    points: tuple, given: dict, text: str | None
+) -> None:
+    fine = {
+        "hard_max_a": 16.0, "floor_a": 6.0, "step_a": 0.1, "hysteresis_pu": 0.0, "pause_pu": 0.0, "resume_pu": 0.0,
+        "sensitivity_v_per_a": 0.144,
+    }  # fmt: skip
+    if text is None:
+        require_gaps(points, **(fine | given))
+        return
+    with pytest.raises(MarginError, match=text):
+        require_gaps(points, **(fine | given))

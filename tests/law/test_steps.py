@@ -165,10 +165,11 @@ def test_windows(start: float, end: float, days: int, second: float, is_open: bo
         assert (world.out.reason[0], world.out.reason_node[0]) == (Reason.WINDOW, 0)
 
 
-def test_watts_are_converted_with_the_volts_measured() -> None:
+@pytest.mark.parametrize("volts", [200.0, 245.0, 260.0, 300.0])
+def test_watts_are_converted_with_the_volts_measured(volts: float) -> None:
     window = WindowSpec(0.0, 86_400.0, charger=0, limit_w=2450.0)
-    world = World(site([node()], [charger()], (window,)), 10.0, volts=245.0)
-    assert world.run(20) == pytest.approx([10.0])
+    world = World(site([node()], [charger()], (window,)), 10.0, volts=volts)
+    assert world.run(20) == pytest.approx([2450.0 / volts], abs=1e-3)
     world.volts[:] = np.nan
     assert world.run(1) == pytest.approx([2450.0 / 253.0], abs=1e-3)
 
@@ -331,6 +332,44 @@ def test_ramp_starts_at_the_floor_after_the_random_delay() -> None:
     assert world.out.reason[0] == Reason.RAMP
     assert world.run(0.4) == pytest.approx([6.0])
     assert world.run(20)[0] == pytest.approx(16.0, abs=1.0)
+
+
+@pytest.mark.parametrize(("step_a", "amps"), [(0.001, 10.0), (1.0, 10.0)])
+def test_without_a_floor_the_ramp_begins_at_zero(step_a: float, amps: float) -> None:
+    world = one(0.0, floor_a=0.0, ramp_up_a_per_s=0.5, step_a=step_a, random_delay_s=20.0)
+    world.run(QUIET)
+    world.inp.wish_a[:] = 0.0
+    world.run(1)
+    world.state.off_ns[:] = world.now_ns
+    world.state.delay_s[:] = 10.0
+    world.plan.min_off_s[0] = 0.0
+    world.inp.wish_a[:] = INF
+    assert world.run(9.8) == pytest.approx([0.0])
+    seen = [float(world.step()[0]) for _ in range(202)]
+    assert seen[-1] == pytest.approx(amps, abs=0.06)
+    assert max(np.diff([0.0, *seen])) <= max(0.05, step_a) + 1e-9
+
+
+@pytest.mark.parametrize("floor_a", [0.0, 6.0])
+def test_a_car_that_waits_is_left_enough_to_show_that_it_wants_more(floor_a: float) -> None:
+    world = one(10.0, floor_a=floor_a)
+    for _ in range(1000):
+        world.step(follow=False)
+        world.drawn[:] = 0.0
+    assert world.out.allowed_a == pytest.approx([max(3.0, floor_a)])
+    assert world.out.reason[0] == Reason.CAR
+    assert world.run(30) == pytest.approx([32.0])
+
+
+def test_a_charger_that_tells_no_pilot_state_keeps_what_its_car_takes() -> None:
+    world = one(10.0)
+    seen = []
+    for _ in range(3000):
+        world.sense()
+        world.inp.charger_state[:] = -1
+        seen.append(float(world.step(follow=False, sense=False)[0]))
+        world.drawn = np.minimum(world.out.allowed_a, 16.0)
+    assert seen[1500:] == pytest.approx([19.0] * 1500)
 
 
 def test_chain_falls_from_step_to_step() -> None:

@@ -147,6 +147,12 @@ def test_sessions_go_by_the_sites_clock_whatever_zone_the_start_is_written_in(st
     assert here.sessions == there.sessions
 
 
+@pytest.mark.parametrize("preset", ["eu_research", "as_nzs_4777_charging"])
+def test_every_preset_is_usable_by_its_name_alone(street, write_rig, preset):
+    street["law"]["droop"] = {"preset": preset, "filter_s": 120.0}
+    assert margins(assemble(load_rig(str(write_rig(street))))).margin_db > 6.0
+
+
 def test_a_hysteresis_that_a_step_to_six_amps_would_undo_is_refused_with_the_figure(street, write_rig):
     street["law"]["droop"]["hysteresis_pu"] = 0.003
     with pytest.raises(RigError, match=r"hysteresis 0\.0030 pu, required over 0\.00"):
