@@ -1,10 +1,11 @@
 """Declare the contracts that are called on: fully variable, time-duration, limitation and steering on call."""
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from profiles.contract_common import Allowance, ContractBase, Notice, Span
+from profiles.contract_common import Allowance, ContractBase, Notice, Span, Value
 
 
 class Called(ContractBase):
@@ -15,7 +16,7 @@ class Called(ContractBase):
     """
 
     capacity_w: Annotated[float, Field(ge=0)]
-    floor_w: Annotated[float, Field(ge=0)] = 0.0
+    floor_w: Value = 0.0
     notice: Notice = Notice()
     allowance: Allowance = Allowance()
     moment: list[Span] = Field(default=[])
@@ -25,6 +26,8 @@ class Called(ContractBase):
         """Refuse a contract on call in amps: calls are in watts."""
         if self.limit.quantity == "A":
             raise ValueError('limit.quantity = "A": calls are in watts, so "W" or "VA"')
+        if self.limit.direction == "export" and self.capacity_w == math.inf:
+            raise ValueError('capacity_w = inf with limit.direction = "export": give what the connection may export')
         if self.floor_w > self.capacity_w:
             raise ValueError(f"floor_w = {self.floor_w:g}: allowed up to capacity_w, {self.capacity_w:g}")
         return self

@@ -59,7 +59,7 @@ class Notice(Strict):
 
     announce_by: time | None = None
     days_before: Annotated[int, Field(ge=0, le=31)] = 1
-    min_notice_s: Annotated[float, Field(ge=0)] = 0.0
+    min_notice_s: Value = 0.0
     late: Beyond = Field(default="obey", description="a late call is obeyed and flagged, or refused")
 
 

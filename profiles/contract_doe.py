@@ -17,8 +17,8 @@ class OperatingEnvelope(ContractBase):
     kind: Literal["operating_envelope"]
     subscribed_w: Value
     subscribed_export_w: Value
-    interval_s: Annotated[float, Field(gt=0)] = 300.0
-    max_age_s: Annotated[float, Field(gt=0)] = 900.0
+    interval_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 300.0
+    max_age_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 900.0
 
     @model_validator(mode="after")
     def of_a_connection(self) -> "OperatingEnvelope":

@@ -22,9 +22,9 @@ class Lpc(ContractBase):
     max_w: Annotated[float, Field(gt=0)] | None = Field(default=None, description="nominal maximum; clips limits")
     max_duration_s: Annotated[float, Field(gt=0)] = 86_400.0
     heartbeat_s: Annotated[float, Field(gt=0, le=60, description="our own heartbeat")] = 60.0
-    heartbeat_timeout_s: Annotated[float, Field(gt=0)] = 120.0
-    write_wait_s: Annotated[float, Field(gt=0)] = 120.0
-    write_window_s: Annotated[float, Field(gt=0)] = 60.0
+    heartbeat_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 120.0
+    write_wait_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 120.0
+    write_window_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
     on_init_expiry: Choice = Field(default="stay", description="rule 906")
     on_beat_without_write: Choice = Field(default="stay", description="rule 921")
     on_failsafe_expiry: Choice = Field(default="stay", description="rule 922")

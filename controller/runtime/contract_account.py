@@ -7,14 +7,15 @@ bound: what the chargers that the contract held back were allowed before it, les
 """
 
 import calendar
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 HOUR_S = 3600.0
 Interval = tuple[float, float]
+Name = tuple[str, str]
 
 
 @dataclass(slots=True)
@@ -34,26 +35,33 @@ class Account:
     """Hold the calls of one contract by (source, order id), and the energy curtailed by local year, Wh."""
 
     zone: ZoneInfo
-    calls: dict[tuple[str, str], list[Call]] = field(default_factory=dict)
+    calls: dict[Name, list[Call]] = field(default_factory=dict)
     curtailed_wh: dict[int, float] = field(default_factory=dict)
 
     def all_calls(self) -> list[Call]:
         """Return every call, replaced ones too."""
         return [call for calls in self.calls.values() for call in calls]
 
-    def take(self, name: tuple[str, str], call: Call) -> None:
+    def with_call(self, name: Name, call: Call) -> "Account":
+        """Return the account as it would be with one call more; this one stays as it is."""
+        calls = {key: [replace(each) for each in made] for key, made in self.calls.items()}
+        found = Account(self.zone, calls, self.curtailed_wh)
+        found.take(name, call)
+        return found
+
+    def take(self, name: Name, call: Call) -> None:
         """Add a call; one of the same name before it ends now."""
         self.end(name, call.told_s)
         self.calls.setdefault(name, []).append(call)
 
-    def end(self, name: tuple[str, str], now_s: float) -> None:
+    def end(self, name: Name, now_s: float) -> None:
         """Withdraw a call: what has not begun is gone, what has begun ends now."""
         for call in self.calls.get(name, [])[-1:]:
             call.to_s = max(min(call.to_s, now_s), call.from_s)
 
-    def hours(self, start_s: float, end_s: float, more: Iterable[Interval] = ()) -> float:
-        """Return the hours between two UTC times that calls, and the intervals `more`, cover."""
-        spans = [(call.from_s, call.to_s) for call in self.all_calls()] + list(more)
+    def hours(self, start_s: float, end_s: float) -> float:
+        """Return the hours between two UTC times that calls cover."""
+        spans = [(call.from_s, call.to_s) for call in self.all_calls()]
         clipped = sorted((max(a, start_s), min(b, end_s)) for a, b in spans if b > start_s and a < end_s)
         total_s, reached_s = 0.0, start_s
         for begin_s, until_s in clipped:
@@ -78,8 +86,19 @@ class Account:
         return spans
 
     def calls_in(self, year: int) -> int:
-        """Return how many calls were made for a time that begins in a local year; a replaced one is not another."""
-        return sum(any(self.year(call.from_s) == year for call in calls) for calls in self.calls.values())
+        """Return how many calls were made for a time that begins in a local year.
+
+        One that replaces another before that is over is not another; the same name again after it is.
+        """
+        count = 0
+        for calls in self.calls.values():
+            over_s, counted = -math.inf, False
+            for call in calls:
+                counted = counted and not over_s < call.told_s
+                if not counted and self.year(call.from_s) == year:
+                    count, counted = count + 1, True
+                over_s = call.to_s
+        return count
 
     def curtail(self, now_s: float, energy_wh: float) -> None:
         """Add energy curtailed."""

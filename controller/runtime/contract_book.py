@@ -17,7 +17,7 @@ import numpy as np
 from controller.law.names import Cp, Reason, Step
 from controller.runtime.contract_account import Account, Call
 from controller.runtime.contract_plan import Binding, Rows
-from controller.runtime.contract_terms import Judgement, covers, judge, span_of
+from controller.runtime.contract_terms import Judgement, bounds_w, covers, judge, span_of
 from controller.runtime.journal import Entry
 from controller.runtime.order import Answer, Order, from_fields
 from controller.runtime.order_book import OrderBook
@@ -64,8 +64,10 @@ class ContractBook:
         self._steered = [name for name, b in self._bindings.items() if isinstance(b.contract, SteeringCall)]
         self.accounts = {name: Account(self._zone) for name in (*called, *self._steered)}
         lead_s = np.array([self._bindings[name].lead_s for name in called])
+        found = [self._bindings[name].contract for name in called]
+        free_w = np.array([c.capacity_w if isinstance(c, FullyVariable) else math.inf for c in found])
         self.orders = OrderBook(
-            called, self._steered, keep, keys=keys, sources=sources, lead_s=lead_s, judge=self._refusal
+            called, self._steered, keep, keys=keys, sources=sources, lead_s=lead_s, free_w=free_w, judge=self._refusal
         )
 
     def names(self) -> list[str]:
@@ -110,8 +112,8 @@ class ContractBook:
             contract = self._bindings[name].contract
             assert isinstance(contract, Called)
             value_w = float((force.import_w if contract.limit.direction == "import" else force.export_w)[k])
-            most_w = contract.max_w if isinstance(contract, FullyVariable) else contract.capacity_w
-            kept_w = contract.limit.kept(min(max(value_w, contract.floor_w), most_w))
+            least_w, most_w = bounds_w(contract)
+            kept_w = contract.limit.kept(min(max(value_w, least_w), most_w))
             found[name] = kept_w if value_w < math.inf else math.inf
         return found
 

@@ -5,10 +5,10 @@ import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from controller.runtime.contract_account import Account
+from controller.runtime.contract_account import Account, Call, Name
 from controller.runtime.contract_calendar import begins_on
 from controller.runtime.order import Order
-from profiles.contract_calls import Called, SteeringCall
+from profiles.contract_calls import Called, FullyVariable, SteeringCall
 from profiles.contract_common import ContractBase, Notice, Span
 
 DAY_S = 86_400.0
@@ -16,16 +16,20 @@ DAY_S = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Say what of a call is not as agreed: `late`, `beyond` (why each, empty: it is as agreed), refused or obeyed."""
+    """Say what of a call is not as agreed: `late`, `beyond` (why each, empty: it is as agreed), refused or obeyed.
+
+    `bounded` says at what it is held instead, where it asks for less or more than the contract gives.
+    """
 
     late: str = ""
     beyond: str = ""
     refused: str = ""
+    bounded: str = ""
 
     @property
     def flags(self) -> str:
         """Return what is not as agreed in one line."""
-        return "; ".join(text for text in (self.late, self.beyond) if text)
+        return "; ".join(text for text in (self.late, self.beyond, self.bounded) if text)
 
 
 def span_of(order: Order, now_s: float) -> tuple[float, float]:
@@ -38,11 +42,26 @@ def judge(contract: Called | SteeringCall, account: Account, order: Order, now_s
     """Judge a call (a cap or a set-point, no withdrawal) made now, UTC epoch s."""
     from_s, to_s = span_of(order, now_s)
     late = _late(contract.notice, account, from_s, now_s)
-    beyond = _beyond(contract, account, (order.source, order.order_id), from_s, to_s)
+    beyond = _beyond(contract, account, (order.source, order.order_id), Call(now_s, from_s, to_s, order.value_w))
     refused = late if late and contract.notice.late == "refuse" else ""
     if beyond and contract.allowance.beyond == "refuse":
         refused = "; ".join(text for text in (refused, beyond) if text)
-    return Judgement(late, beyond, refused)
+    return Judgement(late, beyond, refused, _bounded(contract, order.value_w))
+
+
+def bounds_w(contract: Called | SteeringCall) -> tuple[float, float]:
+    """Return the least and the most that a call may ask for, W; beyond them it is held there."""
+    if isinstance(contract, SteeringCall):
+        return contract.least_w, contract.most_w
+    return contract.floor_w, contract.max_w if isinstance(contract, FullyVariable) else contract.capacity_w
+
+
+def _bounded(contract: Called | SteeringCall, value_w: float) -> str:
+    least_w, most_w = bounds_w(contract)
+    if least_w <= value_w <= most_w:
+        return ""
+    bound, word = (least_w, "least") if value_w < least_w else (most_w, "most")
+    return f"{value_w:g} W is held at {bound:g} W, the {word} that the contract gives"
 
 
 def deadline_s(notice: Notice, account: Account, from_s: float) -> float:
@@ -62,27 +81,27 @@ def _late(notice: Notice, account: Account, from_s: float, now_s: float) -> str:
     return f"late by {now_s - until_s:.0f} s: it had to be made by {clock} local time"
 
 
-def _beyond(
-    contract: Called | SteeringCall, account: Account, name: tuple[str, str], from_s: float, to_s: float
-) -> str:
+def _beyond(contract: Called | SteeringCall, account: Account, name: Name, call: Call) -> str:
     allowance, found = contract.allowance, []
-    others = Account(account.zone, {key: calls for key, calls in account.calls.items() if key != name})
+    from_s, to_s = call.from_s, call.to_s
+    taken = account.with_call(name, call)  # what an earlier call of this name has used stays used
     for year in range(account.year(from_s), account.year(to_s) + 1):
-        hours = others.hours(*account.year_span(year), more=[(from_s, to_s)])
+        hours = taken.hours(*account.year_span(year))
         most = allowance.max_hours_per_year if allowance.max_hours_per_year is not None else math.inf
         if allowance.max_share_of_year is not None:
             most = min(most, allowance.max_share_of_year * 24 * (366 if calendar.isleap(year) else 365))
         if hours > most + 1e-9:
             found.append(f"{hours:.2f} h of {year}, allowed {most:g} h")
-        calls = others.calls_in(year) + 1
-        if allowance.max_calls_per_year is not None and calls > allowance.max_calls_per_year:
+        calls = taken.calls_in(year)
+        begins = year == account.year(from_s)
+        if allowance.max_calls_per_year is not None and begins and calls > allowance.max_calls_per_year:
             found.append(f"{calls} calls of {year}, allowed {allowance.max_calls_per_year}")
         energy_kwh = account.curtailed_wh.get(year, 0.0) / 1e3
         if allowance.max_kwh_per_year is not None and energy_kwh >= allowance.max_kwh_per_year:
             found.append(f"{energy_kwh:.1f} kWh curtailed in {year}, allowed {allowance.max_kwh_per_year:g} kWh")
     if allowance.max_hours_per_day is not None:
         for day in account.day_spans(from_s, to_s):
-            hours = others.hours(*day, more=[(from_s, to_s)])
+            hours = taken.hours(*day)
             if hours > allowance.max_hours_per_day + 1e-9:
                 found.append(f"{hours:.2f} h of a day, allowed {allowance.max_hours_per_day:g} h")
                 break

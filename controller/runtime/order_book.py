@@ -61,12 +61,14 @@ class OrderBook:
     keys: source -> key or shared secret; a source that has one must sign
     sources: who may send orders; None anybody (a local command, protected by the file's permissions)
     lead_s: (M,) an order is in force early by this time, the worst obey time below its node
+    free_w: (M,) cap that holds at a node while no order does, W; an order above it raises, so it is not early at its
+        start but at its end; left out: +inf, every order lowers
     judge: says why an order that is possible is refused all the same, by a contract; empty: it is not
     """
 
     __slots__ = (
-        "_chargers", "_ended", "_force", "_held", "_judge", "_keep", "_keys", "_lead_s", "_nodes", "_sources",
-        "strangers",
+        "_chargers", "_ended", "_force", "_free_w", "_held", "_judge", "_keep", "_keys", "_lead_s", "_nodes",
+        "_sources", "strangers",
     )  # fmt: skip
 
     def __init__(
@@ -78,6 +80,7 @@ class OrderBook:
         keys: Mapping[str, Key | bytes] | None = None,
         sources: Iterable[str] | None = None,
         lead_s: np.ndarray | None = None,
+        free_w: np.ndarray | None = None,
         judge: Callable[[Order, float], str] | None = None,
     ) -> None:
         self._judge = judge
@@ -88,6 +91,7 @@ class OrderBook:
         self._keys = {source: Key(secret=key) if isinstance(key, bytes) else key for source, key in given}
         self._sources = None if sources is None else set(sources)
         self._lead_s = np.zeros(len(nodes)) if lead_s is None else lead_s
+        self._free_w = np.full(len(nodes), INF) if free_w is None else free_w
         self._held: dict[tuple[str, str], Held] = {}
         self._ended: set[tuple[str, str]] = set()  # whose end has been journaled
         self._force: tuple[float, float, Force] | None = None  # what holds from a time until another, UTC epoch s
@@ -157,6 +161,7 @@ class OrderBook:
     def _work_out(self, now_s: float) -> Force:
         m, n = len(self._nodes), len(self._chargers)
         found = Force(np.full(m, INF), np.full(m, INF), np.full(n, INF), np.zeros(m, np.int64), np.zeros(m, np.int64))
+        spans: dict[tuple[str, int], list[tuple[float, float]]] = {}  # of the caps by direction and node
         for held in self._held.values():
             order = held.order
             if held.over(now_s):
@@ -169,11 +174,16 @@ class OrderBook:
             at = self._nodes.get(order.subject, 0)  # of a node that is gone: the root, so that nothing is lifted
             if now_s < order.from_s - self._lead_s[at]:
                 continue
+            spans.setdefault((order.direction, at), []).append((order.from_s, order.to_s))
             cap_w, number = (
                 (found.import_w, found.import_no) if order.direction == "import" else (found.export_w, found.export_no)
             )
             if order.value_w < cap_w[at]:
                 cap_w[at], number[at] = order.value_w, held.number
+        for (direction, at), given in spans.items():
+            cap_w = found.import_w if direction == "import" else found.export_w
+            if self._free_w[at] < cap_w[at] and _gap(given, now_s, float(self._lead_s[at])):
+                cap_w[at] = self._free_w[at]
         return found
 
     def in_force(self, now_s: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -189,7 +199,7 @@ class OrderBook:
                 continue
             order = held.order
             lead_s = self._lead_s[self._nodes.get(order.subject, 0)] if order.kind == "cap" else 0.0
-            for at_s in (order.from_s - lead_s, order.to_s):
+            for at_s in (order.from_s - lead_s, order.from_s, order.to_s - lead_s, order.to_s):
                 if now_s < at_s < soonest_s:
                     soonest_s = at_s
         return soonest_s
@@ -229,7 +239,7 @@ class OrderBook:
 
     def _lowers(self, order: Order, known: Held | None, now_s: float) -> bool:
         """Say whether the order only lowers: a new cap, or one that replaces a cap of its node and is not above it."""
-        if order.kind != "cap":
+        if order.kind != "cap" or order.value_w > self._free_w[self.node(order.subject)]:
             return False
         if known is None or known.over(now_s):
             return True
@@ -294,3 +304,9 @@ class OrderBook:
         for name in [name for name, held in self._held.items() if held.over(now_s)][:surplus]:
             del self._held[name]
             self._ended.discard(name)
+
+
+def _gap(spans: list[tuple[float, float]], now_s: float, lead_s: float) -> bool:
+    """Say whether spans (NaN: at once, or for ever) leave a moment from now to the end of the lead without one."""
+    moments = [now_s, *(to_s for _, to_s in spans if to_s - lead_s <= now_s < to_s)]
+    return any(all(at_s < begin_s or at_s >= end_s for begin_s, end_s in spans) for at_s in moments)

@@ -7,13 +7,15 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from controller.law.names import Reason, Step
 from controller.runtime.contract_book import ContractBook
 from controller.runtime.contract_plan import Binding
-from controller.runtime.journal import Journal, read_entries
+from controller.runtime.journal import Journal, JournalError, read_entries
 from controller.runtime.order import Order
-from profiles.contract import bundled_contracts, load_contract
+from profiles.contract import READER, bundled_contracts, load_contract
+from profiles.contract_common import Allowance
 
 ZONE = ZoneInfo("Europe/Amsterdam")
 GUARD = 0.99
@@ -100,8 +102,10 @@ def test_a_call_outside_the_agreed_moments_or_over_their_number_is_refused(make)
 
 def test_a_call_under_the_floor_is_held_at_the_floor_and_a_fully_variable_one_gives_up_to_its_most(make):
     book, begin = make("cbc_a", "nfa"), at(2026, 2, 3, 14)
-    book.offer(call(1, "cbc_a", 0.0, begin, begin + 3600), at(2026, 2, 1))
-    book.offer(call(2, "nfa", 500_000.0, begin, begin + 3600), at(2026, 2, 1))
+    floor = book.offer(call(1, "cbc_a", 0.0, begin, begin + 3600), at(2026, 2, 1))
+    assert floor.accepted and floor.why == "0 W is held at 50000 W, the least that the contract gives"
+    most = book.offer(call(2, "nfa", 500_000.0, begin, begin + 3600), at(2026, 2, 1))
+    assert "held at 200000 W, the most" in most.why
     assert book.limits_w(begin) == {"cbc_a": 50_000.0 * GUARD, "nfa": 200_000.0 * GUARD}
 
 
@@ -179,3 +183,86 @@ def test_every_bundled_contract_can_be_read_and_names_its_source():
 def test_a_call_for_an_impossible_time_is_refused_and_ends_nobody(make, start, end):
     answer = make("tdtr").offer(call(1, "tdtr", 50_000.0, start, end), at(2026, 2, 2, 8))
     assert not answer.obeyed and "before the year 2100" in answer.why
+
+
+@pytest.mark.parametrize(
+    ("allowed", "what"),
+    [
+        (Allowance(max_hours_per_year=10.0, beyond="refuse"), "12.00 h of 2026, allowed 10 h"),
+        (Allowance(max_calls_per_year=2, beyond="refuse"), "3 calls of 2026, allowed 2"),
+    ],
+)
+def test_a_name_that_is_used_again_does_not_renew_the_allowance(make, allowed, what):
+    book = make("tdtr", allowance=allowed)
+    for day in (3, 4):
+        told = at(2026, 2, day - 1, 21)
+        assert book.offer(call(1, "tdtr", 50e3, at(2026, 2, day, 16), at(2026, 2, day, 20), day), told).accepted
+    third = call(1, "tdtr", 50e3, at(2026, 2, 5, 16), at(2026, 2, 5, 20), 5)
+    answer = book.offer(third, at(2026, 2, 4, 21))
+    assert not answer.obeyed and what in answer.why
+
+
+def test_a_call_that_is_changed_while_it_holds_is_one_call_and_keeps_its_hours(make):
+    book = make("tdtr", allowance=Allowance(max_hours_per_year=5.0, max_calls_per_year=1, beyond="refuse"))
+    begin = at(2026, 2, 3, 16)
+    assert book.offer(call(1, "tdtr", 50e3, begin, begin + 4 * 3600, 1), at(2026, 2, 2, 8)).accepted
+    assert book.offer(call(1, "tdtr", 40e3, math.nan, begin + 5 * 3600, 2), begin + 3600).accepted
+    state = book.states(begin + 7200)["tdtr"]
+    assert (state["calls"], state["hours"]) == (1, 5.0)
+    answer = book.offer(call(1, "tdtr", 40e3, math.nan, begin + 6 * 3600, 3), begin + 4.5 * 3600)
+    assert "6.00 h of 2026, allowed 5 h" in answer.why
+
+
+def test_a_call_over_new_year_is_one_of_the_year_in_which_it_begins(make):
+    book = make("tdtr", allowance=Allowance(max_calls_per_year=1, beyond="refuse"))
+    night = at(2026, 12, 31, 22), at(2027, 1, 1, 2)
+    assert book.offer(call(1, "tdtr", 50e3, at(2027, 3, 1, 16), at(2027, 3, 1, 20)), at(2026, 12, 1)).accepted
+    assert book.offer(call(2, "tdtr", 50e3, *night), at(2026, 12, 30, 8)).accepted
+    state = book.states(at(2027, 1, 2))["tdtr"]
+    assert (state["calls"], state["hours"]) == (1, 6.0)
+
+
+def test_an_order_that_raises_is_late_at_its_start_and_early_at_its_end(make):
+    book, begin = make("nfa", capacity_w=50e3), at(2026, 2, 3, 14)
+    told = at(2026, 2, 1)
+    book.offer(call(1, "nfa", 80e3, begin, begin + 900), told)
+    book.offer(call(2, "nfa", 90e3, begin + 900, begin + 1800), told)
+    book.offer(call(3, "nfa", 30e3, begin + 7200, begin + 9000), told)
+
+    def kw(after_s: float) -> float:
+        return book.limits_w(begin + after_s)["nfa"] / GUARD / 1e3
+
+    assert [kw(after_s) for after_s in (-61, -60, -1, 0, 839, 841, 900, 1739, 1740, 1799)] == [
+        math.inf, 50.0, 50.0, 80.0, 80.0, 80.0, 90.0, 90.0, 50.0, 50.0
+    ]  # fmt: skip
+    assert [kw(after_s) for after_s in (1800, 7139, 7140, 8999, 9000)] == [math.inf, math.inf, 30.0, 30.0, math.inf]
+
+
+def test_an_order_that_raises_and_cannot_be_kept_is_not_obeyed(make):
+    book, begin = make("nfa", capacity_w=50e3), at(2026, 2, 3, 14)
+
+    def full(kind: str, **fields: object) -> None:
+        raise JournalError("no room")
+
+    book.orders._keep = full
+    assert not book.offer(call(1, "nfa", 80e3, begin, begin + 900), begin).obeyed
+    assert book.offer(call(2, "nfa", 40e3, begin, begin + 900), begin).obeyed
+    assert book.limits_w(begin)["nfa"] == 40e3 * GUARD
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("operating_envelope", {"max_age_s": math.inf}),  # the law takes it for a node that is handed nothing
+        ("lpc_guard", {"heartbeat_timeout_s": math.inf}),
+        ("tdtr", {"notice": {"min_notice_s": math.inf}}),
+        ("tdtr", {"floor_w": math.inf, "capacity_w": math.inf}),
+        ("tdtr", {"capacity_w": math.nan}),
+        ("tdtr", {"capacity_w": math.inf, "limit": load_contract("tdtr").limit.model_dump() | {"direction": "export"}}),
+    ],
+)
+def test_a_number_that_would_switch_a_limit_off_is_refused_where_it_is_written(name, change):
+    told = load_contract(name).model_dump(by_alias=True)
+    assert READER.validate_python(told).name == name
+    with pytest.raises(ValidationError):
+        READER.validate_python(told | change)
