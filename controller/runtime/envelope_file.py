@@ -51,7 +51,7 @@ def read_schedule(path: Path, key: Key | None) -> tuple[Schedule, float]:
     try:
         with path.open("rb") as file:
             data, changed_s = file.read(MOST_BYTES + 1), os.fstat(file.fileno()).st_mtime
-        signature = path.with_name(path.name + ".sig").read_text().strip() if key is not None else ""
+        signature = signature_of(path).read_text().strip() if key is not None else ""
     except (OSError, UnicodeDecodeError) as error:
         raise EnvelopeError(f"{path}: cannot be read: {error}") from error
     if len(data) > MOST_BYTES:
@@ -62,6 +62,11 @@ def read_schedule(path: Path, key: Key | None) -> tuple[Schedule, float]:
     if key is not None and math.isnan(found.issued_s):
         raise EnvelopeError(f"{path}: issued is missing; a signed schedule is JSON and says when it was issued")
     return found, changed_s
+
+
+def signature_of(path: Path) -> Path:
+    """Return where the signature of a schedule lies."""
+    return path.with_name(path.name + ".sig")
 
 
 def parse_schedule(data: bytes, where: str, *, as_csv: bool) -> Schedule:

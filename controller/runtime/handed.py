@@ -16,7 +16,7 @@ from typing import Any
 from controller.law import image
 from controller.runtime.clock import NS, SiteClock
 from controller.runtime.envelope import Envelopes
-from controller.runtime.envelope_file import EnvelopeError, Schedule, read_schedule
+from controller.runtime.envelope_file import EnvelopeError, Schedule, read_schedule, signature_of
 from controller.runtime.events import NAME as EVENTS
 from controller.runtime.events import Events
 from controller.runtime.handed_dim import Dimming
@@ -44,13 +44,15 @@ class EnvelopeSource:
         self._key = load_key(Path(port.key)) if port.key else None
         plan = image.views("plan", site.image_dims(), site.load_plan())
         self.envelopes = Envelopes(port.contract, {site.node_names[m]: m for m in port.nodes}, plan.node_obey_s)
-        self._seen, self._taken_s, self._told = (0, 0, 0), -float("inf"), ""
+        self._seen: tuple[int, ...] = (0,)
+        self._taken_s, self._told = -float("inf"), ""
 
     def look(self, now_ns: int, utc_s: float) -> Schedule | None:
         """Return the schedule where a new one was taken; its times are of the site's clock."""
         try:
-            stat = self._path.stat()
-            seen = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
+            seen = self._look_at(self._path)
+            if self._key is not None:  # a signature that comes after its file makes it another one
+                seen += self._look_at(signature_of(self._path))
             if seen == self._seen:
                 return None
             self._seen = seen
@@ -70,6 +72,14 @@ class EnvelopeSource:
         self._told = ""
         return schedule
 
+    @staticmethod
+    def _look_at(path: Path) -> tuple[int, ...]:
+        """Return what changes when a file is replaced, written, or opened to us; nothing where there is none."""
+        if not path.exists():
+            return ()
+        stat = path.stat()
+        return stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_size
+
     def _tell(self, text: str) -> None:
         if text != self._told:
             self._told = text
@@ -79,11 +89,11 @@ class EnvelopeSource:
 class Handed:
     """Hold everything that is handed in at one site, with its image and its journal."""
 
-    __slots__ = ("_clock", "_dim", "_envelopes", "_events", "_guards", "_image", "_journal", "_pending", "_sources")
+    __slots__ = ("_clock", "_dim", "_events", "_guards", "_image", "_journal", "_names", "_pending", "_sources")
 
     def __init__(self, site: Site, port: HandedPort, journal: Journal, events: Events) -> None:
         """Open the image and the sources; KeyFileError or ValueError where a file of theirs cannot be read."""
-        self._journal, self._events = journal, events
+        self._journal, self._events, self._names = journal, events, site.node_names
         self._clock, self._image = SiteClock(site.utc_minus_mono_ns), HandedImage(site)
         self._pending: deque[tuple[str, dict[str, Any]]] = deque(maxlen=PENDING)
         self._image.recall()
@@ -119,13 +129,21 @@ class Handed:
         for source in self._sources:
             schedule = source.look(now_ns, utc_s)
             if schedule is not None:
-                for each in schedule.intervals:
-                    self.keep("received", source="envelope", subject=each.node, from_s=each.from_s, to_s=each.to_s,
-                              import_w=each.import_w, export_w=each.export_w)  # fmt: skip
+                for m in source.envelopes.nodes:  # one stamp for all: a schedule takes the place of the one before it
+                    self._keep_schedule(self._names[m], schedule, now_ns)
         self.publish()
         for guard in self._guards:
             guard.look()
         self._flush()
+
+    def _keep_schedule(self, node: str, schedule: Schedule, now_ns: int) -> None:
+        """Journal what a schedule says of a node, at least that it says nothing."""
+        mine = [each for each in schedule.intervals if each.node == node]
+        if not mine:
+            self.keep("received", source="envelope", subject=node, mono_ns=now_ns, intervals=0)
+        for each in mine:
+            self.keep("received", source="envelope", subject=node, mono_ns=now_ns, from_s=each.from_s, to_s=each.to_s,
+                      import_w=each.import_w, export_w=each.export_w)  # fmt: skip
 
     def publish(self) -> None:
         """Write what is in force now to the image."""

@@ -13,6 +13,7 @@ from controller.runtime.handed_keys import DimPort
 from controller.runtime.journal import Entry
 
 SOURCE = "dim"
+LONGEST_S = 366 * 86400.0  # longer is until it is lifted
 SHADOW = "a run in shadow decides and journals, and dims nothing"
 
 
@@ -41,9 +42,11 @@ class Dimming:
     def take(self, message: dict[str, Any]) -> dict[str, Any]:
         """Take one message and return the answer; what is no message moves nothing."""
         active, for_s = message.get("active"), message.get("for_s")
-        number = isinstance(for_s, int | float) and not isinstance(for_s, bool) and for_s > 0.0
+        number = isinstance(for_s, int | float) and not isinstance(for_s, bool) and 0.0 < for_s <= LONGEST_S
         if message.get("type") != SOURCE or not isinstance(active, bool) or not (for_s is None or number):
-            return _result(False, "not a message of a contact: type dim, active true or false, for_s over 0 or null")
+            return _result(
+                False, "no message of a contact: type dim, active true or false, for_s over 0 to a year or null"
+            )
         until_s = self._utc_s() + (math.inf if for_s is None else float(for_s))
         self.until_s = until_s if active else -math.inf
         self._publish()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from controller.runtime.events import Events
 from controller.runtime.handed_keys import GuardPort
@@ -30,14 +31,15 @@ class Guard:
         self._node, self._shadow = site.node_names[port.node], site.shadow
         self._events, self._keep, self._publish = events, keep, publish
         settings = {use: machine_settings(contract) for use, contract in uses.items()}
-        store = site.journal().parent / f"guard-{port.node}.json"
+        store = site.journal().parent / f"guard-{quote(self._node, safe='')}.json"  # by name: an index may move
         self.system = ControllableSystem(port.node, settings, time.monotonic_ns(), store)
         sock = LocalSocket(site.socket(port.socket), lambda: self.system.connect(time.monotonic_ns()))
         beat_s = min(contract.heartbeat_s for contract in port.contracts)
         self.listener = Listener(self.system, sock, beat_s=beat_s, answered=self._answered, mute=site.shadow)
         for use in settings:
-            events.write("lpc", node=self._node, use_case=use, rule="901", before="", after="INIT",
-                         limit_w=self.system.limit_w(use))  # fmt: skip
+            told = {"use_case": use, "rule": "901", "before": "", "after": "INIT", "limit_w": self.system.limit_w(use)}
+            keep("decided", source=use, subject=self._node, mono_ns=time.monotonic_ns(), **told)
+            events.write("lpc", node=self._node, **told)
 
     def look(self) -> None:
         """Journal the transitions taken since the last call."""
@@ -55,13 +57,14 @@ class Guard:
         if self._shadow and answer["ack"]:
             answer = answer | {"ack": False, "why": SHADOW}
         use = message.get("use_case")
-        known = str(use) if use in USE_CASES else ""
+        known = use if isinstance(use, str) and use in USE_CASES else ""
         what = {key: message.get(key) for key in ("what", "value_w", "active", "duration_s")}
         said = {"ack": answer["ack"], "rule": answer.get("rule", ""), "why": answer["why"]}
         kind = "accepted" if answer["ack"] else "refused"
         now_ns = time.monotonic_ns()
-        self._keep(kind, source=known or "guard", subject=self._node, mono_ns=now_ns, write=what, **said)
         limit_w = self.system.limit_w(known)
+        self._keep(kind, source=known or "guard", subject=self._node, mono_ns=now_ns, write=what, limit_w=limit_w,
+                   **said)  # fmt: skip
         self._events.write("lpc_write", node=self._node, use_case=known, limit_w=limit_w, **what, **said)
         self.look()
         return answer

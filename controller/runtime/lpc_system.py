@@ -87,7 +87,7 @@ class ControllableSystem:
                     self._step(use_case, lpc.Beat(), now_ns)
                 return None
             use_case, event = _event(message, self.applicable)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             return _result(lpc.Answer(False, "", f"not a message of an energy guard: {error}"))
         if isinstance(event, lpc.FailsafeDuration):
             return _result(self._duration(event, now_ns))

@@ -22,6 +22,9 @@ from controller.runtime import handed_image
 from controller.runtime.control_room_view import UNKEPT, alarms
 from controller.runtime.envelope import OVER_S, Envelopes
 from controller.runtime.envelope_file import EnvelopeError, Interval, Schedule, parse_schedule, read_schedule
+from controller.runtime.events import Events
+from controller.runtime.handed import EnvelopeSource
+from controller.runtime.handed_guards import Guard
 from controller.runtime.handed_image import HandedImage
 from controller.runtime.handed_keys import DimPort, EnvelopePort, GuardPort, HandedPort
 from controller.runtime.journal import read_entries, verify
@@ -97,11 +100,13 @@ def test_a_guard_limits_a_running_site_and_a_restart_of_the_process_does_not_lif
     with running(site, tmp_path):
         assert os.stat(site.socket("g.sock")).st_mode & 0o777 == 0o600
         assert latched(site).doe_w.tolist() == [INF, 40_000.0]  # Init
-        early, good, bad = say(site.socket("g.sock"), LIMIT, BEAT, LIMIT, LIMIT | {"value_w": -1.0})
-        assert (early["ack"], good["ack"], bad["ack"]) == (False, True, False)
+        odd = [LIMIT | {"value_w": -1.0}, LIMIT | {"value_w": 10**400}, LIMIT | {"use_case": ["lpc"]}]
+        early, good, *bad = say(site.socket("g.sock"), LIMIT, BEAT, LIMIT, *odd)
+        assert [each["ack"] for each in (early, good, *bad)] == [False, True, False, False, False]
         assert latched(site).doe_w[1] == 6000.0
         assert say(site.socket("d.sock"), {"type": "dim", "active": True})[0]["ack"]
-        assert not say(site.socket("d.sock"), {"type": "dim", "active": 1})[0]["ack"]
+        for wrong in ({"active": 1}, {"active": True, "for_s": 10**400}, {"active": True, "for_s": INF}):
+            assert not say(site.socket("d.sock"), {"type": "dim"} | wrong)[0]["ack"]
         assert latched(site).group_w[0] == 4200.0
     site.store(handed_image.NAME).unlink()
     site = with_handed(site, tmp_path)  # a controller that is started again
@@ -115,7 +120,9 @@ def test_a_guard_limits_a_running_site_and_a_restart_of_the_process_does_not_lif
     kept = [(e.kind, e.source, (e.body or {}).get("rule")) for e in read_entries(site.journal())]
     assert ("accepted", "lpc", "") in kept
     assert ("decided", "lpc", "904") in kept
-    assert sum(kind == "refused" for kind, _, _ in kept) == 2
+    assert sum(kind == "refused" for kind, _, _ in kept) == 4
+    steps = [(e.body["limit_w"]) for e in read_entries(site.journal()) if e.source == "lpc" and e.kind != "refused"]
+    assert steps == [40e3, 6e3, 6e3, 40e3]  # Init, write and transition, Init anew: what the evidence reckons with
     assert verify(site.journal())[1] == []
 
 
@@ -173,6 +180,36 @@ def test_orders_in_shadow_are_not_acknowledged_but_to_the_links_that_tell_by_the
     found = {source: in_shadow(order, Answer(True, obeyed=True)) for source, order in given.items()}
     assert (found["dso"].accepted, found["dso"].obeyed, found["s2"].accepted) == (False, False, True)
     assert in_shadow(given["dso"], Answer(False, "no such node")).why == "no such node"
+
+
+def test_a_signature_that_comes_after_its_file_is_seen(site, tmp_path):
+    private, path, pem = Ed25519PrivateKey.generate(), tmp_path / "e.json", tmp_path / "dso.pem"
+    pem.write_bytes(private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    source = EnvelopeSource(site, EnvelopePort(file=str(path), key=str(pem), nodes=[0], contract=DOE),
+                            Events(tmp_path / "events.jsonl", "test"))  # fmt: skip
+    assert source.look(1, 0.0) is None  # no file yet
+    data = b'{"issued": "2026-01-01T00:00:00Z", "intervals": []}'
+    path.write_bytes(data)
+    assert source.look(2, 0.0) is None
+    (tmp_path / "e.json.sig").write_text(private.sign(data).hex())
+    assert source.look(3, 0.0) is not None
+    assert source.look(4, 0.0) is None  # read once
+
+
+def test_what_a_guard_had_kept_stays_with_its_node_when_others_are_put_before_it(site, tmp_path):
+    port = GuardPort(node=1, socket="g.sock", contracts=[load_contract("lpc_guard")])
+    events = Events(tmp_path / "events.jsonl", "test")
+
+    def guard(site, port):
+        return Guard(site, port, events, lambda *_, **__: None, lambda: None).system
+
+    first = guard(site, port)
+    first.take(BEAT, time.monotonic_ns())
+    first.take(LIMIT, time.monotonic_ns())
+    assert first.take(LIMIT | {"what": "failsafe_limit", "value_w": 7e3}, time.monotonic_ns())["ack"]
+    moved = site.model_copy(update={"node_names": ["new", *site.node_names]})
+    assert guard(moved, port.model_copy(update={"node": 2})).limit_w("lpc") == 7e3
+    assert guard(moved, port).limit_w("lpc") == 40e3
 
 
 def held(intervals, lead_s=5.0):

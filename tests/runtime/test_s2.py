@@ -39,11 +39,12 @@ class Pilot:
             SOURCE, "head", lambda order: self.book.offer(order, self.now_s), lives(read_entries(self.journal.path))
         )
         self.ended: list[int] = []
+        self.shadow = False
 
     async def session(self) -> None:
         """Hold one session until it is ended."""
         session = S2Session(RESOURCE, "test", self.port.import_w, self.port.export_w)
-        resource = Resource(self.port, self.kept, session, lambda: 12_345.0)
+        resource = Resource(self.port, self.kept, session, lambda: 12_345.0, shadow=self.shadow)
         async with open_link("s2", self.port.url) as link:
             await follow(link, resource, self.port, lambda: self.now_s, self.ended)
 
@@ -160,6 +161,19 @@ def test_a_new_session_takes_nothing_back_by_an_id_that_it_does_not_know_and_wha
             await cem.say("RevokeObject", object_type="PEBC.Instruction", object_id=taken)
             assert (await states(cem, 4))[3] == "REVOKED"
             assert [again.kw(m)[0] for m in (1, 12)] == [math.inf, 40.0]
+
+    play(tmp_path, act)
+
+
+def test_a_shadow_decides_and_tells_the_manager_that_nothing_is_limited(tmp_path):
+    async def act(cem, pilot):
+        pilot.shadow = True
+        async with pilot.running():
+            await cem.wait("PEBC.PowerConstraints")
+            await cem.instruct(NOW, [(5 * MIN, 0.0, 30e3)])
+            await cem.wait("PowerMeasurement", 2)
+            assert await states(cem, 1) == ["REJECTED"]  # and no STARTED behind it
+            assert pilot.kw()[0] == 30.0
 
     play(tmp_path, act)
 
