@@ -100,6 +100,11 @@ class ContractBook:
                 )
         return self.orders.restore(mine)
 
+    def carry(self, order: Order, now_s: float) -> None:
+        """Take over a call that one before us obeyed and could not keep."""
+        if self.orders.carry(order):
+            self._enter(order, now_s, Judgement())
+
     def limits_w(self, now_s: float) -> dict[str, float]:
         """Return the limit that is called at each contract, W, lead time applied; +inf none is.
 

@@ -20,6 +20,7 @@ from controller.runtime.order_keys import Key
 __all__ = ["Answer", "Force", "Order", "OrderBook", "OrderError", "parse_order"]
 
 INF = math.inf
+UNKEPT = Answer(False, "obeyed by one before us, but not kept, so it is not acknowledged", obeyed=True)
 REMEMBERED = 10_000  # orders that are over and still known, so that a late double of one is not taken for new
 MAX_TEXT = 64
 LAST_S = 4_102_444_800.0  # 2100-01-01: a time after it is a mistake, and no calendar is asked about it
@@ -139,9 +140,18 @@ class OrderBook:
         self.strangers = [held.order for held in self._held.values() if held.order.subject not in known_places]
         return count
 
-    def node(self, name: str) -> int:
-        """Return the index of a node; the root's for one that is not there."""
-        return self._nodes.get(name, 0)
+    def carry(self, order: Order) -> bool:
+        """Take over an order that one before us obeyed and could not keep; return whether nothing newer is known."""
+        name = (order.source, order.order_id)
+        known = self._held.get(name)
+        if known is not None and order.sequence <= known.order.sequence:
+            return False
+        self._held[name], self._force = Held(order, UNKEPT, 0), None
+        return True
+
+    def unkept(self, now_s: float) -> list[Order]:
+        """Return the orders that are obeyed now or will be, and are not on the disk."""
+        return [held.order for held in self._held.values() if not held.answer.accepted and not held.over(now_s)]
 
     def newest(self, source: str, order_id: str) -> Order | None:
         """Return the newest message about an order; None where nothing is known of it."""
@@ -239,7 +249,7 @@ class OrderBook:
 
     def _lowers(self, order: Order, known: Held | None, now_s: float) -> bool:
         """Say whether the order only lowers: a new cap, or one that replaces a cap of its node and is not above it."""
-        if order.kind != "cap" or order.value_w > self._free_w[self.node(order.subject)]:
+        if order.kind != "cap" or order.value_w > self._free_w[self._nodes.get(order.subject, 0)]:
             return False
         if known is None or known.over(now_s):
             return True

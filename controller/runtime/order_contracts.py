@@ -19,7 +19,6 @@ from controller.runtime.contract_plan import Binding
 from controller.runtime.journal import Entry, JournalError
 from controller.runtime.order import Answer, Order
 from controller.runtime.order_book import Force
-from controller.runtime.order_image import BookImage
 from controller.runtime.order_keys import Key
 from controller.runtime.site import ContractPort, Site
 from profiles.contract import READER
@@ -28,7 +27,7 @@ COUNT_S = 1.0
 MOST_S = 5.0  # a gap longer than this is nobody's curtailment
 ACCOUNT_S = 300.0
 SOURCE = "orders"
-UNKEPT = -1  # number of a call in the caps of nodes that is obeyed and not kept: it is carried by its window, not there
+UNKEPT = -1  # number of a call in the caps of nodes that is obeyed and not kept: its window counts it
 
 
 def binding_of(port: ContractPort) -> Binding:
@@ -43,18 +42,16 @@ class Calls:
     Parameters
     ----------
     keep, keys, sources: as of `OrderBook`
-    before: the image that one before us in this run left, whose unkept calls stay in force
     """
 
     __slots__ = (
-        "_called", "_carried", "_counted_s", "_keep", "_places", "_rows", "_told_s", "_view", "_written", "book",
+        "_called", "_counted_s", "_keep", "_places", "_rows", "_told_s", "_view", "_written", "book",
     )  # fmt: skip
 
     def __init__(
         self,
         site: Site,
         keep: Callable[..., int | None],
-        before: BookImage,
         *,
         keys: Mapping[str, Key | bytes],
         sources: Iterable[str] | None,
@@ -66,7 +63,6 @@ class Calls:
         rows = {name: tuple(found) for name, found in self._rows.items()}
         self.book = ContractBook(bindings, rows, site.timezone or "UTC", keep, keys=keys, sources=sources)
         self._keep = keep
-        self._carried = before.unkept_calls()
         self._view = View(site)
         self._called, self._counted_s, self._told_s = False, 0.0, 0.0
         self._written: dict[str, dict[str, Any]] = {}
@@ -96,8 +92,6 @@ class Calls:
         """Take a call in and answer it; `now_s` is UTC epoch s."""
         answer = self.book.offer(order, now_s, **fields)
         if answer.accepted:
-            for name in [order.subject] if order.subject in self._rows else list(self._rows):
-                self._carried[self._rows[name]] = np.inf  # somebody speaks for this contract again
             self._account(now_s)
         return answer
 
@@ -125,9 +119,6 @@ class Calls:
             for m in self._places[name]:
                 if limit_w < cap_w[m]:
                     cap_w[m], numbers[m] = limit_w, number or UNKEPT
-        lower = self._carried < record["window_call_w"]
-        record["call_no"][lower] = 0
-        np.minimum(record["window_call_w"], self._carried, out=record["window_call_w"])
         if self.book.steers():
             self.book.steer(self._view.fresh().inp.charger_state, force.wish_w, now_s)
 

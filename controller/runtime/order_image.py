@@ -50,35 +50,15 @@ class BookImage:
         """Write `record` at `now_ns` of the monotonic clock."""
         self.store.write(self._bytes, now_ns)
 
-    def unkept(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the caps that one before us obeyed and could not keep: import and export, (M,) W, +inf none."""
-        before = self._bytes.copy().view(self.record.dtype)[0]
-        if self.store.sequence:
-            self.store.read(before.reshape(1).view(np.uint8))
-        pairs = (("book_w", "book_no"), ("book_export_w", "book_export_no"))
-        import_w, export_w = (
-            np.where((before[number] == 0) & (self.store.sequence > 0), before[cap_w], np.inf)
-            for cap_w, number in pairs
-        )
-        return import_w, export_w
-
-    def unkept_calls(self) -> np.ndarray:
-        """Return the calls that one before us obeyed and could not keep, by window: (W,) W, +inf none."""
-        before = self._bytes.copy().view(self.record.dtype)[0]
-        if self.store.sequence:
-            self.store.read(before.reshape(1).view(np.uint8))
-        unkept = (before["call_no"] == 0) & (self.store.sequence > 0)
-        found: np.ndarray = np.where(unkept, before["window_call_w"], np.inf)
-        return found
-
     def now_unkept(self) -> int:
-        """Return how many nodes have a cap in force that is obeyed and not on the disk."""
+        """Return how many nodes and windows have a limit in force that is obeyed and not on the disk."""
         if self.store.sequence != self._seen:
             self._seen = self.store.read(self._bytes)
         if not self._seen:
             return 0
-        pairs = (("book_w", "book_no"), ("book_export_w", "book_export_no"))
-        return sum(int((np.isfinite(self.record[cap]) & (self.record[number] == 0)).sum()) for cap, number in pairs)
+        pairs = (("book_w", "book_no"), ("book_export_w", "book_export_no"), (CALL, "call_no"))
+        found = [np.isfinite(self.record[cap]) & (self.record[number] == 0) for cap, number in pairs]
+        return sum(int(each.sum()) for each in found)
 
     def latch(self, inp: Any) -> None:
         """Copy the newest image into the fields of INPUT, in every scan: the wires' image holds other values there."""

@@ -10,8 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-
 from controller.law import image
 from controller.runtime.clock import NS, SiteClock
 from controller.runtime.events import NAME as EVENTS
@@ -23,6 +21,7 @@ from controller.runtime.order_contracts import Calls
 from controller.runtime.order_image import FIELDS, BookImage
 from controller.runtime.order_intake import Desk
 from controller.runtime.order_keys import KeyFileError, load_key
+from controller.runtime.order_unkept import UnkeptImage
 from controller.runtime.process import die_with_parent, ignore_sigint, on_sigterm
 from controller.runtime.site import Site, read_site
 
@@ -38,7 +37,6 @@ class Orders:
 
     __slots__ = (
         "_calls",
-        "_carried",
         "_change_s",
         "_clock",
         "_desk",
@@ -48,6 +46,7 @@ class Orders:
         "_journal",
         "_said_ns",
         "_shadow",
+        "_unkept",
         "book",
     )
 
@@ -67,10 +66,15 @@ class Orders:
             sources=sources,
             lead_s=image.views("plan", site.image_dims(), site.load_plan()).node_obey_s,
         )
-        self._calls = Calls(site, journal.append, self._image, keys=keys, sources=sources)
-        self._carried = self._image.unkept()
+        self._calls = Calls(site, journal.append, keys=keys, sources=sources)
         calls, others = self._calls.restore(read_entries(journal.path), self._now_s())
         restored = calls + self.book.restore(others)
+        self._unkept = UnkeptImage(site)
+        for order in self._unkept.read():  # of one before us in this run
+            if self._calls.takes(order):
+                self._calls.book.carry(order, self._now_s())
+            else:
+                self.book.carry(order)
         self._change_s, self._ended_s, self._said_ns = 0.0, 0.0, 0
         now_s = self._now_s()
         self._tell(
@@ -113,8 +117,6 @@ class Orders:
         known = self.book.newest(found.source, found.order_id)
         book = self._calls if known is None and self._calls.takes(found) else self.book
         answer = book.offer(found, self._now_s(), received_mono_ns=posted_ns)
-        if answer.accepted and found.kind == "cap" and book is self.book:  # somebody speaks for this node again
-            self._carried[found.direction == "export"][self.book.node(found.subject)] = np.inf
         name = "accepted" if answer.accepted else "unkept" if answer.obeyed else "refused"
         counts[name] += 1
         said = {"source": found.source, "order": found.order_id, "what": found.kind, "subject": found.subject}
@@ -125,10 +127,7 @@ class Orders:
         now_s, now_ns = self._now_s(), time.monotonic_ns()
         force = self.book.force(now_s)
         self._calls.fill(self._image.record, force, now_s)
-        caps = [(force.import_w, force.import_no), (force.export_w, force.export_no)]
-        for (cap_w, number), carried_w in zip(caps, self._carried, strict=True):
-            number[carried_w < cap_w] = 0
-            np.minimum(cap_w, carried_w, out=cap_w)
+        self._unkept.write([*self.book.unkept(now_s), *self._calls.book.orders.unkept(now_s)], now_ns)
         values = (force.import_w, force.export_w, force.import_no, force.export_no, force.wish_w)
         for name, value in zip(FIELDS, values, strict=True):
             self._image.record[name] = value

@@ -10,7 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from controller.law import image
-from controller.runtime import handed_image, mailbox, order_image, order_intake, ring, timing, wires_status
+from controller.runtime import (
+    handed_image,
+    mailbox,
+    order_image,
+    order_intake,
+    order_unkept,
+    ring,
+    timing,
+    wires_status,
+)
 from controller.runtime.site import Site
 from controller.runtime.store import HEADER_BYTES, MAGIC, Store
 
@@ -37,6 +46,7 @@ def prepare(site: Site) -> None:
     ring.Ring.create(site.store(ring.NAME), max(sizes["state"], sizes["input"] + sizes["output"]))
     mailbox.Mailbox.create(site.store(ORDERS)).close()
     order_image.create(site)
+    order_unkept.create(site)
     handed_image.create(site)
     order_intake.create(site)
 

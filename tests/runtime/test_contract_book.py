@@ -266,3 +266,14 @@ def test_a_number_that_would_switch_a_limit_off_is_refused_where_it_is_written(n
     assert READER.validate_python(told).name == name
     with pytest.raises(ValidationError):
         READER.validate_python(told | change)
+
+
+def test_a_call_that_could_not_be_kept_is_lifted_by_its_own_sender_alone(make):
+    book, begin = make("tdtr", "cbc_a"), at(2026, 2, 3, 14)
+    book.carry(call(1, "tdtr", 10e3, begin, begin + 3600), begin)
+    assert book.offer(call(2, "cbc_a", 60e3, begin, begin + 3600), at(2026, 2, 1)).accepted
+    assert book.offer(Order("dso", "call-2", 1, "withdraw"), begin).accepted
+    assert book.offer(call(3, "tdtr", 90e3, begin, begin + 3600), begin).accepted
+    assert book.limits_w(begin)["tdtr"] == 10e3 * GUARD and book.states(begin)["tdtr"]["hours"] == 1.0
+    assert book.offer(Order("dso", "call-1", 1, "withdraw"), begin).accepted
+    assert book.limits_w(begin)["tdtr"] == 90e3 * GUARD

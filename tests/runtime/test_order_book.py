@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.runtime import order_unkept
 from controller.runtime.journal import NAME, Journal, JournalError, read_entries
 from controller.runtime.order_book import Order, OrderBook, OrderError, parse_order
 
@@ -173,6 +174,31 @@ def test_an_order_read_from_a_message_names_what_is_wrong() -> None:
             parse_order(fields | change)
     with pytest.raises(OrderError, match="sequence is missing"):
         parse_order({name: fields[name] for name in fields if name != "sequence"})
+
+
+def test_orders_that_are_not_kept_come_back_whole_and_end_by_their_sender_or_their_time(site) -> None:
+    order_unkept.create(site)
+    before, image = book(keep_never), order_unkept.UnkeptImage(site)
+    for k, (source, value_w, to_s) in enumerate((("dso", 10e3, math.nan), ("tso", 20e3, NOW_S + 60.0))):
+        assert before.offer(Order(source, "a", k, "cap", "head", value_w=value_w, to_s=to_s), NOW_S).obeyed
+    image.write(before.unkept(NOW_S), 1)
+    after = book(keep_never)
+    assert all(after.carry(order) for order in order_unkept.UnkeptImage(site).read())
+    assert cap_w(after) == 10e3 and after.in_force(NOW_S)[0][1] == math.inf
+    after._keep = keep_nothing
+    assert after.offer(Order("mallory", "a", 9, "withdraw"), NOW_S).accepted
+    assert cap_w(after) == 10e3
+    assert after.offer(Order("dso", "a", 1, "withdraw"), NOW_S).accepted
+    assert cap_w(after) == 20e3 and [order.source for order in after.unkept(NOW_S)] == ["tso"]
+    assert cap_w(after, now_s=NOW_S + 60.0) == math.inf and after.unkept(NOW_S + 60.0) == []
+
+
+def test_of_too_many_unkept_orders_the_lowest_are_carried(site) -> None:
+    order_unkept.create(site)
+    image = order_unkept.UnkeptImage(site)
+    image.write([replace(CAP, order_id=f"o{k}", value_w=1000.0 * k) for k in reversed(range(2000))], 1)
+    found = [order.value_w for order in image.read()]
+    assert 200 < len(found) < 2000 and found == [1000.0 * k for k in range(len(found))]
 
 
 def test_a_list_is_no_order_and_a_text_that_utf8_has_not_is_kept_as_its_escape(tmp_path: Path) -> None:

@@ -117,6 +117,8 @@ def test_what_was_obeyed_and_not_kept_outlives_the_process_within_its_run(site, 
     with orders_process(site, tmp_path / "site.json"):
         assert not intake.offer(replace(CAP, subject="tail")).accepted  # it has begun
         assert latched(site).book_w[1] == 90_000.0 - number
+        assert intake.offer(replace(CAP, source="operator", value_w=97_000.0)).accepted
+        assert latched(site).book_w[1] == 90_000.0 - number  # only who sent it, or its time, lifts it
         assert intake.offer(replace(CAP, sequence=number + 1, value_w=95_000.0)).accepted
         assert latched(site).book_w[1] == 95_000.0
         intake.close()
