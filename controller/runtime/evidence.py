@@ -29,6 +29,7 @@ SOURCE, STATION = "evidence", "substation"
 SHARE, LEAST_W = 0.02, 250.0  # tolerance of the measured watts: 2 %, at least 250 W (own choice)
 SLACK_A = 0.5  # a set-point or a reading may be so much above without counting
 MEASURED_S = 2.0  # a meter may be so much later than the device
+MOST_V = 253.0  # 230 V + 10 %: what a charger that is not heard may draw its amps at
 PENDING = 1000  # entries that wait for room on the disk
 
 Sent = Callable[[], tuple[np.ndarray, np.ndarray]]
@@ -61,13 +62,19 @@ class Evidence:
     sent: returns the last acknowledged set-point of each charger, (N,) A, and when, (N,) monotonic ns
     """
 
-    __slots__ = ("_below", "_binding", "_journal", "_nodes", "_obey_s", "_pending", "_plan", "_retry_ns", "_sent",
-                 "_station", "_station_no", "_utc_minus_mono_ns", "_watches", "dropped", "started_utc_ns")  # fmt: skip
+    __slots__ = (
+        "_back_w", "_below", "_binding", "_journal", "_most_w", "_nodes", "_obey_s", "_pending", "_plan", "_retry_ns",
+        "_sent", "_station", "_station_no", "_utc_minus_mono_ns", "_watches", "dropped", "started_utc_ns",
+    )  # fmt: skip
 
     def __init__(self, nodes: list[str], plan: Any, journal: Journal, sent: Sent) -> None:
         self._nodes, self._plan, self._journal, self._sent = nodes, plan, journal, sent
         self._below = below(plan.parent, plan.charger_node)
         self._obey_s = plan.node_obey_s + MEASURED_S
+        phases = (plan.phase_map >= 0).sum(axis=1)
+        self._most_w, self._back_w = (
+            amps * MOST_V * np.where(phases > 0, phases, 3) for amps in (plan.hard_max_a, plan.export_max_a)
+        )
         m = len(nodes)
         self._binding: dict[str, np.ndarray] = {d: np.zeros(m, dtype=np.int64) for d in (IMPORT, EXPORT)}
         self._station = np.full((m, 4), [math.inf, math.inf, math.nan, math.nan])
@@ -171,7 +178,7 @@ class Evidence:
         rows = self._below[watch.node]
         high_a = np.maximum(np.nan_to_num(inp.charger_limit_a), np.nan_to_num(inp.charger_a).max(axis=1))
         low_a = out.allowed_a if watch.direction == IMPORT else -out.allowed_min_a
-        watch.needed = rows & (high_a > low_a + SLACK_A) & (inp.charger_link == 1)
+        watch.needed = rows & (high_a > low_a + SLACK_A)  # one that is not heard too: it has not acknowledged
         watch.allowed_a = out.allowed_a.copy()
         self._step(watch, "decided", int(inp.now_ns[0]), cap_w=float(out.node_cap_w[watch.node]),
                    chargers=int(watch.needed.sum()))  # fmt: skip
@@ -193,12 +200,14 @@ class Evidence:
 
     def _measure(self, watch: Watch, inp: Any, now_ns: int) -> None:
         """See whether measured watts are within the limit, and have been in the time allowed."""
-        measured_w, by = self._measured_w(watch, inp)
-        if math.isnan(measured_w):
-            return
-        drawn_w = measured_w if watch.direction == IMPORT else -measured_w
-        over_w = drawn_w - watch.limit_w
-        if over_w <= max(SHARE * watch.limit_w, LEAST_W):
+        measured_w, by, less_w, more_w = self._measured_w(watch, inp)
+        if watch.direction == EXPORT:
+            less_w, more_w = more_w, less_w
+        over_w = (measured_w if watch.direction == IMPORT else -measured_w) - watch.limit_w
+        within_w = max(SHARE * watch.limit_w, LEAST_W)
+        if not (over_w + more_w <= within_w or over_w - less_w > within_w):
+            return  # nobody knows
+        if over_w + more_w <= within_w:
             watch.over_ns = 0
             if "obeyed" not in watch.done:
                 watch.done.discard("missed")
@@ -211,15 +220,22 @@ class Evidence:
             watch.done.discard("obeyed")
             self._step(watch, "missed", now_ns, measured_w=measured_w, by=by, over_w=over_w, over_for_s=late_s)
 
-    def _measured_w(self, watch: Watch, inp: Any) -> tuple[float, str]:
-        """Return the watts at the node: its own meter's, or the sum of the chargers' where it has none."""
+    def _measured_w(self, watch: Watch, inp: Any) -> tuple[float, str, float, float]:
+        """Return the watts at the node, by what, and by how much less and more they may be; NaN unknown.
+
+        Its own meter's, or the sum of the chargers' where it has none: of those that are not heard nobody knows what
+        they draw, between all that they may feed in and all that they may take.
+        """
         m = watch.node
         if self._plan.node_metered[m] == 1:
             age_s = (int(inp.now_ns[0]) - int(inp.node_a_change_ns[m])) / NS
             good = inp.node_a_quality[m] == Quality.GOOD and age_s <= self._plan.node_max_age_s[m]
-            return (float(inp.node_w[m]) if good else math.nan), "meter"
-        rows = self._below[m] & (inp.charger_link == 1)
-        return float(inp.charger_w[rows].sum()), "chargers"
+            return (float(inp.node_w[m]) if good else math.nan), "meter", 0.0, 0.0
+        heard = inp.charger_link == 1
+        mute = self._below[m] & ~heard
+        by = f"chargers, {mute.sum()} not heard" if mute.any() else "chargers"
+        heard_w = float(inp.charger_w[self._below[m] & heard].sum())
+        return heard_w, by, float(self._back_w[mute].sum()), float(self._most_w[mute].sum())
 
     def _step(self, watch: Watch, kind: str, at_ns: int, **body: Any) -> None:
         watch.done.add(kind)

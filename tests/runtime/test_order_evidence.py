@@ -67,7 +67,10 @@ def site(tmp_path: Path):
 
 def order(site: Site, value_w: float, **fields: object) -> None:
     assert site.book.offer(
-        Order("dso", "a", 1, "cap", "head", value_w=value_w, **fields),
+        Order(
+            **{"source": "dso", "order_id": "a", "sequence": 1, "kind": "cap", "subject": "head", "value_w": value_w}
+            | fields
+        ),
         (UTC_NS + site.now_ns) / S,
         received_mono_ns=site.now_ns - S // 5,
     ).accepted
@@ -110,6 +113,23 @@ def test_a_meter_that_is_not_believed_says_neither_obeyed_nor_missed(site: Site)
     order(site, 11_000.0)
     site.scan(15)
     assert site.life().state == "accepted"
+
+
+def test_what_a_charger_that_is_not_heard_draws_is_not_taken_for_nothing(site: Site) -> None:
+    site.plan.node_metered[:], site.inp.charger_link[:] = 0, [1, 0]
+    site.inp.charger_w[:] = [5_000.0, math.nan]
+    site.out.allowed_a[:], site.sent = 8.0, (np.array([8.0, 16.0]), np.zeros(2, dtype=np.int64))
+    order(site, 11_000.0)
+    site.scan(15)
+    assert site.life().state == "accepted" and math.isnan(site.life().sent_s)  # 32 A on three phases may be drawn
+    site.inp.charger_w[0] = 12_000.0
+    site.scan(15)
+    assert site.life().state == "missed"
+    order(site, 40_000.0, sequence=2)
+    site.scan(1)
+    assert site.life().state == "obeyed"
+    steps = [e.body for e in read_entries(site.journal.path) if e.kind == "obeyed"]
+    assert steps[-1] and steps[-1]["by"] == "chargers, 1 not heard"
 
 
 def test_an_order_that_the_substation_shows_gets_an_entry_and_its_steps(site: Site) -> None:
