@@ -17,6 +17,7 @@ from controller.runtime.clock import LocalTime
 from hil.plant.kernel import kernel
 from hil.rig.assembler import Assembly
 from hil.rig.energy_guard import EnergyGuard
+from hil.rig.envelope_sender import PlayedEnvelopes, sender_of
 from hil.rig.meter_links import MeterLinks
 from hil.rig.world import World
 from instruments import catalog
@@ -244,6 +245,8 @@ class Links:
         self.chargers = ChargerLinks(world, assembly, self.inp, self.now_ns(t_s))
         part = assembly.rig.guard
         self.guard = None if part is None else EnergyGuard(part, self.now_ns(t_s), world.log)
+        sender = sender_of(assembly, world.log)
+        self.envelopes = None if sender is None else PlayedEnvelopes(sender, assembly)
         self.meters = MeterLinks(world, assembly)
         self._publish_ns = round(assembly.rig.substation.publish_period_s * NS)
         self._next_publish_ns = self._next_beat_ns = self.now_ns(t_s)
@@ -276,6 +279,8 @@ class Links:
             inp.order_quality[:] = Quality.GOOD
         if self.guard is not None:
             self.guard.play(t_s, now_ns, inp)
+        if self.envelopes is not None:
+            self.envelopes.play(t_s, now_ns, inp)
         for k, group in enumerate(self.assembly.site.groups):
             inp.group_w[k] = group.dimmed_w if self.world.dimmed else np.inf
         return inp

@@ -1,4 +1,4 @@
-"""Play the energy guard and the dimming contact of a rig in real time, as clients of the controller's local sockets.
+"""Play energy guard, dimming contact and sender of envelopes of a rig in real time: over sockets, and by a file.
 
 The plant's process does, so that they outlive the controller. A restart of the controllable system is not theirs to
 do: in real time it is left out, and the log says so.
@@ -14,6 +14,7 @@ from controller.runtime.handed_keys import GuardPort
 from controller.runtime.site import Site
 from hil.rig.assembler import Assembly
 from hil.rig.energy_guard import acts_of
+from hil.rig.envelope_sender import EnvelopeSender, sender_of, write_schedule
 from hil.rig.guard_keys import GuardAct
 
 ANSWER_S = 5.0
@@ -23,7 +24,7 @@ RETRY_S = 0.2
 class LivePlayer:
     """Follow the scenario's clock and say what is due; `log` takes what happened, with scenario times."""
 
-    __slots__ = ("_acts", "_assembly", "_clock_s", "_dimmed", "_log", "_world")
+    __slots__ = ("_acts", "_assembly", "_clock_s", "_dimmed", "_log", "_sender", "_world")
 
     def __init__(self, assembly: Assembly, world: Any, clock_s: Callable[[], float]) -> None:
         self._assembly, self._world, self._clock_s = assembly, world, clock_s
@@ -31,6 +32,7 @@ class LivePlayer:
         part = assembly.rig.guard
         self._acts = [] if part is None else acts_of(part)
         self._dimmed = False
+        self._sender = sender_of(assembly, self._log)
 
     async def run(self, site: Site) -> None:
         """Play until cancelled."""
@@ -42,6 +44,8 @@ class LivePlayer:
             played.append(self._guard(site, handed.guards[0]))
         if handed.dim is not None:
             played.append(self._contact(site.socket(handed.dim.socket)))
+        if self._sender is not None:
+            played.append(self._envelopes(self._sender, Path(site.run_dir)))
         await asyncio.gather(*played)
 
     async def _guard(self, site: Site, port: GuardPort) -> None:
@@ -63,6 +67,14 @@ class LivePlayer:
                 self._note("lpc_answer", use_case=use_case, what=act.do, value_w=act.value_w, ack=answer.get("ack"),
                            rule=answer.get("rule"), wanted=act.ack)  # fmt: skip
         await asyncio.Event().wait()  # it stays connected: a guard that leaves is another story
+
+    async def _envelopes(self, sender: EnvelopeSender, run_dir: Path) -> None:
+        """Write the schedules that are due."""
+        while True:
+            data = sender.due(self._clock_s())
+            if data is not None:
+                write_schedule(run_dir, data)
+            await asyncio.sleep(RETRY_S / 2)
 
     async def _contact(self, path: Path) -> None:
         """Say `dim` whenever the world's contact moves, until it is answered."""

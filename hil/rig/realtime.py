@@ -31,6 +31,7 @@ from hil.rig.assembler import Assembly, guarded
 from hil.rig.charger_keys import ChargerPart, Twin
 from hil.rig.contracts import bind_contracts
 from hil.rig.csms_part import csms_port
+from hil.rig.envelope_sender import FILE, played_contract
 from hil.rig.handed_part import handed_port
 from hil.rig.opcua_part import link_keys
 from hil.rig.rigfile import devices
@@ -144,7 +145,12 @@ def _handed(assembly: Assembly, run_dir: Path) -> HandedPort | None:
     rig, spec = assembly.rig, assembly.site
     contracts = [load_contract(part.file) for part in rig.contract]
     bindings = bind_contracts(rig.contract, contracts, spec.chargers, spec.nodes)
-    own = [(f"contract[{k}]", rig.contract[k], each) for k, each in enumerate(bindings)]
+    sent, file = played_contract(rig), str(run_dir / FILE)
+    parts = [
+        part.model_copy(update={"envelope": file}) if sent is not None and part is sent[0] else part
+        for part in rig.contract
+    ]
+    own = [(f"contract[{k}]", parts[k], each) for k, each in enumerate(bindings)]
     played = [("guard.contract", None, each) for each in guarded(rig)]
     return handed_port(rig.rig.name, [*played, *own], spec, run_dir)
 

@@ -4,6 +4,7 @@ Works on the file as TOML gave it, so that a file whose shape is refused still s
 What has the wrong type is left to the schema here.
 """
 
+import contextlib
 import difflib
 import importlib.util
 import itertools
@@ -321,6 +322,7 @@ def _check_rejecting(raw: dict[str, Any]) -> Found:
 
 
 def _check_contracts(raw: dict[str, Any]) -> Found:
+    yield from _check_sender(raw)
     zone = text_of(table_of(raw, "rig"), "timezone") or DEFAULT_ZONE
     for k, part in enumerate(tables_of(raw, "contract")):
         yield from check_contract(f"contract[{k}]", text_of(part, "file"), zone)
@@ -331,6 +333,20 @@ def _check_contracts(raw: dict[str, Any]) -> Found:
             yield "guard.contract", short(guard), f'its kind is "{kind}"; allowed is "lpc"'
     except ProfileError as error:
         yield "guard.contract", short(guard), str(error)
+
+
+def _check_sender(raw: dict[str, Any]) -> Found:
+    """Check that a rig that plays a sender of envelopes has the one contract that they are for."""
+    if not table_of(raw, "envelope"):
+        return
+    kinds = []
+    for part in tables_of(raw, "contract"):
+        with contextlib.suppress(ProfileError):  # told where the contract is named
+            file = text_of(part, "file")
+            kinds += [load_contract(file).kind] if file and not text_of(part, "envelope") else []
+    if kinds.count("operating_envelope") != 1:
+        text = "it is for one [[contract]] of kind operating_envelope, with nodes and without an envelope file"
+        yield "envelope", f"{kinds.count('operating_envelope')} such contracts", text
 
 
 def _check_zone(raw: dict[str, Any]) -> Found:

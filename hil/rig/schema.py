@@ -15,6 +15,7 @@ from hil.rig.calls_part import CallsPart
 from hil.rig.charger_keys import ChargerPart, ChargerRow, Twin
 from hil.rig.contracts import ContractPart
 from hil.rig.csms_part import CsmsPart
+from hil.rig.envelope_keys import EnvelopePart
 from hil.rig.guard_keys import GuardPart
 from hil.rig.key_types import Amps, Pu, Seconds, Share, Strict, Watts
 from hil.rig.meter_keys import MeterPart
@@ -295,6 +296,7 @@ class Rig(Strict):
     openadr: OpenAdrPort | None = None
     s2: S2Port | None = None
     guard: GuardPart | None = None
+    envelope: EnvelopePart | None = None
     verdict: VerdictPart
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ import numpy as np
 
 from hil.rig.assembler import Assembly
 from hil.rig.scenario_keys import CHARGER_FAULTS
-from hil.runs.judging_limits import contract_rules, dim_rule, guard_rule
+from hil.runs.judging_limits import contract_rules, dim_rule, envelope_rule, guard_rule
 from hil.runs.promises import CutRule, DeadlineBudget, Mark, OrderRule, SilenceRule, StaleRule, VerdictPlan, WindowRule
 from instruments.catalog import charger_of
 
@@ -53,6 +53,7 @@ def verdict_plan(assembly: Assembly, log: list[dict[str, Any]], for_s: float) ->
         silence=silence,
         guard=guard_rule(assembly, log),
         dim=dim_rule(assembly, log, for_s),
+        envelope=envelope_rule(assembly, log),
         contracts=contract_rules(assembly, site_obey_s),
         deadlines=DeadlineBudget(bounds.missed_max_share, bounds.wake_p99_max_share),
         tolerance_a=bounds.tolerance_a,

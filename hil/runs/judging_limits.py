@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from controller.law import lpc
+from controller.runtime.contract_plan import below
 from hil.rig.assembler import Assembly
+from hil.rig.envelope_sender import played_contract
 from hil.runs.evidence_limits import held_of, limit_of
-from hil.runs.promises import ContractRule, DimRule, GuardRule
+from hil.runs.promises import ContractRule, DimRule, EnvelopeRule, GuardRule
 from profiles.contract import load_contract
 from profiles.contract_windows import Windowed
 
@@ -50,6 +52,21 @@ def dim_rule(assembly: Assembly, log: list[dict[str, Any]], for_s: float) -> Dim
     slots = max(math.ceil(len(rows) / fit) for (_, rows, _), fit in zip(members, fits, strict=True)) + 1  # one is torn
     turns_s = slots * assembly.rig.law.rotation_s
     return DimRule(members, dims[0]["t_s"], min(dims[0]["t_s"] + dims[0]["for_s"], for_s), turns_s)
+
+
+def envelope_rule(assembly: Assembly, log: list[dict[str, Any]]) -> EnvelopeRule | None:
+    """Return what a connection keeps by the envelopes that the rig's sender sent; None where it plays none."""
+    found = played_contract(assembly.rig)
+    if found is None:
+        return None
+    part, contract = found
+    sent = sorted(
+        (entry["t_s"], tuple(map(tuple, entry["intervals"]))) for entry in log if entry["event"] == "envelope"
+    )
+    spec = assembly.site
+    at = [node.name for node in spec.nodes].index(part.nodes[0])
+    members = below(at, spec.nodes, spec.chargers)
+    return EnvelopeRule(part.nodes[0], tuple(members), tuple(sent), contract.subscribed_w, contract.max_age_s)
 
 
 def contract_rules(assembly: Assembly, obey_s: np.ndarray) -> tuple[ContractRule, ...]:

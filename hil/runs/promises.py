@@ -116,6 +116,32 @@ class DimRule:
     turns_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class EnvelopeRule:
+    """Promise that the chargers `members` behind a connection stay under the envelopes sent, else under `subscribed_w`.
+
+    `sent` are schedules: (s, intervals of (from s, to s, W)), as they went out; one is too old after `max_age_s`.
+    """
+
+    name: str
+    members: tuple[int, ...]
+    sent: tuple[tuple[float, tuple[tuple[float, float, float], ...]], ...]
+    subscribed_w: float
+    max_age_s: float
+
+    def limit_w(self, t_s: np.ndarray) -> np.ndarray:
+        """Return the limit at scenario times, (T,) W: of the newest schedule, else the subscribed capacity."""
+        found = np.full(len(t_s), self.subscribed_w)
+        starts_s = np.array([sent[0] for sent in self.sent])
+        newest = np.searchsorted(starts_s, t_s, side="right") - 1
+        for k, (at_s, intervals) in enumerate(self.sent):
+            for from_s, to_s, watts in intervals:
+                rows = (newest == k) & (t_s >= from_s) & (t_s < to_s)
+                aged = t_s[rows] - at_s > self.max_age_s
+                found[rows] = np.where(aged, min(watts, self.subscribed_w), watts)
+        return found
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ContractRule:
     """Promise that a contract's limit holds at each of its measuring points, from its start on.
@@ -158,6 +184,7 @@ class VerdictPlan:
     silence: SilenceRule | None = None
     guard: GuardRule | None = None
     dim: DimRule | None = None
+    envelope: EnvelopeRule | None = None
     contracts: tuple[ContractRule, ...] = ()
     deadlines: DeadlineBudget | None = None
     tolerance_a: float = 0.5

@@ -45,6 +45,7 @@ def of(plan: VerdictPlan) -> list[Rule]:
         (plan.silence, (heartbeat_failsafe,)),
         (plan.guard, (rules_limits.guard_walked, rules_limits.guard_obeyed)),
         (plan.dim, (rules_limits.floors_kept,)),
+        (plan.envelope, (rules_limits.envelope_kept,)),
         (plan.contracts, tuple(partial(rules_contract.contract_kept, rule=rule) for rule in plan.contracts)),
     ]
     return [rule for asked, group in wanted if asked is not None for rule in group]

@@ -1,8 +1,18 @@
-"""Hold one run to what an energy guard writes and to the floors of section 14a, see `rules`."""
+"""Hold one run to an energy guard, to operating envelopes and to the floors of section 14a, see `rules`."""
 
 import numpy as np
 
-from hil.runs.promises import FAILED, INCONCLUSIVE, NOT_EXERCISED, PASSED, DimRule, GuardRule, Verdict, VerdictPlan
+from hil.runs.promises import (
+    FAILED,
+    INCONCLUSIVE,
+    NOT_EXERCISED,
+    PASSED,
+    DimRule,
+    EnvelopeRule,
+    GuardRule,
+    Verdict,
+    VerdictPlan,
+)
 from hil.runs.trace import CONTROLLED, Trace
 
 SERVED_WH = 100.0  # a dimmed device that got less has starved: six minutes of one phase at 6 A are 138 Wh
@@ -88,3 +98,34 @@ def floors_kept(plan: VerdictPlan, trace: Trace, _: Trace) -> Verdict:
         text += f"; starved: {', '.join(starved)}"
     state = PASSED if over_w <= plan.tolerance_w and not starved else FAILED
     return Verdict(name, state, over_w, plan.tolerance_w, "W", text, figures)
+
+
+def envelope_kept(plan: VerdictPlan, trace: Trace, _: Trace) -> Verdict:
+    """Judge the largest excess of a connection over the highest envelope in force within its obey time."""
+    rule, name = plan.envelope, "envelope_kept"
+    assert isinstance(rule, EnvelopeRule)
+    rows = trace.t_s >= 0.0
+    t_s, members = trace.t_s[rows], list(rule.members)
+    if not rule.sent or not len(t_s):
+        return Verdict(name, NOT_EXERCISED, np.nan, plan.tolerance_w, "W", "no envelope was ever sent")
+    watts, obey_s = trace.drawn_w[rows][:, members].sum(axis=1), float(plan.obey_s[members].max())
+    if not np.isfinite(watts).all():
+        return Verdict(name, INCONCLUSIVE, np.nan, plan.tolerance_w, "W", f"watts at {rule.name} are unknown")
+    now_w = rule.limit_w(t_s)
+    changes_s = t_s[1:][now_w[1:] != now_w[:-1]]
+    before_w = [rule.limit_w(t_s - obey_s), *(rule.limit_w(np.clip(c, t_s - obey_s, t_s)) for c in changes_s)]
+    allowed_w = np.maximum(now_w, np.max(before_w, axis=0))
+    over_w = watts - allowed_w
+    k = int(np.argmax(over_w))
+    silent = now_w == rule.subscribed_w
+    text = (
+        f"{rule.name}: {watts[k] / 1e3:.2f} kW at {t_s[k]:.1f} s, limit {allowed_w[k] / 1e3:g} + "
+        f"{plan.tolerance_w / 1e3:g} kW; {len(rule.sent)} schedules; at most {watts.max() / 1e3:.2f} kW"
+    )
+    if silent.any():
+        lowest = watts[silent].min() / 1e3
+        text += (
+            f", down to {lowest:.2f} kW in {np.diff(t_s, append=t_s[-1])[silent].sum():.0f} s of subscribed capacity"
+        )
+    state = PASSED if over_w[k] <= plan.tolerance_w else FAILED
+    return Verdict(name, state, float(over_w[k]), plan.tolerance_w, "W", text, {"at_s": float(t_s[k])})
