@@ -37,7 +37,7 @@ PENDING = 1000  # entries that wait for room on the disk
 class EnvelopeSource:
     """Follow one schedule file: read it when it was replaced, tell when it cannot be used or is there again."""
 
-    __slots__ = ("_events", "_key", "_path", "_seen", "_taken_s", "_told", "envelopes")
+    __slots__ = ("_events", "_key", "_path", "_seen", "_taken_s", "_told", "envelopes", "renewed_s")
 
     def __init__(self, site: Site, port: EnvelopePort, events: Events) -> None:
         self._path, self._events = Path(port.file), events
@@ -45,7 +45,7 @@ class EnvelopeSource:
         plan = image.views("plan", site.image_dims(), site.load_plan())
         self.envelopes = Envelopes(port.contract, {site.node_names[m]: m for m in port.nodes}, plan.node_obey_s)
         self._seen: tuple[int, ...] = (0,)
-        self._taken_s, self._told = -float("inf"), ""
+        self._taken_s, self._told, self.renewed_s = -float("inf"), "", math.nan
 
     def look(self, now_ns: int, utc_s: float) -> Schedule | None:
         """Return the schedule where a new one was taken; its times are of the site's clock."""
@@ -66,6 +66,7 @@ class EnvelopeSource:
             return None
         self._taken_s = issued_s
         age_s = max((utc_s if dated else time.time()) - issued_s, 0.0)  # one from the future is as old as its arrival
+        self.renewed_s = utc_s - age_s
         strangers = self.envelopes.take(schedule, now_ns - round(age_s * NS))
         self._events.write("envelopes", file=str(self._path), intervals=len(schedule.intervals), age_s=round(age_s, 1),
                            strangers=strangers)  # fmt: skip
@@ -130,20 +131,20 @@ class Handed:
             schedule = source.look(now_ns, utc_s)
             if schedule is not None:
                 for m in source.envelopes.nodes:  # one stamp for all: a schedule takes the place of the one before it
-                    self._keep_schedule(self._names[m], schedule, now_ns)
+                    self._keep_schedule(self._names[m], schedule, now_ns, source.renewed_s)
         self.publish()
         for guard in self._guards:
             guard.look()
         self._flush()
 
-    def _keep_schedule(self, node: str, schedule: Schedule, now_ns: int) -> None:
+    def _keep_schedule(self, node: str, schedule: Schedule, now_ns: int, renewed_s: float) -> None:
         """Journal what a schedule says of a node, at least that it says nothing."""
         mine = [each for each in schedule.intervals if each.node == node]
         if not mine:
             self.keep("received", source="envelope", subject=node, mono_ns=now_ns, intervals=0)
         for each in mine:
             self.keep("received", source="envelope", subject=node, mono_ns=now_ns, from_s=each.from_s, to_s=each.to_s,
-                      import_w=each.import_w, export_w=each.export_w)  # fmt: skip
+                      import_w=each.import_w, export_w=each.export_w, renewed_s=renewed_s)  # fmt: skip
 
     def publish(self) -> None:
         """Write what is in force now to the image."""

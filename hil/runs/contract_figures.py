@@ -1,6 +1,6 @@
 """Reckon a contract's figures of a run: limits kept, time to comply, curtailment, service per connection, by meter."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -98,7 +98,8 @@ def kept(held: Held, meter: Meter, start_utc_s: float, by: str, tolerance: tuple
                 continue
             found = falls(series, limit, chosen)
             real = [fall for fall in found if _exercised(series, fall)]
-            energy_wh = float(np.nansum(watt_w[chosen] * dt_s[chosen]) * WH_PER_WS)
+            known = chosen & np.isfinite(watt_w)
+            energy_wh = float((watt_w[known] * dt_s[known]).sum() * WH_PER_WS) if known.any() else float("nan")
             row = (over_limit(series, limit, chosen), real, len(found) - len(real), energy_wh)
             rows.setdefault(period, []).append(row)
     return [_together(period, meter.name, found) for period, found in rows.items()]
@@ -118,16 +119,22 @@ def _together(period: str, meter: str, rows: list[tuple[Over, list[Compliance], 
         meter=meter,
         points=len(rows),
         over=Over(
-            energy_wh=sum(over.energy_wh for over in overs),
-            seconds=sum(over.seconds for over in overs),
-            highest_a=max(over.highest_a for over in overs),
-            highest_w=max(over.highest_w for over in overs),
+            energy_wh=_of_known(sum, [over.energy_wh for over in overs]),
+            seconds=_of_known(sum, [over.seconds for over in overs]),
+            highest_a=_of_known(max, [over.highest_a for over in overs]),
+            highest_w=_of_known(max, [over.highest_w for over in overs]),
             missing_s=sum(over.missing_s for over in overs),
         ),
         took_s=tuple(fall.took_s for row in rows for fall in row[1]),
         idle_falls=sum(row[2] for row in rows),
-        energy_wh=sum(row[3] for row in rows),
+        energy_wh=_of_known(sum, [row[3] for row in rows]),
     )
+
+
+def _of_known(fold: Callable[[list[float]], float], values: list[float]) -> float:
+    """Return the sum or the highest of what is known; NaN where nothing is."""
+    known = [value for value in values if np.isfinite(value)]
+    return fold(known) if known else float("nan")
 
 
 def curtailed(held: Held, run: Trace, reference: Trace | None, by: str, free_a: float) -> list[Curtailed]:

@@ -43,9 +43,10 @@ def _tiles(evidence: Evidence) -> Raw:
     """Show the figures that a reader looks for first, by the meter that is nobody's own where there is one."""
     rows = {name: [row for row in evidence.kept if row.meter == name] for name in ORDER}
     name = next((name for name in ORDER if rows[name]), TRUTH)
-    over_wh = sum(row.over.energy_wh for row in rows[name])
+    known_wh = [row.over.energy_wh for row in rows[name] if np.isfinite(row.over.energy_wh)]
+    over_wh = sum(known_wh) if known_wh else np.nan
     took = [s for row in rows[name] for s in row.took_s]
-    missing_s = sum(row.over.missing_s for row in rows[OWN])
+    missing_s = sum(row.over.missing_s for row in rows[name])
     worst = evidence.worst
     held_wh = sum(row.held_wh for row in evidence.curtailed)
     net_wh = sum(row.net_wh for row in evidence.curtailed)
@@ -63,7 +64,7 @@ def _tiles(evidence: Evidence) -> Raw:
                 "worst connection", number(100 * worst.share if worst else None, 1, "%"),
                 f"{worst.connection}: served of wanted" if worst else "nothing was wanted",
             ),
-            ("not measured", number(missing_s, 0, "s"), "by the chargers' own meters, limit in force"),
+            ("not measured", number(missing_s, 0, "s"), f"while a limit was in force, by {MEANING[name]}"),
         ]
     )  # fmt: skip
 

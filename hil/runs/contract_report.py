@@ -23,7 +23,7 @@ from hil.rig.sessions import NAME as SESSIONS
 from hil.rig.sessions import Stay, read_stays
 from hil.runs.contract_figures import Curtailed, Kept, Meter, Served, curtailed, fairness, kept, served, worst
 from hil.runs.evidence_account import Taken, taken_of
-from hil.runs.evidence_journal import STEPS, figures_json, read_figures
+from hil.runs.evidence_journal import STEPS, JournalFigures, figures_json, read_figures
 from hil.runs.evidence_limits import Held
 from hil.runs.evidence_meters import (
     CONNECTION,
@@ -46,10 +46,15 @@ from hil.runs.flexpower_page import FlexReport, flex_json
 from hil.runs.rules_contract import truth_series
 from hil.runs.summary import finite
 from hil.runs.trace import CONTROLLED, UNCONTROLLED, Trace, load_samples
+from profiles.contract_calls import Called
+from profiles.contract_doe import OperatingEnvelope
+from profiles.contract_lpc import Lpc
+from profiles.contract_par14a import Par14a
 from profiles.published import load_published
 
 SAMPLES = "samples.parquet"
 BY = ("run", "day", "week", "month", "year")
+TOLD_KINDS = (Called, OperatingEnvelope, Par14a, Lpc)  # whose limits are told while it runs
 
 
 def write_contract_report(
@@ -100,7 +105,9 @@ class Evidence:
         span_s = (float(self.run.utc_s[0]), float(self.run.utc_s[-1]))
         self.journal, lives = read_figures(run_dir, bare.name, nodes_of(self.setting, bare), span_s)
         log = [event for event in read_events(run_dir / EVENTS) if "event" in event]
-        self.held: Held = with_told(bare, lives, log, self.start_utc_s)
+        self.held: Held = with_told(bare, lives, log, self.start_utc_s, self.journal.handed)
+        if not self.held.told and isinstance(bare.contract, TOLD_KINDS):
+            self.notes.append(untold(self.journal, field=self.setting.assembly is None))
         self.meters: list[Meter] = self._meters(readings)
         self.kept: list[Kept] = []
         self.curtailed: list[Curtailed] = []
@@ -137,7 +144,7 @@ class Evidence:
         back, found = held.contract.limit.direction == "export", []
         if readings is not None:
             own = {point.name: own_series(readings, point, begin_s, back=back) for point in held.points}
-            witnesses = {} if back else read_witnesses(self.run_dir, begin_s)
+            witnesses = {} if back else read_witnesses(self.run_dir, begin_s, float(readings.utc_s[-1]))
             series, absent, seen = {}, {}, {}
             for point in held.points:
                 node, why = alone_at(setting, held, point)
@@ -156,6 +163,14 @@ class Evidence:
         if any(meter.name == OWN for meter in found) and held.contract.limit.point == "connection":
             self.notes.append("The limit is the connection's: chargers' own meters show their part of it only.")
         return found
+
+
+def untold(journal: JournalFigures, *, field: bool) -> str:
+    """Say that no limit was told, and whether anybody could have known; a rig's scenario always knows."""
+    if field and (journal.path is None or journal.why):
+        why = journal.why or "there is no journal"
+        return f"Nobody knows what was told: {why}. Nothing here proves that it was kept."
+    return "Nothing was told in this run: there was no limit of this contract to keep but what holds without a word."
 
 
 def nodes_of(setting: Setting, held: Held) -> list[str]:

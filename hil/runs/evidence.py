@@ -61,7 +61,10 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Over:
-    """Hold what went beyond a limit: energy (Wh), time (s), highest excess (A per phase, W), time not measured (s)."""
+    """Hold what went beyond a limit: energy (Wh), time (s), highest excess (A per phase, W), time not measured (s).
+
+    Where nothing at all was measured while there was a limit, all but the last are NaN: nobody knows.
+    """
 
     energy_wh: float
     seconds: float
@@ -134,6 +137,8 @@ def over_limit(series: Series, limit: Limit, chosen: np.ndarray) -> Over:
     dt_s = np.where(chosen & limit.in_force(), series.dt_s(), 0.0)
     here = dt_s > 0.0
     known = here & np.isfinite(over_w)
+    if here.any() and not known.any():
+        return Over(np.nan, np.nan, np.nan, np.nan, float(dt_s[here].sum()))
     top_a, top_w = (float(np.max(values[known], initial=0.0)) for values in (over_a, over_w))
     return Over(
         energy_wh=float((over_w[known] * dt_s[known]).sum() * WH_PER_WS),

@@ -29,8 +29,8 @@ class Taken:
 
     @property
     def within(self) -> bool:
-        """Tell whether it is within the allowance; an unknown figure is not."""
-        return self.value <= self.allowed
+        """Tell whether it is within the allowance; an unknown figure is not, where there is a bound."""
+        return self.allowed == np.inf or self.value <= self.allowed
 
 
 def taken_of(

@@ -11,6 +11,7 @@ from controller.runtime.journal_orders import OrderLife, lives
 from controller.runtime.site import read_site
 from hil.rig.store_dir import SITE
 from hil.runs.evidence import percentile_s
+from hil.runs.evidence_handed import handed_entries
 
 STEPS = ("decided_s", "sent_s", "accepted_s", "obeyed_s")
 REFUSED = "refused"
@@ -30,7 +31,8 @@ class Notice:
 class JournalFigures:
     """Hold what a journal says that touches a contract: orders, calls, the last row of its account, faults.
 
-    `path` is the journal; `faults` are what `verify` found, by entry; `why` says why nothing could be read.
+    `path` is the journal; `faults` are what `verify` found, by entry; `handed` are its entries of what was handed in;
+    `why` says why nothing could be read.
     """
 
     path: Path | None = None
@@ -39,6 +41,7 @@ class JournalFigures:
     orders: tuple[OrderLife, ...] = ()
     calls: tuple[Notice, ...] = ()
     account: dict[str, Any] = field(default_factory=dict)
+    handed: tuple[Entry, ...] = ()
     why: str = ""
 
     def spans_s(self, step: str) -> tuple[float, float, float]:
@@ -94,6 +97,7 @@ def read_figures(
         orders=tuple(mine),
         calls=tuple(_calls(entries, [life for life in mine if life.subject == contract and life.kind != "withdraw"])),
         account=_account(entries, contract, span_s[1]),
+        handed=tuple(handed_entries(entries)),
     ), everything
 
 

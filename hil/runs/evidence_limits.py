@@ -200,12 +200,13 @@ def _base(held: Held, point: Point, utc_s: np.ndarray) -> np.ndarray:
 def _told(held: Held, point: Point, value: np.ndarray, utc_s: np.ndarray) -> np.ndarray:
     """Return the limit (T,) with what was told: a call, a dimming, an envelope; of several at a time the lowest."""
     contract = held.contract
-    lowest = np.full(len(utc_s), np.inf)
+    lowest, said = np.full(len(utc_s), np.inf), np.zeros(len(utc_s), dtype=bool)
     for told in held.told:
         if told.subject in ("", contract.name, point.name):
             here = (utc_s >= told.from_s) & (utc_s < told.to_s)
+            said |= here
             lowest[here] = np.minimum(lowest[here], point.dimmed_w if isinstance(contract, Par14a) else told.value_w)
     if isinstance(contract, Called):
         most_w = contract.max_w if isinstance(contract, FullyVariable) else contract.capacity_w
-        return np.where(np.isfinite(lowest), np.clip(lowest, contract.floor_w, most_w), value)
-    return np.where(np.isfinite(lowest), lowest, value)
+        return np.where(said, np.clip(lowest, contract.floor_w, most_w), value)
+    return np.where(said, lowest, value)  # an interval that says no limit lifts what holds without one

@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # a field run saves its meters and needs neither rig nor plan
 NS = 1e9
 PHASES = 3
 TABLE, FORMAT = "meters.parquet", "voltbench-meters-1"
+STANDS_S, STANDS_TIMES = 5.0, 5.0  # a sample stands for the next one so long at the most, the longer of both
 BLOCK = 5000  # scans held in memory at a time
 OWN, CONNECTION, TRUTH, WITNESS = "charger", "connection", "plant", "witness"
 MEANING = {
@@ -63,10 +64,31 @@ class Readings:
 def read_meters(run_dir: Path) -> Readings:
     """Return what the meters said, scan by scan, from `meters.parquet`, else from the ledger.
 
-    The ledger is read by the version that wrote it alone, the table by any. LedgerError where there is neither.
+    The ledger is read by the version that wrote it alone, the table by any. LedgerError where there is neither. Where
+    scans are missing nobody knows anything.
     """
     path = run_dir / TABLE
-    return load_meters(path) if path.is_file() else read_ledger(run_dir)
+    return bridged(load_meters(path) if path.is_file() else read_ledger(run_dir))
+
+
+def bridged(readings: Readings) -> Readings:
+    """Return readings with an unknown scan wherever none was taken for longer than a reading stands."""
+    before, at_s = breaks(readings.utc_s)
+    if not before.size:
+        return readings
+    values = {name: getattr(readings, name) for name in Readings.__slots__}
+    for name, each in values.items():
+        unknown = each[before] if name in ("allowed_a", "reason") else np.full_like(each[before], np.nan)
+        values[name] = np.insert(each, before + 1, at_s if name == "utc_s" else unknown, axis=0)
+    return Readings(**values)
+
+
+def breaks(t_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return after which samples (indices) the next is missing, and until when (s) each of them stands."""
+    dt_s = np.diff(t_s)
+    stands_s = max(STANDS_S, STANDS_TIMES * float(np.median(dt_s))) if dt_s.size else STANDS_S
+    before = np.flatnonzero(dt_s > stands_s)
+    return before, t_s[before] + stands_s
 
 
 def read_ledger(run_dir: Path) -> Readings:
@@ -121,7 +143,8 @@ def _table(block: Readings) -> pa.Table:
 def _blocks(run_dir: Path) -> Iterator[Readings]:
     """Yield the scans of a ledger in blocks; a scan whose clock stepped back is left out."""
     reader = LedgerReader(run_dir)
-    wiring = np.asarray(reader.plan.phase_map)
+    plan = reader.plan
+    wiring = np.asarray(plan.phase_map)
     rows, terminals = np.nonzero(wiring >= 0)
     where = (rows, terminals, wiring[rows, terminals])
     last_s, parts = -np.inf, []
@@ -130,7 +153,7 @@ def _blocks(run_dir: Path) -> Iterator[Readings]:
         if utc_s <= last_s:
             continue
         last_s = utc_s
-        parts.append(_scan(utc_s, entry.input, entry.output, where, wiring.shape[0]))
+        parts.append(_scan(utc_s, entry.input, entry.output, where, plan))
         if len(parts) == BLOCK:
             yield _stacked(parts)
             parts = []
@@ -142,20 +165,30 @@ def _stacked(parts: list[tuple[Any, ...]]) -> Readings:
     return Readings(*(np.array(column) for column in zip(*parts, strict=True)))
 
 
-def _scan(utc_s: float, inp: Any, out: Any, where: tuple[np.ndarray, ...], n: int) -> tuple[Any, ...]:
-    """Return one scan's values in the order of `Readings`; `where` is charger, terminal and grid phase of each wire."""
+def _scan(utc_s: float, inp: Any, out: Any, where: tuple[np.ndarray, ...], plan: Any) -> tuple[Any, ...]:
+    """Return one scan's values in the order of `Readings`; `where` is charger, terminal and grid phase of each wire.
+
+    Measured is what was Good and no older than its device's `max_age`: a value that stands still proves nothing.
+    """
     rows, terminals, grid = where
-    good = inp.charger_quality == Quality.GOOD
+    n = plan.phase_map.shape[0]
+    young = _young(inp.charger_change_ns, inp.now_ns, plan.max_age_s)
+    good = (inp.charger_quality == Quality.GOOD) & (inp.charger_link == 1) & young
     amps, volts = np.zeros((n, PHASES), dtype="f4"), np.full((n, PHASES), np.nan, dtype="f4")
     amps[rows, grid] = np.where(good[:, None], inp.charger_a, np.nan)[rows, terminals]
     volts[rows, grid] = np.where(good[:, None], inp.charger_v, np.nan)[rows, terminals]
-    node_good = inp.node_a_quality == Quality.GOOD
+    node_good = (inp.node_a_quality == Quality.GOOD) & _young(inp.node_a_change_ns, inp.now_ns, plan.node_max_age_s)
+    volt_good = (inp.node_v_quality == Quality.GOOD) & _young(inp.node_v_change_ns, inp.now_ns, plan.node_max_age_s)
     node_a = np.where(node_good[:, None], inp.node_a, np.nan).astype("f4")
-    node_v = np.where((inp.node_v_quality == Quality.GOOD)[:, None], inp.node_v, np.nan).astype("f4")
+    node_v = np.where(volt_good[:, None], inp.node_v, np.nan).astype("f4")
     watts = np.where(good, inp.charger_w, np.nan).astype("f4")
     node_w = np.where(node_good, inp.node_w, np.nan).astype("f4")
     allowed_a, reason = np.array(out.allowed_a, dtype="f4"), np.array(out.reason, dtype="u1")
     return utc_s, amps, volts, watts, node_a, node_v, node_w, allowed_a, reason
+
+
+def _young(change_ns: np.ndarray, now_ns: np.ndarray, max_age_s: np.ndarray) -> np.ndarray:
+    return np.asarray((now_ns[0] - change_ns) * 1e-9 <= max_age_s)
 
 
 def own_series(readings: Readings, point: Point, start_utc_s: float, *, back: bool = False) -> Series:
@@ -188,10 +221,11 @@ def _of_phases(t_s: np.ndarray, amps: np.ndarray, volts: np.ndarray, power_w: np
     return Series(t_s, amps, volts, power_w)
 
 
-def read_witnesses(run_dir: Path, start_utc_s: float) -> dict[str, Series]:
+def read_witnesses(run_dir: Path, start_utc_s: float, end_utc_s: float | None = None) -> dict[str, Series]:
     """Return what the meters said that were witnesses only (`use = "evidence"`), by node; none without their table.
 
-    What was not of good quality is not known until the next good set. ValueError tells a table that is none.
+    What was not of good quality is not known until the next good set, and so is what came before the first set, or
+    after one that no other followed, up to `end_utc_s`. ValueError tells a table that is none.
     """
     path = run_dir / WITNESSES
     rows: dict[str, list[tuple[float, ...]]] = {}
@@ -208,8 +242,22 @@ def read_witnesses(run_dir: Path, start_utc_s: float) -> dict[str, Series]:
     for node, sets in rows.items():
         table = np.array(sets)
         rising = np.concatenate([[True], np.diff(np.maximum.accumulate(table[:, 0])) > 0.0])
-        found[node] = _of_phases(table[rising, 0], table[rising, 1:4], table[rising, 4:7])
+        table = _whole(table[rising], None if end_utc_s is None else end_utc_s - start_utc_s)
+        found[node] = _of_phases(table[:, 0], table[:, 1:4], table[:, 4:7])
     return found
+
+
+def _whole(table: np.ndarray, end_s: float | None) -> np.ndarray:
+    """Return rows (time first) from 0 to `end_s` with unknown ones where nothing was said."""
+    rows, unknown = table, np.full(table.shape[1], np.nan)
+    if end_s is not None:
+        first = [np.concatenate([[0.0], unknown[1:]])] if rows[0, 0] > 0.0 else []
+        last = [np.concatenate([[end_s], unknown[1:]])] if rows[-1, 0] < end_s else []
+        rows = np.array([*first, *rows, *last])
+    before, at_s = breaks(rows[:, 0])
+    added = np.tile(unknown, (before.size, 1))
+    added[:, 0] = at_s
+    return np.insert(rows, before + 1, added, axis=0)
 
 
 def trace_of_meters(readings: Readings, setting: "Setting", start_utc_s: float) -> Trace:

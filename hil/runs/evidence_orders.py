@@ -9,7 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from controller.runtime.journal import Entry
 from controller.runtime.journal_orders import OrderLife
+from hil.runs.evidence_handed import handed_to, use_case_of
 from hil.runs.evidence_limits import Held, Told
 from profiles.contract_calls import Called
 from profiles.contract_doe import OperatingEnvelope
@@ -20,18 +22,27 @@ NS = 1e9
 DAY_S = 86400.0  # a call without an end is taken for a day, as the contract's account does
 
 
-def with_told(held: Held, lives: Sequence[OrderLife], log: Iterable[dict[str, Any]], start_utc_s: float) -> Held:
-    """Return a contract with the limits that were told to it: calls, envelopes, dimmings, an energy guard's writes."""
-    contract = held.contract
+def with_told(
+    held: Held,
+    lives: Sequence[OrderLife],
+    log: Iterable[dict[str, Any]],
+    start_utc_s: float,
+    handed: Sequence[Entry] = (),
+) -> Held:
+    """Return a contract with the limits that were told to it: calls, envelopes, dimmings, an energy guard's writes.
+
+    `handed` are a journal's entries of what was handed in; where they tell nothing the scenario's log does.
+    """
+    contract, came = held.contract, handed_to(held, handed)
     if isinstance(contract, Called):
         return replace(held, told=tuple(_orders(lives, {contract.name}, contract.limit.direction, DAY_S)))
     if isinstance(contract, OperatingEnvelope):
         nodes = {point.name for point in held.points}
-        return replace(held, told=tuple(_orders(lives, nodes, contract.limit.direction, math.inf)))
+        return replace(held, told=(*_orders(lives, nodes, contract.limit.direction, math.inf), *came))
     if isinstance(contract, Par14a):
-        return replace(held, told=tuple(_dims(log, start_utc_s)))
+        return replace(held, told=tuple(came or _dims(log, start_utc_s)))
     if isinstance(contract, Lpc):
-        return replace(held, told=tuple(_writes(log, start_utc_s, contract)))
+        return replace(held, told=tuple(came or _writes(log, start_utc_s, contract)))
     return held
 
 
@@ -66,7 +77,7 @@ def _dims(log: Iterable[dict[str, Any]], start_utc_s: float) -> list[Told]:
 
 def _writes(log: Iterable[dict[str, Any]], start_utc_s: float, contract: Lpc) -> list[Told]:
     """Return the steps of an energy guard's limit, as the state machine of the rig told them."""
-    case = "lpc" if contract.limit.direction == "import" else "lpp"
+    case = use_case_of(contract)
     said = [e for e in log if e.get("event") in ("lpc", "lpc_write") and e.get("use_case") == case]
     at_s = [start_utc_s + float(entry["t_s"]) for entry in said] + [math.inf]
     return [
