@@ -231,4 +231,5 @@ def alarm_names(window: Window) -> list[str]:
     """Return the names of the alarms of the newest scan."""
     raised = int(window.output.alarm[0])
     found = [str(bit.name).lower().replace("_", " ") for bit in Alarm if bit and raised & bit]
-    return [*found, "order unkept"] if window.unkept() else found
+    found += ["order unkept"] if window.unkept() else []
+    return [*found, "clock set"] if window.clock_off_s() else found

@@ -20,7 +20,7 @@ SILENT_S = 1.0  # a scan that is older, and five periods, is no news
 SINGLE_MOST = 200  # chargers and nodes; above, the tree would be a wall of single variables that fill a core
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-SCAN_SILENT, CLOCK_SKEW, UNKEPT = "SCAN_SILENT", "STATION_CLOCK", "ORDER_UNKEPT"
+SCAN_SILENT, CLOCK_SKEW, UNKEPT, CLOCK_SET = "SCAN_SILENT", "STATION_CLOCK", "ORDER_UNKEPT", "CLOCK_SET"
 SEVERITY = {
     Alarm.NODE_OVER: 800,
     Alarm.NODE_UNTRUSTED: 500,
@@ -33,7 +33,7 @@ SEVERITY = {
     Alarm.CHARGER_OVER: 600,
 }
 SEVERITIES = {str(alarm.name): severity for alarm, severity in SEVERITY.items()}
-SEVERITIES |= {SCAN_SILENT: 1000, CLOCK_SKEW: 500, UNKEPT: 700}
+SEVERITIES |= {SCAN_SILENT: 1000, CLOCK_SKEW: 500, UNKEPT: 700, CLOCK_SET: 700}
 MESSAGES = {
     Alarm.NODE_OVER: "a measured current is over its node's limit",
     Alarm.NODE_UNTRUSTED: "a node's measurement is not believed",
@@ -181,4 +181,6 @@ def alarms(window: Window, now_ns: int, skew: str = "") -> dict[str, str]:
         found[CLOCK_SKEW] = skew
     if unkept := window.unkept():
         found[UNKEPT] = f"{unkept} limits are obeyed and not on the disk, so not acknowledged: free space"
+    if off_s := window.clock_off_s():
+        found[CLOCK_SET] = f"the clock was set by {off_s:+.0f} s after the start: windows and orders do not follow it"
     return found

@@ -8,6 +8,7 @@ before it in this run obeyed and could not keep: a restart lifts nothing.
 import contextlib
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from controller.law import image
@@ -18,7 +19,7 @@ from controller.runtime.journal import Journal, JournalError, read_entries, veri
 from controller.runtime.order import Answer, Order, OrderError
 from controller.runtime.order_book import OrderBook
 from controller.runtime.order_contracts import Calls
-from controller.runtime.order_image import FIELDS, BookImage
+from controller.runtime.order_image import CLOCK_OFF_S, FIELDS, BookImage
 from controller.runtime.order_intake import Desk
 from controller.runtime.order_keys import KeyFileError, load_key
 from controller.runtime.order_unkept import UnkeptImage
@@ -39,6 +40,7 @@ class Orders:
         "_calls",
         "_change_s",
         "_clock",
+        "_clock_told",
         "_desk",
         "_ended_s",
         "_events",
@@ -47,6 +49,7 @@ class Orders:
         "_said_ns",
         "_shadow",
         "_unkept",
+        "_wall_s",
         "book",
     )
 
@@ -76,6 +79,8 @@ class Orders:
             else:
                 self.book.carry(order)
         self._change_s, self._ended_s, self._said_ns = 0.0, 0.0, 0
+        self._wall_s: Callable[[], float] = time.time if site.stage == "field" else self._now_s
+        self._clock_told = False
         now_s = self._now_s()
         self._tell(
             "orders_restored",
@@ -131,9 +136,22 @@ class Orders:
         values = (force.import_w, force.export_w, force.import_no, force.export_no, force.wish_w)
         for name, value in zip(FIELDS, values, strict=True):
             self._image.record[name] = value
+        self._image.record["clock_off_s"] = self._wall_s() - now_s
         self._image.publish(now_ns)
+        self._tell_clock(float(self._image.record["clock_off_s"]))
         self._change_s = min(self.book.next_change_s(now_s), self._calls.next_change_s(now_s))
         self._said_ns = now_ns
+
+    def _tell_clock(self, off_s: float) -> None:
+        """Tell when the machine's clock parts from the site's, by which windows and orders go: a step moves none."""
+        if (off := abs(off_s) > CLOCK_OFF_S) == self._clock_told:
+            return
+        self._clock_told = off
+        text = (
+            f"the machine's clock is {off_s:+.0f} s from the site's: it was set after the start, or the machine slept"
+        )
+        told = f"{text}; windows and orders go by the clock of the start: start the controller anew once it is right"
+        self._tell("fault", text=told if off else "the machine's clock agrees with the site's again")
 
     def _now_s(self) -> float:
         return self._clock.utc_ns() / NS

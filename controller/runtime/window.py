@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from controller.law import image
 from controller.runtime import stores, timing, wires_status
 from controller.runtime.histogram import Histogram
-from controller.runtime.order_image import BookImage
+from controller.runtime.order_image import CLOCK_OFF_S, BookImage
 from controller.runtime.site import Site, read_site
 from controller.runtime.store import Store, StoreError
 
@@ -90,6 +90,11 @@ class Window:
     def unkept(self) -> int:
         """Return how many orders at work could not be kept on the disk, by the order book's image."""
         return self._book.now_unkept()
+
+    def clock_off_s(self) -> float:
+        """Return how far the machine's clock is ahead of the site's, s, where that is an alarm; else 0."""
+        off_s = self._book.now_clock_off_s()
+        return off_s if abs(off_s) > CLOCK_OFF_S else 0.0
 
     def age_s(self, now_ns: int) -> float:
         """Return the seconds since the newest scan was published; +inf where there was none."""

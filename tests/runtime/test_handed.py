@@ -19,7 +19,7 @@ from foreseeable import wait_for
 from controller.desk.rows import alarm_names
 from controller.law import image
 from controller.runtime import handed_image
-from controller.runtime.control_room_view import UNKEPT, alarms
+from controller.runtime.control_room_view import CLOCK_SET, UNKEPT, alarms
 from controller.runtime.envelope import OVER_S, Envelopes
 from controller.runtime.envelope_file import EnvelopeError, Interval, Schedule, parse_schedule, read_schedule
 from controller.runtime.events import Events
@@ -172,7 +172,11 @@ def test_limits_that_are_obeyed_and_not_kept_are_counted_for_an_alarm(site):
     book.publish(2)
     assert window.unkept() == 1
     assert UNKEPT in alarms(window, 0)
-    assert "order unkept" in alarm_names(window)
+    assert "order unkept" in alarm_names(window) and CLOCK_SET not in alarms(window, 0)
+    book.record["clock_off_s"] = -3600.0  # the machine's clock was set back
+    book.publish(3)
+    assert "set by -3600 s" in alarms(window, 0)[CLOCK_SET]
+    assert "clock set" in alarm_names(window)
 
 
 def test_orders_in_shadow_are_not_acknowledged_but_to_the_links_that_tell_by_themselves():

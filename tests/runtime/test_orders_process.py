@@ -16,6 +16,8 @@ from foreseeable import wait_for
 
 from controller.law import image
 from controller.runtime import stores
+from controller.runtime.events import NAME as EVENTS
+from controller.runtime.events import read_events
 from controller.runtime.journal import read_entries, verify
 from controller.runtime.journal_orders import lives
 from controller.runtime.order import Answer, Order
@@ -113,8 +115,12 @@ def test_what_was_obeyed_and_not_kept_outlives_the_process_within_its_run(site, 
             number += 1
             answer = intake.offer(replace(CAP, sequence=number, value_w=90_000.0 - number))
         assert answer.obeyed
+        assert abs(BookImage(site).now_clock_off_s()) < 1.0  # on a bench time is the scenario's
         child.kill()
-    with orders_process(site, tmp_path / "site.json"):
+    with orders_process(site.model_copy(update={"stage": "field"}), tmp_path / "site.json"):
+        wait_for(lambda: abs(BookImage(site).now_clock_off_s()) > 3600.0)  # the site's clock is of 2023
+        said = [event["text"] for event in read_events(Path(site.run_dir, EVENTS)) if event["kind"] == "fault"]
+        assert len(said) == 1 and "windows and orders go by the clock of the start" in said[0]
         assert not intake.offer(replace(CAP, subject="tail")).accepted  # it has begun
         assert latched(site).book_w[1] == 90_000.0 - number
         assert intake.offer(replace(CAP, source="operator", value_w=97_000.0)).accepted
