@@ -1,7 +1,8 @@
 """Follow what becomes of each order, scan by scan: decided, sent, accepted by the devices, obeyed by the meter.
 
 The ledger process feeds it, so that no scan is left out; it writes to the journal on changes only. Orders that the
-substation shows (an array of limits, no message) get their journal entry here. Pure but for the journal that it is
+substation shows (an array of limits, no message) get their journal entry here, and so do limits that were handed in
+(energy guards, envelopes, dimmed groups): of kind `limit`, from source `handed`. Pure but for the journal that it is
 given: its clocks are those of the scans.
 
 Seconds count from the receipt of an order, or from its start or ours where that is later; negative: early, by the
@@ -19,13 +20,13 @@ import numpy as np
 
 from controller.law.names import Quality
 from controller.runtime import wires_status
+from controller.runtime.evidence_handed import EXPORT, IMPORT, HandedLimit, HandedLimits
 from controller.runtime.journal import Journal, JournalError
 from controller.runtime.site import Site
 from controller.runtime.store import Store
 
 NS = 1_000_000_000
-IMPORT, EXPORT = "import", "export"
-SOURCE, STATION = "evidence", "substation"
+SOURCE, STATION, HANDED = "evidence", "substation", "handed"
 SHARE, LEAST_W = 0.02, 250.0  # tolerance of the measured watts: 2 %, at least 250 W (own choice)
 SLACK_A = 0.5  # a set-point or a reading may be so much above without counting
 MEASURED_S = 2.0  # a meter may be so much later than the device
@@ -48,6 +49,8 @@ class Watch:
     facts: dict[str, str]
     needed: np.ndarray  # (N,) chargers that had to change
     allowed_a: np.ndarray  # (N,) what they were allowed then
+    rows: np.ndarray  # (N,) chargers that it binds
+    group: int = -1  # of nodes, whose limit it is
     done: set[str] = field(default_factory=set)
     over_ns: int = 0  # since when it has been over the limit; 0 it is not
 
@@ -63,8 +66,9 @@ class Evidence:
     """
 
     __slots__ = (
-        "_back_w", "_below", "_binding", "_journal", "_most_w", "_nodes", "_obey_s", "_pending", "_plan", "_retry_ns",
-        "_sent", "_station", "_station_no", "_utc_minus_mono_ns", "_watches", "dropped", "started_utc_ns",
+        "_back_w", "_below", "_binding", "_handed", "_handed_watches", "_journal", "_most_w", "_nodes", "_obey_s",
+        "_pending", "_plan", "_retry_ns", "_sent", "_station", "_station_no", "_utc_minus_mono_ns", "_watches",
+        "dropped", "started_utc_ns",
     )  # fmt: skip
 
     def __init__(self, nodes: list[str], plan: Any, journal: Journal, sent: Sent) -> None:
@@ -80,6 +84,8 @@ class Evidence:
         self._station = np.full((m, 4), [math.inf, math.inf, math.nan, math.nan])
         self._station_no = np.zeros(m, dtype=np.int64)
         self._watches: dict[tuple[int, str], Watch] = {}
+        self._handed = HandedLimits(plan)
+        self._handed_watches: dict[tuple[int, int, str], Watch] = {}
         self._pending: deque[tuple[str, dict[str, Any]]] = deque(maxlen=PENDING)
         self.dropped = 0
         self.started_utc_ns = self._utc_minus_mono_ns = self._retry_ns = 0
@@ -96,7 +102,9 @@ class Evidence:
         self._follow_station(inp, utc_ns)
         for node, direction, number, limit_w in self._changes(inp, utc_ns):
             self._begin(node, direction, number, limit_w, inp)
-        for watch in self._watches.values():
+        for handed in self._handed.changes(inp):
+            self._begin_handed(handed, inp)
+        for watch in (*self._watches.values(), *self._handed_watches.values()):
             self._look(watch, inp, out)
 
     def _follow_station(self, inp: Any, utc_ns: int) -> None:
@@ -144,7 +152,29 @@ class Evidence:
             return
         base_utc_ns, facts = self._base(number, utc_ns)
         none, no_a = np.zeros(0, dtype=bool), np.zeros(0)
-        self._watches[node, direction] = Watch(node, direction, number, limit_w, base_utc_ns, now_ns, facts, none, no_a)
+        rows = self._below[node]
+        self._watches[node, direction] = Watch(node, direction, number, limit_w, base_utc_ns, now_ns, facts, none, no_a,
+                                               rows)  # fmt: skip
+
+    def _begin_handed(self, found: HandedLimit, inp: Any) -> None:
+        """Journal a limit that is handed in as an order, and begin to follow it in the place of the one before it."""
+        now_ns, utc_ns = int(inp.now_ns[0]), int(inp.utc_ns[0])
+        key, subject = (found.node, found.group, found.direction), self._nodes[found.node]
+        named = {"source": HANDED, "subject": subject, "mono_ns": now_ns}
+        before = self._handed_watches.pop(key, None)
+        if before is not None and before.number:
+            self._keep("ended", **named, order_id=before.facts["order_id"], order_no=before.number)
+        if math.isinf(found.limit_w):
+            return
+        nodes = [found.node] if found.group < 0 else self._handed.members(found.group).tolist()
+        facts = {"order_id": f"{subject}-{found.direction}-{utc_ns // 1_000_000}", "source": HANDED}
+        order = {**facts, "sequence": 0, "kind": "limit", "direction": found.direction, "subject": subject,
+                 "value_w": found.limit_w, "from_s": math.nan, "to_s": math.nan}  # fmt: skip
+        members = {} if found.group < 0 else {"nodes": [self._nodes[m] for m in nodes]}
+        number = self._keep("received", **named, order_id=facts["order_id"], order=order, **members)
+        none, no_a = np.zeros(0, dtype=bool), np.zeros(0)
+        self._handed_watches[key] = Watch(found.node, found.direction, number, found.limit_w, utc_ns, now_ns, facts,
+                                          none, no_a, np.logical_or.reduce(self._below[nodes]), found.group)  # fmt: skip
 
     def _base(self, number: int, utc_ns: int) -> tuple[int, dict[str, str]]:
         """Return when the seconds of an order begin (UTC ns), and its source and name."""
@@ -173,15 +203,16 @@ class Evidence:
 
     def _decide(self, watch: Watch, inp: Any, out: Any) -> None:
         """See whether the law's cap is at the limit now, and who below has to change for it."""
-        if watch.direction == IMPORT and not out.node_cap_w[watch.node] <= watch.limit_w + 1.0:
+        capped = watch.group < 0 and watch.direction == IMPORT  # a group's sum has no cap of its own in OUTPUT
+        if capped and not out.node_cap_w[watch.node] <= watch.limit_w + 1.0:
             return
-        rows = self._below[watch.node]
+        rows = watch.rows
         high_a = np.maximum(np.nan_to_num(inp.charger_limit_a), np.nan_to_num(inp.charger_a).max(axis=1))
         low_a = out.allowed_a if watch.direction == IMPORT else -out.allowed_min_a
         watch.needed = rows & (high_a > low_a + SLACK_A)  # one that is not heard too: it has not acknowledged
         watch.allowed_a = out.allowed_a.copy()
-        self._step(watch, "decided", int(inp.now_ns[0]), cap_w=float(out.node_cap_w[watch.node]),
-                   chargers=int(watch.needed.sum()))  # fmt: skip
+        cap_w = float(out.node_cap_w[watch.node]) if watch.group < 0 else watch.limit_w
+        self._step(watch, "decided", int(inp.now_ns[0]), cap_w=cap_w, chargers=int(watch.needed.sum()))
 
     def _send(self, watch: Watch, now_ns: int) -> None:
         """See whether every charger that had to change has acknowledged a set-point since."""
@@ -227,14 +258,14 @@ class Evidence:
         they draw, between all that they may feed in and all that they may take.
         """
         m = watch.node
-        if self._plan.node_metered[m] == 1:
+        if watch.group < 0 and self._plan.node_metered[m] == 1:
             age_s = (int(inp.now_ns[0]) - int(inp.node_a_change_ns[m])) / NS
             good = inp.node_a_quality[m] == Quality.GOOD and age_s <= self._plan.node_max_age_s[m]
             return (float(inp.node_w[m]) if good else math.nan), "meter", 0.0, 0.0
         heard = inp.charger_link == 1
-        mute = self._below[m] & ~heard
+        mute = watch.rows & ~heard
         by = f"chargers, {mute.sum()} not heard" if mute.any() else "chargers"
-        heard_w = float(inp.charger_w[self._below[m] & heard].sum())
+        heard_w = float(inp.charger_w[watch.rows & heard].sum())
         return heard_w, by, float(self._back_w[mute].sum()), float(self._most_w[mute].sum())
 
     def _step(self, watch: Watch, kind: str, at_ns: int, **body: Any) -> None:

@@ -60,7 +60,7 @@ def _orders(evidence: Evidence) -> Raw:
 def _limit(life: OrderLife) -> str:
     if life.kind == "withdraw":
         return "withdraws"
-    sign = "=" if life.kind != "cap" else "<=" if life.direction == "import" else "export <="
+    sign = "=" if life.kind == "setpoint" else "<=" if life.direction == "import" else "export <="
     return f"{sign} {number(life.value_w / 1e3, 1, 'kW')}"
 
 

@@ -106,7 +106,7 @@ def show(found: list[OrderLife], *, as_json: bool) -> None:
           f"{'obeyed':>8}  state")  # fmt: skip
     for life in found:
         kw = f"{life.value_w / 1e3:.1f} kW" if life.value_w == life.value_w else ""
-        arrow = {"import": "<=", "export": ">="}.get(life.direction, "") if life.kind == "cap" else "="
+        arrow = {"import": "<=", "export": ">="}.get(life.direction, "") if life.kind != "setpoint" else "="
         arrow = "withdraws" if life.kind == "withdraw" else arrow
         print(f"{life.source + ' ' + life.order_id:20} {life.subject:14} {arrow + ' ' + kw:>11} "
               f"{clock(life.received_utc_ns)} {_s(life.decided_s)} {_s(life.sent_s)} {_s(life.accepted_s)} "

@@ -40,6 +40,7 @@ class Site:
         self.sent = np.full(2, 16.0), np.zeros(2, dtype=np.int64)
         self.evidence = Evidence(NODES, self.plan, self.journal, lambda: self.sent)
         self.book = OrderBook(NODES, CHARGERS, self.append)
+        self.cap_w = math.inf  # of the law, beside orders
 
     def append(self, kind: str, **body: object) -> int:
         return self.journal.append(kind, mono_ns=self.now_ns, **body)
@@ -51,7 +52,7 @@ class Site:
             self.inp.node_a_change_ns[:] = self.now_ns
             force = self.book.force((UTC_NS + self.now_ns) / S)
             self.inp.book_w[:], self.inp.book_no[:] = force.import_w, force.import_no
-            self.out.node_cap_w[:] = force.import_w
+            self.out.node_cap_w[:] = np.minimum(force.import_w, self.cap_w)
             self.evidence.scan(self.inp, self.out)
 
     def life(self, row: int = -1) -> OrderLife:
@@ -170,3 +171,44 @@ def test_steps_wait_for_room_on_the_disk(site: Site, monkeypatch: pytest.MonkeyP
 def test_chargers_below_a_node_are_those_of_its_subtree() -> None:
     found = below(np.array([-1, 0, 1, 0]), np.array([2, 3, 1]))
     assert found.tolist() == [[True] * 3, [True, False, True], [True, False, False], [False, True, False]]
+
+
+def test_a_limit_that_is_handed_in_is_followed_like_an_order_and_so_is_its_fall_back(site: Site) -> None:
+    plan, inp = site.plan, site.inp
+    plan.doe_max_age_s[1], plan.doe_subscribed_w[1], plan.doe_subscribed_export_w[1] = 30.0, 9_000.0, math.inf
+    site.evidence = Evidence(NODES, plan, site.journal, lambda: site.sent)
+    inp.node_w[1] = 8_000.0
+    inp.doe_w[1], inp.doe_to_s[1], inp.doe_ns[1] = 20_000.0, math.nan, site.now_ns
+    site.scan(1)
+    assert (site.life().source, site.life().kind, site.life().value_w) == ("handed", "limit", 20_000.0)
+    assert math.isnan(site.life().decided_s)  # no cap of the law is at it yet
+    site.cap_w = 20_000.0
+    site.scan(1)
+    assert (site.life().state, site.life().decided_s) == ("obeyed", 1.0)
+    inp.node_w[1] = 15_000.0
+    site.scan(28.5)  # not renewed: the subscribed capacity is the lower one
+    first, second = site.life(0), site.life()
+    assert (first.state, first.over, second.value_w) == ("obeyed, over", True, 9_000.0)
+    site.cap_w = 9_000.0
+    site.scan(2)
+    inp.node_w[1] = 9_100.0
+    site.scan(1)
+    assert site.life().state == "obeyed"
+    assert 2.0 < site.life().obeyed_s < 4.0
+
+
+def test_a_dimmed_group_is_followed_by_what_its_chargers_draw(site: Site) -> None:
+    site.plan.group_of[1] = 0
+    site.evidence = Evidence(NODES, site.plan, site.journal, lambda: site.sent)
+    site.scan(1)
+    site.inp.group_w[0] = 7_560.0
+    site.inp.charger_w[:] = 11_000.0
+    site.out.allowed_a[:] = 5.0
+    site.scan(1)
+    assert (site.life().subject, site.life().value_w, site.life().state) == ("head", 7_560.0, "received")
+    site.inp.charger_w[:] = 3_700.0
+    site.scan(1)
+    assert site.life().state == "obeyed"
+    site.inp.group_w[0] = math.inf
+    site.scan(1)
+    assert site.life().over
