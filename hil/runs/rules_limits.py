@@ -120,12 +120,10 @@ def envelope_kept(plan: VerdictPlan, trace: Trace, _: Trace) -> Verdict:
     silent = now_w == rule.subscribed_w
     text = (
         f"{rule.name}: {watts[k] / 1e3:.2f} kW at {t_s[k]:.1f} s, limit {allowed_w[k] / 1e3:g} + "
-        f"{plan.tolerance_w / 1e3:g} kW; {len(rule.sent)} schedules; at most {watts.max() / 1e3:.2f} kW"
+        f"{plan.tolerance_w / 1e3:g} kW; {len(rule.sent)} schedules; highest {watts.max() / 1e3:.2f} kW"
     )
     if silent.any():
-        lowest = watts[silent].min() / 1e3
-        text += (
-            f", down to {lowest:.2f} kW in {np.diff(t_s, append=t_s[-1])[silent].sum():.0f} s of subscribed capacity"
-        )
+        for_s = float(np.diff(t_s, append=t_s[-1])[silent].sum())
+        text += f", {watts[silent].mean() / 1e3:.2f} kW in the {for_s:.0f} s of subscribed capacity"
     state = PASSED if over_w[k] <= plan.tolerance_w else FAILED
     return Verdict(name, state, float(over_w[k]), plan.tolerance_w, "W", text, {"at_s": float(t_s[k])})
