@@ -172,9 +172,9 @@ class Evidence:
                  "value_w": found.limit_w, "from_s": math.nan, "to_s": math.nan}  # fmt: skip
         members = {} if found.group < 0 else {"nodes": [self._nodes[m] for m in nodes]}
         number = self._keep("received", **named, order_id=facts["order_id"], order=order, **members)
-        none, no_a = np.zeros(0, dtype=bool), np.zeros(0)
+        none, no_a, rows = np.zeros(0, dtype=bool), np.zeros(0), np.logical_or.reduce(self._below[nodes])
         self._handed_watches[key] = Watch(found.node, found.direction, number, found.limit_w, utc_ns, now_ns, facts,
-                                          none, no_a, np.logical_or.reduce(self._below[nodes]), found.group)  # fmt: skip
+                                          none, no_a, rows, found.group)  # fmt: skip
 
     def _base(self, number: int, utc_ns: int) -> tuple[int, dict[str, str]]:
         """Return when the seconds of an order begin (UTC ns), and its source and name."""
