@@ -7,6 +7,7 @@ fields. A reader skips a torn last line.
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,9 +39,16 @@ class Events:
         self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
     def write(self, kind: str, **fields: Any) -> None:
-        """Append one event; fields are JSON values with their unit in the name."""
+        """Append one event; fields are JSON values with their unit in the name.
+
+        A full disk must end nobody who holds limits: an event for which there is no room goes to stderr.
+        """
         event = {"kind": kind, "process": self.process, "mono_ns": self._clock_ns()} | plain(fields)
-        os.write(self._handle, (json.dumps(event, default=str, ensure_ascii=False) + "\n").encode())
+        line = json.dumps(event, default=str, ensure_ascii=False) + "\n"
+        try:
+            os.write(self._handle, line.encode(errors="backslashreplace"))
+        except OSError as error:
+            print(f"{self.process}: no event, {error}: {line}", end="", file=sys.stderr)
 
     def close(self) -> None:
         """Close the file."""

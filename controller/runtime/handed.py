@@ -105,6 +105,7 @@ class Handed:
             dim = Dimming(port.dim, self.keep, self.publish, self._utc_s, shadow=site.shadow)
             for entry in read_entries(journal.path):
                 dim.recall(entry)
+            dim.carry(self._image.record)
             self._dim = dim, LocalSocket(site.socket(port.dim.socket))
 
     async def serve(self, ended: list[int]) -> None:
@@ -162,10 +163,14 @@ class Handed:
             self._dim[0].fill(inp, utc_s)
         self._image.publish(now_ns)
 
-    def keep(self, kind: str, **body: Any) -> None:
-        """Journal an entry; where the disk has no room it waits, and the limit holds all the same."""
+    def keep(self, kind: str, *, waits: bool = True, **body: Any) -> bool:
+        """Journal an entry and return whether it is on the disk; where there is no room it `waits`, or is dropped."""
         self._pending.append((kind, body))
         self._flush()
+        kept = not self._pending
+        if not (kept or waits):
+            self._pending.pop()
+        return kept
 
     def _flush(self) -> None:
         while self._pending:

@@ -17,7 +17,7 @@ from controller.runtime.lpc_system import USE_CASES, ControllableSystem, machine
 from controller.runtime.site import Site
 
 SHADOW = "a run in shadow decides and journals, and limits nothing"
-Keep = Callable[..., None]
+Keep = Callable[..., object]
 
 
 class Guard:

@@ -24,7 +24,8 @@ def create(site: Site) -> None:
 
 def _dtype(dims: image.Dims) -> np.dtype[Any]:
     inp = image.allocate("input", dims)[1]
-    return np.dtype([(name, getattr(inp, name).dtype.str, getattr(inp, name).shape) for name in FIELDS])
+    fields = [(name, getattr(inp, name).dtype.str, getattr(inp, name).shape) for name in FIELDS]
+    return np.dtype([*fields, ("dim_until_s", "<f8")])
 
 
 class HandedImage:
@@ -39,6 +40,7 @@ class HandedImage:
         self.record: Any = self._bytes.view(layout).view(np.recarray)[0]
         for name in FIELDS:
             self.record[name] = getattr(inp, name)
+        self.record["dim_until_s"] = -np.inf
         self.store = Store.attach(site.store(NAME), layout.itemsize)
         self._seen = 0
 

@@ -157,11 +157,7 @@ class Orders:
         return self._clock.utc_ns() / NS
 
     def _tell(self, kind: str, **fields: object) -> None:
-        """Write an event; a full disk must not end the book, which still lowers limits."""
-        try:
-            self._events.write(kind, **fields)
-        except OSError as error:
-            print(f"orders: {kind} {fields}: no event: {error}", file=sys.stderr)
+        self._events.write(kind, **fields)
 
 
 def in_shadow(found: Order | OrderError, answer: Answer) -> Answer:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -93,6 +94,27 @@ def say(path: Path, *messages):
         return found
 
     return asyncio.run(talk())
+
+
+def test_dimming_on_a_full_disk_holds_is_not_acknowledged_and_outlives_the_process(site, tmp_path):
+    site, dim = with_handed(site, tmp_path), {"type": "dim", "active": True}
+    with running(site, tmp_path) as child:
+        resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+        (answer,) = say(site.socket("d.sock"), dim)
+        assert not answer["ack"] and "cannot be kept" in answer["why"]
+        (nobody,) = say(site.socket("g.sock"), LIMIT | {"value_w": -1.0})  # its event has no room either
+        assert not nobody["ack"]
+        assert latched(site).group_w[0] == 4200.0
+    with running(site, tmp_path) as child:
+        assert latched(site).group_w[0] == 4200.0
+        resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+        for lifting in (dim | {"active": False}, dim | {"for_s": 0.1}):
+            (answer,) = say(site.socket("d.sock"), lifting)
+            assert not answer["ack"] and "not lifted" in answer["why"]
+        assert latched(site).group_w[0] == 4200.0
+        resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        assert say(site.socket("d.sock"), dim | {"active": False})[0]["ack"]
+        assert latched(site).group_w[0] == INF
 
 
 def test_a_guard_limits_a_running_site_and_a_restart_of_the_process_does_not_lift(site, tmp_path):
