@@ -91,6 +91,7 @@ def test_steps_go_out_in_order_and_are_read_back(instrument, tmp_path):
     assert box.heard == []
     assert make_safe([line], Events(tmp_path / "e.jsonl", "guard"), "test")
     line.close()
+    wait_for(lambda: len(box.heard) == 5)  # the last message has no answer to wait for
     assert box.heard == ["OUTP OFF", "OUTP?", "VOLT:AC 0", "VOLT:AC?", "SYST:LOC"]
     (event,) = read_events(tmp_path / "e.jsonl")
     assert (event["kind"], event["device"], event["answers"]) == ("safe_off", "source", ["OUTP? 0", "VOLT:AC? 0.00"])
