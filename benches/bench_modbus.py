@@ -149,7 +149,8 @@ def emulated(transactions: int = 1) -> Model:
         "registers": registers,
         "polls": polls,
         "identity": identity,
-        "read_gap_s": 1 / HZ,
+        "read_gap_s": 0.0,
+        "read_period_s": 1 / HZ,
         "timeout_s": 5.0,
         "transactions": transactions,
     }

@@ -88,12 +88,12 @@ class Counted(ModbusCharger):
         self.reads_ns: list[int] = []
         self.orders = 0
 
-    def _take(self, poll: int, payload: bytes, sent_ns: int) -> None:
-        super()._take(poll, payload, sent_ns)
-        self.reads_ns.append(time.monotonic_ns())
+    def _take(self, poll: int, payload: bytes, sent_ns: int, now_ns: int) -> None:
+        super()._take(poll, payload, sent_ns, now_ns)
+        self.reads_ns.append(now_ns)
 
-    def _ordered(self, write: Any) -> None:
-        super()._ordered(write)
+    def _ordered(self, write: Any, now_ns: int) -> None:
+        super()._ordered(write, now_ns)
         self.orders += 1
 
 

@@ -141,12 +141,18 @@ class ModbusPart(Block):
     idle_close_s: Seconds = Field(default=0.0, description="device closes a silent connection; 0 never")
     timeout_s: float = Field(default=1.0, gt=0, description="longest wait of the client for an answer")
     read_gap_s: Seconds = Field(description="shortest time between two reads")
+    read_period_s: Seconds = Field(default=0.0, description="a read is due so often; 0: as often as read_gap_s lets")
     transactions: int = Field(
         default=1, ge=1, le=16, description="requests that it takes at once; 1 unless it is known to take more"
     )
     identity: RegisterIdentity
     registers: list[Register] = Field(min_length=1)
     polls: Polls
+
+    @property
+    def read_every_s(self) -> float:
+        """Return the time from a read to the next, s, where nothing delays it."""
+        return max(self.read_gap_s, self.read_period_s)
 
     @model_validator(mode="before")
     @classmethod

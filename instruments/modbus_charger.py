@@ -8,7 +8,6 @@ it stands nothing is sent either.
 import asyncio
 import math
 from collections.abc import Callable
-from typing import Any
 
 from instruments.catalog import Model
 from instruments.faults import FaultKind, PortFault
@@ -19,12 +18,13 @@ from instruments.modbus_phases import PhaseSwitching
 from instruments.modbus_poller import BACKOFF_FIRST_S, BACKOFF_LAST_S, Buses, jittered
 from instruments.modbus_poller_frames import read_pdu
 from instruments.modbus_poller_master import MasterWatch
-from instruments.modbus_reading import ChargerReading
+from instruments.modbus_reading import ChargerReading, most_a
 
 __all__ = ["BACKOFF_FIRST_S", "BACKOFF_LAST_S", "ChargerReading", "ModbusCharger"]
 
 TICK_S = 0.1  # how soon a new order or a silence is noticed where nobody calls `wake`
-JOIN_S = 0.05  # an order waits at most so long for a read that may go in its segment: nothing beside a PWM's 5 s
+JOIN_S = 0.1  # an order waits at most so long for a read that may go in its segment: nothing beside a PWM's 5 s
+ORDERS_KEPT = 128
 FAULT_SHOWN_S = 10.0
 DOG_EVERY_S = 300.0  # a device behind a gateway may restart unseen: its fail-safe is compared again
 
@@ -45,7 +45,8 @@ class ModbusCharger(ChargerFailsafe):
     opening_s: longest wait for an answer until `run`, s: nothing is ordered before; by default that of the record
     """
 
-    __slots__ = ("_cruise", "_fed_ns", "_join_s", "_master", "_phases", "_polls")
+    __slots__ = ("_checked_a", "_cruise", "_fed_ns", "_feed_ns", "_join_s", "_master", "_may_talk", "_orders",
+                 "_phases", "_polls", "_sent_from", "_want_a")  # fmt: skip
 
     def __init__(
         self,
@@ -76,8 +77,14 @@ class ModbusCharger(ChargerFailsafe):
         self._master = MasterWatch(self._part.obey_s)
         self._phases = PhaseSwitching(self._part.phase_switch, self._part.timing.write_gap_s)
         self._cruise = Cruise(self._asking, self._answered, self._link, clock_ns)
-        self._join_s = min(JOIN_S, self._modbus.read_gap_s / 2)
+        self._join_s = min(JOIN_S, self._modbus.read_every_s)
+        self._feed_ns = 0 if read_only else round(self._part.watchdog.feed_s * NS)
+        self._sent_from = self._modbus.transactions > 1  # its pacing runs from what was sent, not from the answer
         self._fed_ns = 0
+        self._checked_a = math.nan  # an order that was found to be one that may be sent
+        self._orders: dict[Write, tuple[int, bytes]] = {}
+        self._want_a: Callable[[], float]
+        self._may_talk: Callable[[], bool]
 
     def _request(self, names: list[str]) -> tuple[str, int, bytes, int]:
         """Return the ready request of a poll: channel, unit id, PDU, count."""
@@ -104,6 +111,7 @@ class ModbusCharger(ChargerFailsafe):
         then the fail-safe is compared again: a device that restarted may have forgotten it.
         """
         self._link.hurry()
+        self._want_a, self._may_talk = want_a, may_talk
         backoff_s = BACKOFF_FIRST_S
         while True:
             wait_s = TICK_S
@@ -112,7 +120,7 @@ class ModbusCharger(ChargerFailsafe):
                     if not self._link.connected:
                         await self._reopen()
                     if not self._link.shared:
-                        await self._cruise.go(lambda now_ns: self._due(want_a, may_talk, now_ns))
+                        await self._cruise.go(self._due)
                     if may_talk():
                         wait_s = await self._turn(math.nan if self._read_only else want_a())
                         backoff_s = BACKOFF_FIRST_S
@@ -137,11 +145,11 @@ class ModbusCharger(ChargerFailsafe):
         if self._phases.ask(number):
             self.wake()
 
-    def _due(self, want_a: Callable[[], float], may_talk: Callable[[], bool], now_ns: int) -> Due | None:
+    def _due(self, now_ns: int) -> Due | None:
         """Return what is due now; None where nothing may be sent."""
-        if not may_talk():
+        if not self._may_talk():
             return None
-        return self._choose(math.nan if self._read_only else want_a(), now_ns)
+        return self._choose(math.nan if self._read_only else self._want_a(), now_ns)
 
     async def close(self) -> None:
         """Drop the connection; the charger's own fail-safe takes over."""
@@ -165,12 +173,14 @@ class ModbusCharger(ChargerFailsafe):
     def _choose(self, want_a: float, now_ns: int) -> Due:
         """Return what is due now: the act, the write and the poll of an ASK, the time to wait where nothing is, s."""
         write = None
-        if not math.isnan(want_a):
-            if why := self._gate.check(want_a):
-                raise PortFault(FaultKind.RANGE, self.name, self._part.setpoint.register_name, why)
+        if want_a == want_a:  # false on NaN
+            if want_a != self._checked_a:
+                if why := self._gate.check(want_a):
+                    raise PortFault(FaultKind.RANGE, self.name, self._part.setpoint.register_name, why)
+                self._checked_a = want_a
             write = self._gate.next(want_a, now_ns)
         lowers = write is not None and not write.value >= self._gate.sent_a  # NaN: the first order of a connection
-        if not lowers and self._hungry(now_ns):
+        if self._feed_ns and not lowers and self._hungry(now_ns):
             return Act.FEED, None, None, 0.0
         if self._dog and not lowers and now_ns >= self._dog_ns and self._free(now_ns):
             return Act.DOG, None, None, 0.0
@@ -191,8 +201,7 @@ class ModbusCharger(ChargerFailsafe):
 
     def _hungry(self, now_ns: int) -> bool:
         """Say whether the watchdog is to be fed now: a life bit or a token, within the write pacing."""
-        feed_ns = round(self._part.watchdog.feed_s * NS)
-        return 0 < feed_ns <= now_ns - self._fed_ns and not self._read_only and self._gate.wait_s(now_ns) <= 0.0
+        return self._feed_ns <= now_ns - self._fed_ns and self._gate.wait_s(now_ns) <= 0.0
 
     async def _feed(self) -> None:
         """Feed the watchdog once; after a fault the next try is due at once."""
@@ -217,51 +226,57 @@ class ModbusCharger(ChargerFailsafe):
         if write is not None:
             channel = write.register
             self._link.may_write(channel)
-            requests.append(self._order_of(write))
+            requests.append(self._orders.get(write) or self._keep(write))
         if poll is not None:
             name, unit_id, pdu, _ = self._polls[poll]
             channel = channel or name
             requests.append((unit_id, pdu))
         return Asked(write, poll, channel, requests, self._clock_ns())
 
+    def _keep(self, write: Write) -> tuple[int, bytes]:
+        """Return the ready request of a write, and keep it: the same orders come again and again."""
+        if len(self._orders) >= ORDERS_KEPT:
+            self._orders.clear()
+        self._orders[write] = request = self._order_of(write)
+        return request
+
     def _answered(self, ask: Asked, answers: list[bytes], error: Exception | None) -> None:
         """Take the end of an exchange: pacing runs from the answer, or from the fault. Errors: PortFault."""
         now_ns = self._clock_ns()
-        write, poll = ask.write, ask.poll
+        write, poll, channel, requests, sent_ns = ask
         if poll is not None:
-            self._plan.done(ask.sent_ns if self._modbus.transactions > 1 else now_ns)
+            self._plan.done(sent_ns if self._sent_from else now_ns)
         if write is not None:
             self._gate.pace(now_ns)
         if error is not None:
             if isinstance(error, PortFault):
                 raise error
-            raise self._link.fault_of(ask.channel, ask.requests[0][0], error) from error
-        self.reading.round_trip_ns = now_ns - ask.sent_ns
+            raise self._link.fault_of(channel, requests[0][0], error) from error
+        self.reading.round_trip_ns = now_ns - sent_ns
         refused = None
         if write is not None:
             try:
-                self._link.acknowledge(ask.channel, ask.requests[0][1], answers[0])
-                self._ordered(write)
+                self._link.acknowledge(channel, requests[0][1], answers[0])
+                self._ordered(write, now_ns)
             except PortFault as fault:
                 refused = fault  # the read stands for itself
         if poll is not None:
             channel, _, pdu, count = self._polls[poll]
-            self._take(poll, self._link.payload(channel, pdu, count, answers[-1]), ask.sent_ns)
+            self._take(poll, self._link.payload(channel, pdu, count, answers[-1]), sent_ns, now_ns)
         if refused is not None:
             raise refused
 
-    def _ordered(self, write: Write) -> None:
-        self._gate.done(write, self._clock_ns())
-        self.reading.sent_a = self._gate.sent_a
-        self.reading.sent_ns = self._clock_ns()
-        self._master.ordered(self._gate.sent_a, self._clock_ns())
+    def _ordered(self, write: Write, now_ns: int) -> None:
+        self._gate.done(write, now_ns)
+        self.reading.sent_a = sent_a = self._gate.sent_a
+        self.reading.sent_ns = now_ns
+        self._master.ordered(sent_a, now_ns)
 
-    def _take(self, poll: int, payload: bytes, sent_ns: int) -> None:
+    def _take(self, poll: int, payload: bytes, sent_ns: int, now_ns: int) -> None:
         """Take a poll's values into the reading and compare what is in force with what was ordered."""
         reading = self.reading
         limit_a, reading.limit_a = reading.limit_a, math.nan
         self._builder.take_bytes(poll, payload, sent_ns)
-        now_ns = self._clock_ns()
         if math.isnan(reading.limit_a):
             reading.limit_a = limit_a
         else:
@@ -278,10 +293,13 @@ class ModbusCharger(ChargerFailsafe):
     def _compare(self, now_ns: int) -> None:
         """Compare the limit in force with the order; send the order again where it is too high."""
         limit_a, order_a = self.reading.limit_a, self.reading.sent_a
+        overwritten, above = self._master.limit(limit_a, now_ns), self._gate.observe(limit_a, now_ns)
+        if not (overwritten or above):
+            return
         told = f"{limit_a:g} A in force, {order_a:g} A ordered"
-        if self._master.limit(limit_a, now_ns):
+        if overwritten:
             self._note_master(told, self._part.setpoint.applied)
-        if self._gate.observe(limit_a, now_ns):
+        if above:
             self._note(PortFault(FaultKind.READBACK, self.name, self._part.setpoint.applied, told))
 
     def _note_master(self, told: str, channel: str) -> None:
@@ -304,12 +322,3 @@ class ModbusCharger(ChargerFailsafe):
         await self._identify()
         self.reading.link = True
         self.reading.fault = ""
-
-
-def most_a(amp_a: Any) -> float:
-    """Return the largest of the phases' amps (3,), A; one that is not known counts least, NaN where none is."""
-    most = math.nan
-    for amps in amp_a.tolist():
-        if not amps <= most:
-            most = amps if amps == amps else most
-    return most

@@ -6,14 +6,13 @@ At 1,000 chargers a task that sleeps and wakes twice a cycle costs more than the
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from instruments.faults import PortFault
 from instruments.modbus_link import ModbusLink
 from instruments.modbus_pacing import Write
-
-NEAR_S = 1e-3  # a timer that stands is kept where it comes at most so much before or after the time that is due
+from instruments.modbus_wheel import PER_S, Wheel, wheel_of
 
 
 class Act(Enum):
@@ -29,8 +28,7 @@ class Act(Enum):
 Due = tuple[Act, Write | None, int | None, float]  # what, the order, the poll, else the time to wait, s
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """Hold what was sent in one segment: an order, a poll (its number in the plan) or both, the order first."""
 
     write: Write | None
@@ -53,7 +51,8 @@ class Cruise:
     Attribute `worked`: whether any exchange of the newest cruise succeeded.
     """
 
-    __slots__ = ("_answered", "_asked", "_asking", "_clock_ns", "_due", "_ended", "_link", "_loop", "_timer", "worked")
+    __slots__ = ("_answered", "_asked", "_asking", "_clock_ns", "_due", "_ended", "_link", "_loop", "_slot", "_wheel",
+                 "worked")  # fmt: skip
 
     def __init__(
         self,
@@ -70,7 +69,8 @@ class Cruise:
         self._due: Callable[[int], Due | None]
         self._ended: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop
-        self._timer: asyncio.TimerHandle | None = None
+        self._wheel: Wheel
+        self._slot = 0  # of the wheel, in which it is rung next; 0 in none
         self.worked = False
 
     async def go(self, due: Callable[[int], Due | None]) -> None:
@@ -79,6 +79,7 @@ class Cruise:
         `due` returns None where nothing may be sent. Errors: PortFault, of an exchange or of `due`.
         """
         self._loop = asyncio.get_running_loop()
+        self._wheel = wheel_of(self._loop)
         self._due = due
         self._ended = self._loop.create_future()
         self.worked = False
@@ -87,7 +88,7 @@ class Cruise:
             await self._ended
         finally:
             self._ended = None
-            self._rest()
+            self._slot = 0
             if self._asked is not None:
                 self._asked = None
                 self._link.abandon()
@@ -98,14 +99,22 @@ class Cruise:
         if ended is None:
             return False
         if self._asked is None and not ended.done():
-            self._guarded(ended, self._step)
+            self._go_on(ended, None, [], None)
         return True
 
-    def _guarded(self, ended: "asyncio.Future[None]", act: Callable[[], bool]) -> None:
-        """Act; end the cruise where that says False or fails. A failure that is no fault is the loop's to tell."""
+    def _go_on(
+        self, ended: "asyncio.Future[None]", asked: Asked | None, answers: list[bytes], error: Exception | None
+    ) -> None:
+        """Take what was asked, and do what is due; end the cruise where that is something else, or where it fails.
+
+        A failure that is no fault is the loop's to tell.
+        """
         go_on = False
         try:
-            go_on = act()
+            if asked is not None:
+                self._answered(asked, answers, error)
+                self.worked = True
+            go_on = self._step()
         except PortFault as fault:
             if not ended.done():
                 ended.set_exception(fault)
@@ -131,30 +140,18 @@ class Cruise:
 
     def _over(self, answers: list[bytes], error: Exception | None) -> None:
         asked, self._asked, ended = self._asked, None, self._ended
-        if asked is None or ended is None or ended.done():
-            return
-
-        def take() -> bool:
-            self._answered(asked, answers, error)
-            self.worked = True
-            return self._step()
-
-        self._guarded(ended, take)
+        if asked is not None and ended is not None and not ended.done():
+            self._go_on(ended, asked, answers, error)
 
     def _sleep(self, wait_s: float) -> None:
-        """Look again in `wait_s`. A timer that stands near that is kept."""
+        """Look again in `wait_s`, or up to a slot of the wheel later."""
         due_s = self._loop.time() + wait_s
-        if self._timer is not None:
-            if abs(self._timer.when() - due_s) <= NEAR_S:
-                return
-            self._timer.cancel()
-        self._timer = self._loop.call_at(due_s, self._ring)
+        if self._slot != int(due_s * PER_S) + 1:
+            self._slot = self._wheel.ring(due_s, self._ring)
 
     def _ring(self) -> None:
-        self._timer = None
-        self.look()
-
-    def _rest(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        slot, self._slot = self._slot, 0
+        if slot > self._loop.time() * PER_S + 1.0:  # an older ring, for a time that was put off
+            self._slot = slot
+        elif slot:
+            self.look()

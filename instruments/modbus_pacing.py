@@ -4,7 +4,7 @@ A set-point that the device would not take now is not queued: at the first allow
 """
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from instruments.charger_catalog import ChargerPart
 
@@ -14,14 +14,19 @@ TAKEN_A = 0.25  # and must not be above it by more than this
 
 
 class PollPlan:
-    """Order the reads: every core request in each round, then one of the rare ones, never closer than the gap."""
+    """Order the reads: every core request in each round, then one of the rare ones, never closer than the gap.
 
-    __slots__ = ("_core", "_gap_ns", "_rare", "_rare_turn", "_step", "_then_ns")
+    With a period one read is due at each of its multiples, `phase` (0 to 1) of a period later: a late one does not
+    delay those after it, and what is missed for more than a period is left out.
+    """
 
-    def __init__(self, core: int, rare: int, gap_s: float) -> None:
-        """Plan `core` and `rare` requests, at least `gap_s` seconds apart."""
+    __slots__ = ("_core", "_gap_ns", "_offset_ns", "_period_ns", "_rare", "_rare_turn", "_step", "_then_ns")
+
+    def __init__(self, core: int, rare: int, gap_s: float, period_s: float = 0.0, phase: float = 0.0) -> None:
+        """Plan `core` and `rare` requests, at least `gap_s` seconds apart, one every `period_s` (0: as the gap lets)."""
         self._core, self._rare = core, rare
-        self._gap_ns = round(gap_s * NS)
+        self._gap_ns, self._period_ns = round(gap_s * NS), round(period_s * NS)
+        self._offset_ns = round(phase * period_s * NS)
         self._then_ns: int | None = None
         self._step = 0
         self._rare_turn = 0
@@ -42,7 +47,13 @@ class PollPlan:
 
     def done(self, now_ns: int) -> None:
         """Count the planned request as answered (or failed) now and go on."""
-        self.pace(now_ns)
+        then_ns = self._then_ns
+        self._then_ns = now_ns + self._gap_ns
+        if (period_ns := self._period_ns) > 0:
+            slot_ns = now_ns - (now_ns - self._offset_ns) % period_ns  # the newest one that began
+            if then_ns is None or slot_ns - then_ns < period_ns // 2:
+                slot_ns += period_ns  # that one was this
+            self._then_ns = max(self._then_ns, slot_ns)
         if self._step >= self._core:
             self._rare_turn = (self._rare_turn + 1) % self._rare
         self._step = (self._step + 1) % (self._core + (1 if self._rare else 0))
@@ -60,8 +71,7 @@ def rewrite_s(part: ChargerPart, failsafe_s: float) -> float:
     return min((t for t in times_s if t > 0.0), default=0.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """Name one write: the register and its value in SI units."""
 
     register: str
@@ -74,11 +84,15 @@ class WriteGate:
     Attributes: `sent_a` the last set-point that the device acknowledged, A (NaN unknown, 0 paused).
     """
 
-    __slots__ = ("_applied_ns", "_enabled", "_gap_ns", "_last_ns", "_part", "_rewrite_ns", "_set_a")
+    __slots__ = ("_applied_ns", "_by_enable", "_enable", "_enabled", "_gap_ns", "_half_a", "_last_ns", "_part",
+                 "_register", "_rewrite_ns", "_set_a")  # fmt: skip
 
     def __init__(self, part: ChargerPart, rewrite_s: float) -> None:
         """Take the family's rules; `rewrite_s` is the time after which the same set-point is sent again, 0 never."""
         self._part = part
+        self._register, self._enable = part.setpoint.register_name, part.setpoint.enable
+        self._by_enable = part.setpoint.pause_by == "enable"
+        self._half_a = part.step_a / 2
         self._gap_ns = round(part.timing.write_gap_s * NS)
         self._rewrite_ns = round(rewrite_s * NS)
         self._last_ns: int | None = None
@@ -88,7 +102,7 @@ class WriteGate:
     def forget(self) -> None:
         """Forget what the device was told: it may have restarted or fallen to its fail-safe. Pacing is kept."""
         self._set_a = math.nan
-        self._enabled: bool | None = None if self._part.setpoint.pause_by == "enable" else True
+        self._enabled: bool | None = None if self._by_enable else True
 
     @property
     def sent_a(self) -> float:
@@ -113,17 +127,15 @@ class WriteGate:
 
     def next(self, want_a: float, now_ns: int) -> Write | None:
         """Return the write that is due now for an order that `check` let pass; None: nothing, or not yet."""
-        if self.wait_s(now_ns) > 0.0:
+        if self._last_ns is not None and now_ns < self._last_ns + self._gap_ns:
             return None
-        setpoint = self._part.setpoint
-        if setpoint.pause_by == "enable" and want_a == 0.0:
-            return None if self._enabled is False else Write(setpoint.enable, 0.0)
-        half_a = self._part.step_a / 2
-        if self._enabled is not True and self._set_a <= want_a + half_a:
-            return Write(setpoint.enable, 1.0)  # never before a set-point that is not too high is known to stand
-        same = abs(self._set_a - want_a) < half_a
+        if self._by_enable and want_a == 0.0:
+            return None if self._enabled is False else Write(self._enable, 0.0)
+        if self._enabled is not True and self._set_a <= want_a + self._half_a:
+            return Write(self._enable, 1.0)  # never before a set-point that is not too high is known to stand
+        same = abs(self._set_a - want_a) < self._half_a
         stale = self._rewrite_ns > 0 and now_ns - self._applied_ns >= self._rewrite_ns
-        return None if same and not stale else Write(setpoint.register_name, want_a)
+        return None if same and not stale else Write(self._register, want_a)
 
     def pace(self, now_ns: int) -> None:
         """Note that a write went out, whatever became of it."""
@@ -132,10 +144,10 @@ class WriteGate:
     def done(self, write: Write, now_ns: int) -> None:
         """Note that the device acknowledged a write."""
         self.pace(now_ns)
-        if write.register == self._part.setpoint.register_name:
+        if write.register == self._register:
             self._set_a = write.value
             self._applied_ns = now_ns
-        elif write.register == self._part.setpoint.enable:
+        elif write.register == self._enable:
             self._enabled = write.value != 0.0
 
     def observe(self, limit_a: float, now_ns: int) -> bool:

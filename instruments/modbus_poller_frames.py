@@ -34,47 +34,28 @@ def words_of(payload: bytes) -> list[int]:
     return list(struct.unpack(f">{len(payload) // 2}H", payload))
 
 
-class Exchange:
-    """Hold the requests of one segment until all are answered, or the wait for them ends otherwise.
-
-    `done` is called once, with the answer PDUs in the order of the requests, or with none and why.
-    """
-
-    __slots__ = ("_answers", "_done", "_left")
-
-    def __init__(self, count: int, done: Done) -> None:
-        self._answers = [b""] * count
-        self._done = done
-        self._left = count
-
-    def take(self, place: int, pdu: bytes) -> None:
-        """Take one answer."""
-        self._answers[place] = pdu
-        self._left -= 1
-        if self._left == 0:
-            self._done(self._answers, None)
-
-    def fail(self, error: Exception) -> None:
-        """End the wait; without effect where it is over."""
-        if self._left > 0:
-            self._left = 0
-            self._done([], error)
-
-
 class Wire(asyncio.Protocol):
     """Hold one TCP connection: requests out, one segment after the other, with an exchange that gets their answers.
 
     Attributes: `strays` counts answers that nobody waited for; `broken` says why the stream cannot be believed.
     `lost` is called once when the connection ends.
+
+    The requests of a segment have transaction ids that follow on each other: the first one's and the requests tell
+    which answers are waited for. Who waits is called once, with the answer PDUs in the order of the requests, or with
+    none and why.
     """
 
-    __slots__ = ("_buffer", "_exchange", "_lost", "_pending", "_transaction", "_transport", "broken", "strays")
+    __slots__ = ("_answers", "_buffer", "_done", "_first", "_left", "_lost", "_requests", "_transaction", "_transport",
+                 "broken", "strays")  # fmt: skip
 
     def __init__(self, lost: Callable[[], None]) -> None:
         self._buffer = b""
-        self._exchange: Exchange | None = None
+        self._done: Done | None = None
+        self._requests: Sequence[tuple[int, bytes]] = ()
+        self._answers: list[bytes] = []
+        self._left = 0
+        self._first = 0
         self._lost = lost
-        self._pending: dict[int, tuple[int, int, int]] = {}  # transaction -> place, unit id, function
         self._transaction = 0
         self._transport: asyncio.Transport | None = None
         self.broken = ""
@@ -101,36 +82,40 @@ class Wire(asyncio.Protocol):
             return
         transport, self._transport = self._transport, None
         transport.abort()
-        exchange = self._exchange
+        done = self._done
         self.forget()
         self._lost()
-        if exchange is not None:
-            exchange.fail(ConnectionResetError(self.broken or "the connection ended"))
+        if done is not None:
+            done([], ConnectionResetError(self.broken or "the connection ended"))
 
     def send(self, requests: Sequence[tuple[int, bytes]], done: Done) -> None:
         """Send requests (unit id, PDU) in one segment; `done` hears of their answers. One exchange is out at a time."""
         transport = self._transport
         if transport is None:
             raise ConnectionResetError("the connection ended")
-        self._exchange = Exchange(len(requests), done)
+        transaction = self._transaction
+        self._first = transaction + 1
+        self._requests, self._done = requests, done
+        self._left = len(requests)
+        self._answers = [b""] * self._left
         frames = b""
-        for place, (unit_id, pdu) in enumerate(requests):
-            self._transaction = transaction = (self._transaction + 1) & 0xFFFF
-            self._pending[transaction] = (place, unit_id, pdu[0])
+        for unit_id, pdu in requests:
+            transaction = (transaction + 1) & 0xFFFF
             frames += PACK(transaction, 0, len(pdu) + 1, unit_id) + pdu
+        self._transaction = transaction
         transport.write(frames)
 
     def expire(self) -> None:
         """End the wait with a TimeoutError; what still comes is dropped."""
-        exchange = self._exchange
+        done = self._done
         self.forget()
-        if exchange is not None:
-            exchange.fail(TimeoutError())
+        if done is not None:
+            done([], TimeoutError())
 
     def forget(self) -> None:
         """Wait no longer and tell nobody: what still comes is dropped."""
-        self._exchange = None
-        self._pending.clear()
+        self._done = None
+        self._requests = ()
 
     def data_received(self, data: bytes) -> None:
         """Take whole frames off the stream; a header that cannot be ends the connection."""
@@ -151,9 +136,18 @@ class Wire(asyncio.Protocol):
         self._buffer = data[at:]
 
     def _answer(self, transaction: int, unit_id: int, pdu: bytes) -> None:
-        waiting, exchange = self._pending.get(transaction), self._exchange
-        if waiting is None or exchange is None or waiting[1] != unit_id or waiting[2] != pdu[0] & 0x7F:
+        place, requests = (transaction - self._first) & 0xFFFF, self._requests
+        if place >= len(requests) or self._answers[place]:
             self.strays += 1
             return
-        del self._pending[transaction]
-        exchange.take(waiting[0], pdu)
+        asked_id, asked = requests[place]
+        if asked_id != unit_id or asked[0] != pdu[0] & 0x7F:
+            self.strays += 1
+            return
+        self._answers[place] = pdu
+        self._left -= 1
+        done = self._done
+        if self._left == 0 and done is not None:
+            answers = self._answers
+            self._done, self._requests = None, ()
+            done(answers, None)

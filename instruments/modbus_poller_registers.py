@@ -5,6 +5,7 @@ What a charger client decides is not in here (`modbus_charger`); these are its h
 
 import asyncio
 import math
+import zlib
 from collections.abc import Callable
 
 from instruments.catalog import Model, charger_of, modbus_of
@@ -52,7 +53,10 @@ class ChargerRegisters:
             name, self._modbus, address, clock_ns, read_only=read_only, bus=bus, opening_s=opening_s
         )
         polls = self._modbus.polls
-        self._plan = PollPlan(len(polls.core), len(polls.rare), self._modbus.read_gap_s)
+        phase = zlib.crc32(name.encode()) / 2**32  # not all of a street in one moment
+        self._plan = PollPlan(
+            len(polls.core), len(polls.rare), self._modbus.read_gap_s, self._modbus.read_period_s, phase
+        )
         self._gate = WriteGate(self._part, rewrite_s(self._part, failsafe_s))
         self._builder = ReadingBuilder(self._modbus, self._part.dc)
         self._sleeper: asyncio.Future[None] | None = None

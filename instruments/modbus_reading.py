@@ -16,10 +16,20 @@ from instruments.modbus_pacing import NS
 
 GOOD, UNCERTAIN, BAD = 0, 1, 2
 CP_UNKNOWN, CP_A, CP_B, CP_D = -1, 0, 1, 3
-NUMBER, VOLT, AMP, METER_STATE, METER_AGE, PILOT, CABLE = range(7)
+NUMBER, PLAIN, VOLT, AMP, METER_STATE, METER_AGE, PILOT, CABLE = range(8)
 KINDS = {"state": PILOT, "mode3_state": PILOT, "cable_connected": CABLE}
+FIELDS = {"power_w": "power_w", "limit_a": "limit_a", "remaining_valid_s": "valid_s", "error_code": "error_code"}
 CODES_KEPT = 64
 NEW_SESSION_WH = 1.0  # a session meter that falls by more than this was reset
+
+
+def most_a(amp_a: Any) -> float:
+    """Return the largest of the phases' amps (3,), A; one that is not known counts least, NaN where none is."""
+    most = math.nan
+    for amps in amp_a.tolist():
+        if not amps <= most:
+            most = amps if amps == amps else most
+    return most
 
 
 def _three_nan() -> np.ndarray:
@@ -68,11 +78,13 @@ class ChargerReading:
 
 @dataclass(slots=True)
 class Place:
-    """Say where a register's value goes: `kind`, the phase's place of volts and amps, the codes met so far."""
+    """Say where a register's value goes: `kind`, the phase's place of volts and amps, the field of the reading that
+    takes it as it is (`target`), the codes met so far."""
 
     kind: int
     phase: int
     register: Register
+    target: str = ""
     codes: dict[float | str, int | None] = field(default_factory=dict)
 
     def code(self, value: float | str) -> int | None:
@@ -94,7 +106,9 @@ def place_of(register: Register) -> Place:
         kind = METER_STATE if register.name == "meter_state" else METER_AGE
     elif quantity.startswith(("voltage_l", "current_l")):
         kind, phase = (VOLT if quantity[0] == "v" else AMP), int(quantity[9]) - 1
-    return Place(kind, phase, register)
+    elif quantity in FIELDS and register.type != "str":
+        kind = PLAIN
+    return Place(kind, phase, register, FIELDS.get(quantity, ""))
 
 
 class Block:
@@ -157,13 +171,16 @@ class ReadingBuilder:
     def take_bytes(self, poll: int, payload: bytes, sent_ns: int) -> None:
         """Take the answer of one request as its bytes, two a register (of bits: two each too)."""
         self._meter_age_ns = 0
-        volt_v, amp_a = self.reading.volt_v, self.reading.amp_a
+        reading = self.reading
+        volt_v, amp_a = reading.volt_v, reading.amp_a
         for value, place in self._blocks[poll].values(payload):
             kind = place.kind
             if kind == VOLT:
                 volt_v[place.phase] = value if 0.0 < value < math.inf else math.nan  # 0 V: no such phase
             elif kind == AMP:
-                amp_a[place.phase] = value if math.isfinite(value) else math.nan
+                amp_a[place.phase] = value if -math.inf < value < math.inf else math.nan
+            elif kind == PLAIN:
+                setattr(reading, place.target, value if -math.inf < value < math.inf else math.nan)
             else:
                 self._value(place, value)
         if poll < self._core:
@@ -177,11 +194,13 @@ class ReadingBuilder:
             self._quality = BAD if code is None else code
         elif kind == PILOT:
             code = place.code(value)
-            self._pilot = CP_UNKNOWN if code is None else code
-            self._combine()
+            pilot, self._pilot = self._pilot, CP_UNKNOWN if code is None else code
+            if pilot != self._pilot:
+                self._combine()
         elif kind == CABLE:
-            self._cable = place.code(value)
-            self._combine()
+            cable, self._cable = self._cable, place.code(value)
+            if cable != self._cable:
+                self._combine()
         elif isinstance(value, float):
             number = value if math.isfinite(value) else math.nan
             if kind == METER_AGE:
@@ -191,23 +210,15 @@ class ReadingBuilder:
 
     def _number(self, quantity: str, value: float) -> None:
         reading = self.reading
-        if quantity == "power_w":
-            reading.power_w = value
-        elif quantity == "dc_power_w" and self._dc is not None:
+        if quantity == "dc_power_w" and self._dc is not None:
             reading.power_w = value / self._dc.efficiency
             reading.amp_a[:] = value / self._dc.watts_per_amp
-        elif quantity == "limit_a":
-            reading.limit_a = value
         elif quantity == "session_wh":
             if value < reading.session_wh - NEW_SESSION_WH:
                 reading.session_no += 1  # the car changed while we could not see it
             reading.session_wh = value
         elif quantity == "energy_wh":
             self._energy(value)
-        elif quantity == "remaining_valid_s":
-            reading.valid_s = value
-        elif quantity == "error_code":
-            reading.error_code = value
 
     def _energy(self, value: float) -> None:
         """Make the session's energy from the meter where the family has no session register."""
@@ -233,7 +244,7 @@ class ReadingBuilder:
         """Date the reading by its oldest part, once every core request was answered in this connection."""
         reading = self.reading
         known = 0 not in self._read_ns and reading.state != CP_UNKNOWN
-        known = known and any(map(math.isfinite, reading.amp_a.tolist()))
+        known = known and not math.isnan(most_a(reading.amp_a))
         reading.quality = self._quality if known else BAD
         if reading.quality != BAD:
             reading.change_ns = max(reading.change_ns, min(self._read_ns))

@@ -331,7 +331,7 @@ class _Wire:
             self.quantity = {setpoint: "setpoint_a", "volts": "voltage_l1_v", "limit": "limit_a"}
             return
         part = catalog.modbus_of(model)
-        self.poll_s, self.core_s = part.read_gap_s, len(part.polls.core) * part.read_gap_s
+        self.poll_s, self.core_s = part.read_every_s, len(part.polls.core) * part.read_every_s
         self.quantity = {register.name: register.quantity for register in part.registers}
 
 
@@ -340,7 +340,7 @@ def cycle_s(model: catalog.Model) -> float:
     if model.ocpp is not None:
         return float(model.ocpp.meter_interval_s)
     part = catalog.modbus_of(model)
-    return (len(part.polls.core) + bool(part.polls.rare)) * part.read_gap_s
+    return (len(part.polls.core) + bool(part.polls.rare)) * part.read_every_s
 
 
 def _ns(times_s: list[float]) -> np.ndarray:
