@@ -79,6 +79,9 @@ class ChargerSetpoint(Block):
     )
     enable: str = Field(default="", description="register that takes 1 and 0 where pause_by is enable")
     applied: str = Field(default="", description="register that tells the limit in force")
+    applied_slack_a: Amps = Field(
+        default=0.25, description="by how much it may be above the order: coarse register, device that rounds up"
+    )
     write_on_change: bool = Field(default=True, description="False: the order may be sent in every turn")
     pacing_broken: Literal["taken", "ignored", "busy"] = Field(
         description="what the twin does with a write that comes too early: take it, ignore it unsaid, exception 6"

@@ -74,7 +74,7 @@ class ModbusCharger(ChargerFailsafe):
         )
         polls = self._modbus.polls
         self._polls = [self._request(names) for names in [*polls.core, *polls.rare]]
-        self._master = MasterWatch(self._part.obey_s)
+        self._master = MasterWatch(self._part.obey_s, self._part.setpoint.applied_slack_a)
         self._phases = PhaseSwitching(self._part.phase_switch, self._part.timing.write_gap_s)
         self._cruise = Cruise(self._asking, self._answered, self._link, clock_ns)
         self._join_s = min(JOIN_S, self._modbus.read_every_s)

@@ -10,7 +10,7 @@ from instruments.charger_catalog import ChargerPart
 
 NS = 1_000_000_000
 TAKEN_LATE_S = 2.0  # a limit in force is compared with the order this long after pacing and pilot allow
-TAKEN_A = 0.25  # and must not be above it by more than this
+TAKEN_A = 0.25  # and must not be above it by more than this, or than the record says (applied_slack_a)
 
 
 class PollPlan:
@@ -23,7 +23,7 @@ class PollPlan:
     __slots__ = ("_core", "_gap_ns", "_offset_ns", "_period_ns", "_rare", "_rare_turn", "_step", "_then_ns")
 
     def __init__(self, core: int, rare: int, gap_s: float, period_s: float = 0.0, phase: float = 0.0) -> None:
-        """Plan `core` and `rare` requests, at least `gap_s` seconds apart, one every `period_s` (0: as the gap lets)."""
+        """Plan `core` and `rare` requests, at least `gap_s` s apart, one every `period_s` s (0: as the gap lets)."""
         self._core, self._rare = core, rare
         self._gap_ns, self._period_ns = round(gap_s * NS), round(period_s * NS)
         self._offset_ns = round(phase * period_s * NS)
@@ -85,7 +85,7 @@ class WriteGate:
     """
 
     __slots__ = ("_applied_ns", "_by_enable", "_enable", "_enabled", "_gap_ns", "_half_a", "_last_ns", "_part",
-                 "_register", "_rewrite_ns", "_set_a")  # fmt: skip
+                 "_register", "_rewrite_ns", "_set_a", "_taken_a")  # fmt: skip
 
     def __init__(self, part: ChargerPart, rewrite_s: float) -> None:
         """Take the family's rules; `rewrite_s` is the time after which the same set-point is sent again, 0 never."""
@@ -93,6 +93,7 @@ class WriteGate:
         self._register, self._enable = part.setpoint.register_name, part.setpoint.enable
         self._by_enable = part.setpoint.pause_by == "enable"
         self._half_a = part.step_a / 2
+        self._taken_a = part.setpoint.applied_slack_a
         self._gap_ns = round(part.timing.write_gap_s * NS)
         self._rewrite_ns = round(rewrite_s * NS)
         self._last_ns: int | None = None
@@ -158,7 +159,7 @@ class WriteGate:
         settle_s = self._part.timing.write_gap_s + self._part.timing.pwm_gap_s + TAKEN_LATE_S
         if self._last_ns is None or now_ns - self._last_ns < settle_s * NS:
             return False
-        if limit_a > self.sent_a + TAKEN_A:
+        if limit_a > self.sent_a + self._taken_a:
             self.forget()
             return True
         return False

@@ -16,11 +16,12 @@ CALM_S = 60.0  # without a sign for so long, the other master counts as gone
 class MasterWatch:
     """Watch one charger. `over_a` is what another master was seen to set or what is drawn, A; NaN: nobody."""
 
-    __slots__ = ("_accepted", "_obey_ns", "_order_a", "_order_ns", "_over_ns", "_sign_ns", "over_a")
+    __slots__ = ("_accepted", "_obey_ns", "_order_a", "_order_ns", "_over_ns", "_sign_ns", "_taken_a", "over_a")
 
-    def __init__(self, obey_s: float) -> None:
-        """Take the time after which a lower order is drawn, s."""
+    def __init__(self, obey_s: float, taken_a: float = TAKEN_A) -> None:
+        """Take the time after which a lower order is drawn, s, and how much above it a limit may read, A."""
         self._obey_ns = round(obey_s * NS)
+        self._taken_a = taken_a
         self._order_a = math.nan
         self._order_ns = 0
         self._over_ns = 0
@@ -36,7 +37,7 @@ class MasterWatch:
 
     def limit(self, limit_a: float, now_ns: int) -> bool:
         """Take the limit that the charger says it applies, A; return whether it just left ours for a higher one."""
-        if abs(limit_a - self._order_a) <= TAKEN_A:
+        if abs(limit_a - self._order_a) <= self._taken_a:
             self._accepted = True
         elif self._accepted and limit_a > self._order_a:
             return self._sign(limit_a, now_ns)

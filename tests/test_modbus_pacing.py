@@ -41,6 +41,39 @@ def test_restart_begins_a_round_but_keeps_the_gap():
     assert plan.next(NS) == 0
 
 
+def test_a_period_keeps_its_grid_and_leaves_out_what_was_missed():
+    plan, sent = PollPlan(core=1, rare=0, gap_s=0.0, period_s=0.1, phase=0.25), []
+    ms = NS // 1000
+    for now_ns in range(0, 2000 * ms, 7 * ms):  # looked at too seldom to meet the grid
+        if plan.next(now_ns) is not None:
+            plan.done(now_ns)
+            sent.append(now_ns // ms)
+    assert len(sent) == 21  # ten a second all the same, and the first at once
+    assert all((at - 25) % 100 < 7 for at in sent[1:])
+    assert plan.next(2500 * ms) == 0  # five were missed
+    plan.done(2500 * ms)
+    assert plan.next(2501 * ms) == 0  # the newest of them
+    plan.done(2501 * ms)
+    assert plan.next(2524 * ms) is None and plan.next(2525 * ms) == 0
+
+
+def test_a_period_is_no_leave_to_break_the_gap():
+    plan = PollPlan(core=1, rare=0, gap_s=0.08, period_s=0.1)
+    plan.done(0)
+    plan.done(NS // 10 + NS // 20)  # half a period late
+    assert plan.next(NS // 5) is None
+    assert plan.wait_s(NS // 5) == pytest.approx(0.03)
+
+
+def test_a_coarse_register_that_rounds_up_is_not_sent_the_order_again():
+    setpoint = ALFEN.setpoint.model_copy(update={"applied_slack_a": 1.0})
+    coarse, clock = ALFEN.model_copy(update={"setpoint": setpoint}), FakeClock()
+    for part, again in ((ALFEN, True), (coarse, False)):
+        gate = WriteGate(part, 0.0)
+        gate.done(Write("setpoint", 10.4), clock.ns())
+        assert gate.observe(11.0, clock.ns() + 60 * NS) == again
+
+
 def send(gate: WriteGate, want_a: float, clock: FakeClock) -> Write | None:
     """Let the device acknowledge what the gate lets through."""
     write = gate.next(want_a, clock.ns())

@@ -38,6 +38,7 @@ HEARTBEAT_S = 1.0
 DARK = (FaultKind.REFUSED, FaultKind.TIMEOUT, FaultKind.CLOSED)  # how a device without supply does not answer
 PUBLISH_S = 0.04
 LOOK_S = 0.01  # how soon a port hears of a new order
+MEASURE_S = 0.1  # between two looks at the ports' figures
 STATUS_S = 0.5
 FIRST_READINGS_S = 15.0
 
@@ -219,7 +220,7 @@ class Wires:
     async def _publish_forever(self) -> None:
         """Publish INPUT at a fixed rate, from the first complete set of readings on (or when that is overdue)."""
         overdue_s = time.monotonic() + FIRST_READINGS_S
-        status_s = 0.0
+        status_s = measure_s = 0.0
         started = False
         while True:
             now_ns = time.monotonic_ns()
@@ -230,7 +231,9 @@ class Wires:
                 self.events.write("wires_ready", complete=self.complete(now_ns))
             if started:
                 self.input_store.write(self.buffer, now_ns)
-                self.measure(now_ns)
+                if now_ns >= measure_s * 1e9:
+                    measure_s = now_ns * 1e-9 + MEASURE_S
+                    self.measure(now_ns)
             if time.monotonic() >= status_s:
                 status_s = time.monotonic() + STATUS_S
                 self.publish_status(now_ns)

@@ -200,6 +200,7 @@ def _site_spec(
                 hard_max_a=hard_max_a_of(charger, model),
                 obey_s=part.obey_s,
                 max_age_s=part.max_age_s,
+                limit_slack_a=part.setpoint.applied_slack_a,
                 failsafe_a=part.watchdog.expiry_a(charger.failsafe_a, hard_max_a_of(charger, model)),
                 failsafe_s=charger.failsafe_s,
                 step_a=part.step_a,

@@ -164,6 +164,7 @@ def _charger(file: SiteFile, part: SiteCharger, model: catalog.Model) -> Charger
         hard_max_a=hard_max_a,
         obey_s=known.obey_s if part.obey_s is None else part.obey_s,
         max_age_s=known.max_age_s,
+        limit_slack_a=known.setpoint.applied_slack_a,
         failsafe_a=known.watchdog.expiry_a(
             part.failsafe_a, hard_max_a
         ),  # one without a fail-safe may go on at all it has
