@@ -280,8 +280,10 @@ class ModbusCharger(ChargerFailsafe):
         if math.isnan(reading.limit_a):
             reading.limit_a = limit_a
         else:
+            reading.limit_a = self._gate.in_force(reading.limit_a)
             self._compare(now_ns)
         if self._master.drawn(most_a(reading.amp_a), now_ns):
+            self._gate.forget()  # told again: it may have forgotten the order, or the pause
             self._note_master(f"{self._master.over_a:g} A drawn, {reading.sent_a:g} A ordered", "current")
         reading.overwritten_a = self._master.over_a
         if reading.valid_s > self._failsafe_s + VALIDITY_S:

@@ -110,6 +110,11 @@ class WriteGate:
         """Return what the device was last told to give, A; NaN unknown, 0 paused."""
         return 0.0 if self._enabled is False else self._set_a
 
+    def in_force(self, limit_a: float) -> float:
+        """Return the limit in force for what the register says, A: it may keep the set-point in a pause."""
+        paused = self._by_enable and self._enabled is False
+        return 0.0 if paused and not limit_a > self._set_a + self._taken_a else limit_a
+
     def check(self, want_a: float) -> str:
         """Return why an order may not be sent, or an empty text. Nothing is clipped or rounded here."""
         part = self._part

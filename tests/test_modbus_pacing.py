@@ -138,6 +138,20 @@ def test_resume_sets_the_current_before_it_enables():
     ]
 
 
+def test_a_limit_register_that_keeps_its_value_in_a_pause_is_no_limit_in_force():
+    gate, clock = WriteGate(P30, 0.0), FakeClock()
+    for want_a in (16.0, 16.0, 0.0):
+        assert send(gate, want_a, clock)
+        assert gate.in_force(16.0) == (16.0 if want_a else 0.0)
+        clock.now_s += 60.0
+    assert not gate.observe(gate.in_force(16.0), clock.ns()) and gate.sent_a == 0.0
+    assert gate.in_force(20.0) == 20.0  # not ours: another master set it
+    assert gate.observe(gate.in_force(20.0), clock.ns())
+    zero = WriteGate(P40, 0.0)
+    send(zero, 0.0, clock)
+    assert zero.in_force(16.0) == 16.0  # a pause by 0 A reads back as 0 A
+
+
 def test_rising_order_does_not_keep_a_paused_charger_from_being_enabled():
     gate, clock = WriteGate(P30, 0.0), FakeClock()
     send(gate, 6.0, clock)
