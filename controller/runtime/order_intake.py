@@ -117,7 +117,7 @@ class Desk:
         for ticket, answer in list(self._kept.items()):
             self.answer(ticket, answer)
         for ticket in sorted(os.listdir(self._offers)):
-            if ticket.startswith(HALF) or ticket in self._kept:
+            if ticket.startswith(HALF) or ticket in self._kept or not (self._offers / ticket).is_file():
                 continue
             if (self._answers / ticket).exists():  # by one before us, who was killed then
                 (self._offers / ticket).unlink(missing_ok=True)
@@ -157,11 +157,18 @@ class Desk:
 def _read(path: Path) -> tuple[int, Order | OrderError]:
     """Return when an offer was made (monotonic ns, 0 unknown), and the order or what is wrong with it."""
     try:
-        record = json.loads(path.read_bytes())
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            return 0, OrderError(f"more than {MAX_BYTES} bytes: an order has some hundred")
+        record = json.loads(data)
         posted_ns = record.get("posted_ns")
-        return posted_ns if isinstance(posted_ns, int) else 0, parse_order(record["order"])
+        told = type(posted_ns) is int and 0 < posted_ns <= time.monotonic_ns()
+        return posted_ns if told else 0, parse_order(record["order"])
     except OrderError as error:
         return 0, error
+    except RecursionError:
+        return 0, OrderError("not an order: nested too deeply")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return 0, OrderError(f"not an order: {error!r}")
 

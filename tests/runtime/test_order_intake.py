@@ -1,5 +1,6 @@
 """Months of orders between processes: the folders hold what waits and no more, and a kill loses no answer."""
 
+import json
 import os
 from dataclasses import replace
 
@@ -112,9 +113,24 @@ def test_without_room_for_an_answer_it_is_given_later_and_the_order_not_taken_ag
     assert intake.answer(ticket) == YES
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"order": 3}', b"\xff", b'{"order": {"kind": "cap"}}'])
+DEEP = b'{"order": ' + b"[" * 8000
+NONSENSE = [b"", b"[]", b"{}", b'{"order": 3}', b"\xff", b'{"order": {"kind": "cap"}}', DEEP, b" " * (1 << 20) + b"{}"]
+
+
+@pytest.mark.parametrize("data", NONSENSE, ids=range(len(NONSENSE)))
 def test_what_is_no_order_is_answered_as_such(site, data):
     (site.store(OFFERS) / "x").write_bytes(data)
     (ticket, _, found), *_ = list(Desk(site).offers())
     assert ticket == "x"
     assert isinstance(found, OrderError)
+
+
+def test_what_is_no_file_is_left_alone_and_a_time_of_offer_that_cannot_be_counts_as_unknown(site):
+    (site.store(OFFERS) / "a").mkdir()
+    intake, desk = Intake(site), Desk(site)
+    ticket = intake.post(CAP)
+    path = site.store(OFFERS) / ticket
+    for posted_ns in (-(10**30), 10**30, True, "soon", None):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"posted_ns": posted_ns}))
+        ((offered, told_ns, order),) = desk.offers()
+        assert (offered, told_ns, order.message()) == (ticket, 0, CAP.message())

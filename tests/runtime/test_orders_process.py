@@ -84,6 +84,20 @@ def test_nothing_acknowledged_is_lost_by_a_kill_and_a_restart_lifts_nothing(site
         assert latched(site).book_w[1] == min(kept.values())
 
 
+def test_what_is_no_order_is_refused_and_ends_nobody(site, tmp_path):
+    nonsense = [b"[" * 8000, b"[]", b"null", b'{"order": null}', b'{"order": ["kind"]}', b" " * (1 << 20)]
+    with orders_process(site, tmp_path / "site.json") as child:
+        intake = Intake(site)
+        for k, data in enumerate(nonsense):
+            (site.store(OFFERS) / f"0{k}").write_bytes(data)
+        assert "can be printed" in intake.offer(replace(CAP, order_id="a\ud800")).why
+        assert intake.offer(CAP).accepted
+        assert child.poll() is None
+        intake.close()
+    assert sorted(path.name for path in site.store(ANSWERS).iterdir()) == [f"0{k}" for k in range(len(nonsense))]
+    assert verify(site.journal())[1] == []
+
+
 def test_a_full_disk_lowers_and_acknowledges_nothing_until_there_is_room(site, tmp_path):
     with orders_process(site, tmp_path / "site.json", FULL_BYTES) as child:
         intake, number, answer = Intake(site), 0, Answer(True)
