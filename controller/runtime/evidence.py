@@ -167,7 +167,8 @@ class Evidence:
         if math.isinf(found.limit_w):
             return
         nodes = [found.node] if found.group < 0 else self._handed.members(found.group).tolist()
-        facts = {"order_id": f"{subject}-{found.direction}-{utc_ns // 1_000_000}", "source": HANDED}
+        what = subject if found.group < 0 else f"{subject}-group{found.group}"  # a guard may be at the same node
+        facts = {"order_id": f"{what}-{found.direction}-{utc_ns // 1_000_000}", "source": HANDED}
         order = {**facts, "sequence": 0, "kind": "limit", "direction": found.direction, "subject": subject,
                  "value_w": found.limit_w, "from_s": math.nan, "to_s": math.nan}  # fmt: skip
         members = {} if found.group < 0 else {"nodes": [self._nodes[m] for m in nodes]}

@@ -212,3 +212,18 @@ def test_a_dimmed_group_is_followed_by_what_its_chargers_draw(site: Site) -> Non
     site.inp.group_w[0] = math.inf
     site.scan(1)
     assert site.life().over
+
+
+def test_a_guard_and_a_dimmed_group_at_one_node_are_two_and_a_value_that_nobody_knows_is_none_told(site: Site) -> None:
+    plan, inp = site.plan, site.inp
+    plan.group_of[1], plan.doe_max_age_s[1], plan.doe_subscribed_w[1] = 0, 60.0, 4_000.0
+    site.evidence = Evidence(NODES, plan, site.journal, lambda: site.sent)
+    inp.doe_w[1], inp.doe_to_s[1], inp.doe_ns[1], inp.group_w[0] = 9_000.0, math.nan, site.now_ns, 7_560.0
+    site.scan(1)
+    found = lives(read_entries(site.journal.path))
+    assert [(life.value_w, life.over) for life in found] == [(9_000.0, False), (7_560.0, False)]
+    inp.doe_w[1], inp.doe_ns[1], inp.group_w[0] = math.nan, site.now_ns, math.nan
+    for _ in range(3):
+        site.scan(1)
+    found = lives(read_entries(site.journal.path))
+    assert [life.value_w for life in found] == [9_000.0, 7_560.0, 0.0]  # the law keeps the first, and allows no group
