@@ -124,16 +124,18 @@ def _kept(evidence: Evidence) -> Raw:
             (
                 row.period, row.meter, row.points, number(row.energy_wh / 1e3, 2), number(row.over.energy_wh / 1e3, 4),
                 number(row.over.seconds, 0), number(row.over.highest_a, 2), number(row.over.missing_s, 0),
-                len(row.took_s), number(p50_s, 1), number(p99_s, 1), number(longest_s, 1),
+                number(row.over.unjudged_s, 0), len(row.took_s), number(p50_s, 1), number(p99_s, 1),
+                number(longest_s, 1),
             )
         )  # fmt: skip
     headers = ("period", "meter", "points", "energy (kWh)", "over (kWh)", "over (s)", "highest over (A)",
-               "not measured (s)", "falls", "comply p50 (s)", "p99 (s)", "max (s)")  # fmt: skip
+               "not measured (s)", "not judged (s)", "falls", "comply p50 (s)", "p99 (s)", "max (s)")  # fmt: skip
     note = (
         "A fall counts where more was drawn than the new limit allows; ∞ is a fall that was not obeyed before the next "
-        "change. What nobody measured counts as missing, never as obeyed."
+        "change. What nobody measured counts as missing, never as obeyed. Not judged: time under a limit that fills no "
+        "averaging interval of the contract, of which no mean can be had."
     )
-    return section("Was the limit kept", note, table(headers, rows, range(2, 12)))
+    return section("Was the limit kept", note, table(headers, rows, range(2, 13)))
 
 
 def _compare(evidence: Evidence) -> Raw:

@@ -278,6 +278,7 @@ def kept_row(row: Kept) -> dict[str, Any]:
         "highest_over_a": row.over.highest_a,
         "highest_over_w": row.over.highest_w,
         "missing_s": row.over.missing_s,
+        "not_judged_s": row.over.unjudged_s,
         "falls": len(row.took_s),
         "falls_with_nothing_to_obey": row.idle_falls,
         "not_obeyed": sum(not np.isfinite(s) for s in row.took_s),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 WH_PER_WS = 1.0 / 3600.0
+WHOLE = 0.9  # share of an averaging interval that must lie in the run for its mean to be judged
 SETTLE_SAMPLES = 2  # a limit is obeyed once so many samples in a row are under it: one alone may be a car's dip
 
 
@@ -46,6 +47,7 @@ class Limit:
     """Hold the limit in force at a measuring point: A per phase and W over all, (T,) each, +inf none.
 
     Means over `averaging_s` are compared (0: every sample), and only what is beyond the tolerance counts as over.
+    `interval` (T,) numbers the averaging interval of each sample; without it they are cut from time 0 on.
     """
 
     amp_a: np.ndarray
@@ -53,6 +55,7 @@ class Limit:
     averaging_s: float = 0.0
     tolerance_a: float = 0.0
     tolerance_w: float = 0.0
+    interval: np.ndarray | None = None
 
     def in_force(self) -> np.ndarray:
         """Return where there is a limit, (T,) bool."""
@@ -63,7 +66,8 @@ class Limit:
 class Over:
     """Hold what went beyond a limit: energy (Wh), time (s), highest excess (A per phase, W), time not measured (s).
 
-    Where nothing at all was measured while there was a limit, all but the last are NaN: nobody knows.
+    `unjudged_s` is the time under a limit for which no mean can be had, see `judged`. Where nothing at all was both
+    judged and measured while there was a limit, the first four are NaN: nobody knows.
     """
 
     energy_wh: float
@@ -71,6 +75,7 @@ class Over:
     highest_a: float
     highest_w: float
     missing_s: float
+    unjudged_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +92,14 @@ class Compliance:
     took_s: float
 
 
-def averaged(series: Series, averaging_s: float) -> Series:
-    """Return a series whose values are means over clock-aligned intervals of `averaging_s`; the same one for 0.
+def averaged(series: Series, limit: Limit) -> Series:
+    """Return a series whose values are means over the averaging intervals of a limit; the same one where it has none.
 
     An interval with less than half of its time measured is NaN: a mean of a rest is none.
     """
-    if averaging_s <= 0.0 or len(series.t_s) < 2:
+    if limit.averaging_s <= 0.0 or len(series.t_s) < 2:
         return series
-    slot = np.floor(series.t_s / averaging_s).astype(np.int64)
-    _, group = np.unique(slot, return_inverse=True)
+    group = _groups(series, limit)
     dt_s = series.dt_s()
     whole_s = np.bincount(group, dt_s)
 
@@ -113,13 +117,35 @@ def averaged(series: Series, averaging_s: float) -> Series:
     return Series(series.t_s, mean(series.amp_a), mean(series.volt_v), power_w)
 
 
+def judged(series: Series, limit: Limit) -> np.ndarray:
+    """Return where a limit can be judged, (T,) bool: in averaging intervals in which it is one and the same throughout.
+
+    A mean over a time of which a part stood under another limit, or before or after the run, proves neither: a call
+    that fills no interval is not judged at all.
+    """
+    if limit.averaging_s <= 0.0 or len(series.t_s) < 2:
+        return np.ones(len(series.t_s), dtype=bool)
+    group = _groups(series, limit)
+    _, first = np.unique(group, return_index=True)
+    same = (limit.amp_a == limit.amp_a[first][group]) & (limit.watt_w == limit.watt_w[first][group])
+    alike = np.bincount(group, ~same) == 0
+    whole = np.bincount(group, series.dt_s()) >= WHOLE * limit.averaging_s
+    return np.asarray((alike & whole)[group])
+
+
+def _groups(series: Series, limit: Limit) -> np.ndarray:
+    """Return the number of each sample's averaging interval, (T,), from 0 on."""
+    cut = np.floor(series.t_s / limit.averaging_s) if limit.interval is None else limit.interval
+    return np.asarray(np.unique(cut, return_inverse=True)[1])
+
+
 def excess(series: Series, limit: Limit) -> tuple[np.ndarray, np.ndarray]:
     """Return how far a meter is over its limit, sample by sample: (T,) A of the worst phase, (T,) W; 0 where under.
 
     Watts are the greater of both ways to be over: the sum over the phases of excess amps times volts, and the excess
     over a limit in watts. NaN where the meter is not believed.
     """
-    meant = averaged(series, limit.averaging_s)
+    meant = averaged(series, limit)
     over_a = meant.amp_a - limit.amp_a[:, None]
     over_a = np.where(over_a > limit.tolerance_a, over_a, 0.0)
     over_a = np.where(np.isnan(meant.amp_a), np.nan, over_a)
@@ -135,17 +161,20 @@ def over_limit(series: Series, limit: Limit, chosen: np.ndarray) -> Over:
     """Return what went beyond a limit in the samples `chosen` (T,) bool."""
     over_a, over_w = excess(series, limit)
     dt_s = np.where(chosen & limit.in_force(), series.dt_s(), 0.0)
-    here = dt_s > 0.0
+    can = judged(series, limit)
+    here = (dt_s > 0.0) & can
     known = here & np.isfinite(over_w)
-    if here.any() and not known.any():
-        return Over(np.nan, np.nan, np.nan, np.nan, float(dt_s[here].sum()))
+    missing_s, unjudged_s = float(dt_s[here & ~known].sum()), float(dt_s[~can].sum())
+    if missing_s + unjudged_s > 0.0 and not known.any():
+        return Over(np.nan, np.nan, np.nan, np.nan, missing_s, unjudged_s)
     top_a, top_w = (float(np.max(values[known], initial=0.0)) for values in (over_a, over_w))
     return Over(
         energy_wh=float((over_w[known] * dt_s[known]).sum() * WH_PER_WS),
         seconds=float(dt_s[known & (over_w > 0.0)].sum()),
         highest_a=top_a,
         highest_w=top_w,
-        missing_s=float(dt_s[here & ~known].sum()),
+        missing_s=missing_s,
+        unjudged_s=unjudged_s,
     )
 
 

@@ -13,6 +13,7 @@ from profiles.contract_windows import TimeBlock, Windowed
 
 DAY_S = 86400.0
 HOUR_S = 3600.0
+QUARTER_S = 900.0  # clocks of all zones change at a quarter of an hour of UTC
 EPOCH = date(1970, 1, 1)
 
 
@@ -52,7 +53,7 @@ def _begins_on(span: Span, holidays: list[date], day: date) -> bool:
     holiday = day in holidays
     if (holiday and span.holidays == "never") or (not holiday and span.holidays == "only"):
         return False
-    if not span.day_bits >> day.weekday() & 1 and not (holiday and span.holidays == "only"):
+    if not span.day_bits >> day.weekday() & 1:
         return False
     if span.dates is not None and not span.dates.start <= day <= span.dates.until:
         return False
@@ -64,11 +65,26 @@ def _begins_on(span: Span, holidays: list[date], day: date) -> bool:
 
 def local_clock(utc_s: np.ndarray, zone: ZoneInfo) -> tuple[np.ndarray, np.ndarray]:
     """Return day number since 1970-01-01 and second of the day on the local clock, (T,) each; zone changes included."""
-    hours, place = np.unique(np.floor(utc_s / HOUR_S), return_inverse=True)
-    offsets = [datetime.fromtimestamp(float(hour) * HOUR_S, UTC).astimezone(zone).utcoffset() for hour in hours]
+    parts, place = np.unique(np.floor(utc_s / QUARTER_S), return_inverse=True)
+    offsets = [datetime.fromtimestamp(float(part) * QUARTER_S, UTC).astimezone(zone).utcoffset() for part in parts]
     local_s = utc_s + np.array([0.0 if o is None else o.total_seconds() for o in offsets])[place]
     day = np.floor(local_s / DAY_S)
     return day.astype(np.int64), local_s - day * DAY_S
+
+
+def intervals(utc_s: np.ndarray, averaging_s: float, zone: ZoneInfo) -> np.ndarray:
+    """Return the number of the averaging interval of each of (T,) rising UTC times, by the local clock.
+
+    Intervals of an hour and less are not those of the hour before where autumn repeats it.
+    """
+    if averaging_s <= 0.0 or not len(utc_s):
+        return np.zeros(len(utc_s), dtype=np.int64)
+    day, second = local_clock(utc_s, zone)
+    local_s = day * DAY_S + second
+    changed = np.diff(np.floor(local_s / averaging_s)) != 0.0
+    if averaging_s <= HOUR_S:
+        changed |= np.abs(np.diff(local_s - utc_s)) > 1.0
+    return np.concatenate([[0], np.cumsum(changed)])
 
 
 def periods(utc_s: np.ndarray, zone: ZoneInfo, by: str) -> list[tuple[str, np.ndarray]]:

@@ -17,7 +17,7 @@ from controller.runtime.contract_plan import below, connection_of
 from controller.runtime.plan_spec import SiteSpec
 from hil.rig.contracts import ContractPart, bind_contracts
 from hil.runs.evidence import Limit
-from hil.runs.evidence_clock import window_limits
+from hil.runs.evidence_clock import intervals, window_limits
 from profiles.contract import AnyContract
 from profiles.contract_calls import Called, FullyVariable
 from profiles.contract_doe import OperatingEnvelope
@@ -179,6 +179,7 @@ def limit_of(
         averaging_s=contract.limit.averaging_s,
         tolerance_a=max(tolerance_a, allowed) if in_amps else tolerance_a,
         tolerance_w=tolerance_w if in_amps else max(tolerance_w, allowed),
+        interval=intervals(utc_s, contract.limit.averaging_s, held.zone),
     )
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from hil.runs.evidence import Limit, Series, excess
+from hil.runs.evidence import judged as can_judge
 from hil.runs.promises import FAILED, INCONCLUSIVE, NOT_EXERCISED, PASSED, ContractRule, Verdict, VerdictPlan
 from hil.runs.trace import Trace
 
@@ -19,6 +20,10 @@ def contract_kept(plan: VerdictPlan, trace: Trace, _: Trace, *, rule: ContractRu
         text = "no limit was in force for longer than chargers need to obey"
         return Verdict(name, NOT_EXERCISED, np.nan, 0.0, "W", text)
     most_w, most_a, where, at_s, known = -np.inf, 0.0, "", np.nan, True
+    judged &= can_judge(truth_series(trace, rule.points[0][1], rule.wiring), limit)  # one clock for all points
+    if not judged.any():
+        text = f"no limit was in force for a whole averaging interval of {limit.averaging_s:g} s"
+        return Verdict(name, NOT_EXERCISED, np.nan, 0.0, "W", text)
     for point, chargers in rule.points:
         over_a, over_w = excess(truth_series(trace, chargers, rule.wiring), limit)
         known = known and bool(np.isfinite(over_w[judged]).all())

@@ -7,8 +7,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from hil.runs.evidence import Limit, Series, averaged, falls, jain, over_limit, percentile_s
-from hil.runs.evidence_clock import periods, window_limits
+from controller.runtime.contract_calendar import begins_on
+from hil.runs.evidence import Limit, Series, averaged, falls, jain, judged, over_limit, percentile_s
+from hil.runs.evidence_clock import intervals, periods, window_limits
 from profiles.contract import READER
 
 ZONE = ZoneInfo("Europe/Amsterdam")
@@ -61,7 +62,46 @@ def test_means_hide_a_peak_that_the_contract_allows_and_a_gap_is_not_a_mean():
     over = over_limit(meter, caps, everywhere(meter))
     assert over.energy_wh == 0.0
     assert over.missing_s == 899.0
-    assert averaged(meter, 900.0).amp_a[0, 0] == pytest.approx(10.0)
+    assert averaged(meter, caps).amp_a[0, 0] == pytest.approx(10.0)
+
+
+def test_a_call_is_judged_by_the_intervals_that_it_fills_and_by_no_others():
+    """Intervals of the clock, a run from 16:50 to 18:10, limits from 17:05 to 17:50: two of 900 s are filled."""
+    start_s, minutes = local(2026, 1, 13, 16, 50), np.arange(81)
+    called = (minutes >= 15) & (minutes < 60)
+    meter = series([20.0 if minute < 25 else 9.0 for minute in minutes], step_s=60.0)
+    caps = limit(
+        np.where(called, 10.0, np.inf).tolist(),
+        averaging_s=900.0,
+        interval=intervals(start_s + 60.0 * minutes, 900.0, ZONE),
+    )
+    over = over_limit(meter, caps, everywhere(meter))
+    assert (over.seconds, over.unjudged_s, over.missing_s) == (0.0, 15 * 60.0, 0.0)  # 17:05 to 17:15, 17:45 to 17:50
+    assert np.flatnonzero(judged(meter, caps) & called)[[0, -1]].tolist() == [25, 54]
+    short = limit(np.where(minutes == 30, 0.0, np.inf).tolist(), averaging_s=900.0, interval=caps.interval)
+    nothing = over_limit(meter, short, everywhere(meter))
+    assert nothing.unjudged_s == 60.0 and np.isnan([nothing.energy_wh, nothing.seconds, nothing.highest_a]).all()
+    half = over_limit(series([20.0] * 5, step_s=60.0), limit([6.0] * 5, averaging_s=900.0), np.ones(5, dtype=bool))
+    assert half.unjudged_s == 240.0 and np.isnan(half.seconds)  # the run ends before the interval does
+
+
+def test_averaging_intervals_are_the_local_clocks_and_an_hour_that_comes_twice_is_two():
+    begin_s = local(2026, 10, 25, 1, 50)
+    found = intervals(begin_s + 600.0 * np.arange(16), 3600.0, ZONE)  # 01:50, 02:00 twice, 03:00, 04:00, to 04:20
+    assert np.bincount(found).tolist() == [1, 6, 6, 3]
+    assert np.bincount(intervals(begin_s + 600.0 * np.arange(16), 86_400.0, ZONE)).tolist() == [16]
+    india = intervals(local(2026, 1, 1, 0, 0) + 600.0 * np.arange(9), 3600.0, ZoneInfo("Asia/Kolkata"))  # from 04:30
+    assert np.bincount(india).tolist() == [3, 6]
+
+
+def test_a_window_of_holidays_only_keeps_its_days_of_the_week():
+    window = {"from": "08:00:00", "until": "09:00:00", "limit_a": 6.0, "holidays": "only", "days": ["friday"]}
+    held = contract("static_profile", [window], holidays=["2026-12-25", "2026-12-26"])
+    times = np.array([local(2026, 12, day, 8, 30) for day in (18, 25, 26)])
+    assert window_limits(held, times, ZONE).tolist() == [np.inf, 6.0, np.inf]
+    assert [begins_on(held.window[0], date(2026, 12, day), frozenset(held.holidays)) for day in (18, 25, 26)] == [
+        False, True, False,
+    ]  # fmt: skip
 
 
 def test_one_dip_of_a_car_is_not_compliance():
