@@ -15,11 +15,14 @@ def lexicographic(
     cap: np.ndarray,
     head: np.ndarray,
     gap: np.ndarray | None = None,
+    watts: np.ndarray | None = None,
+    volts: np.ndarray | None = None,
 ) -> np.ndarray:
     """Solve the max-min split (N): raise the least, fix who cannot rise, repeat.
 
-    `gap` (M, 3, 3) is what the chargers below a node may add to one phase more than to another [A]. What is fixed is
-    fixed within 1e-9 A.
+    `gap` (M, 3, 3) is what the chargers below a node may add to one phase more than to another [A], `watts` (M) what
+    they may draw together, with `volts` (N) the sum of the volts on each one's phases. What is fixed is fixed within
+    1e-9 A.
     """
     n = len(node)
     rows, limits = [], []
@@ -28,6 +31,9 @@ def lexicographic(
         for p in range(3):
             rows.append(np.append(below * phases[:, p], 0.0))
             limits.append(head[k, p])
+        if watts is not None and np.isfinite(watts[k]):
+            rows.append(np.append(below * volts / 690.0, 0.0))
+            limits.append(watts[k] / 690.0)
         for p, q in permutations(range(3), 2):
             if gap is not None and np.isfinite(gap[k, p, q]):
                 rows.append(np.append(below * (phases[:, p] - phases[:, q]), 0.0))
@@ -53,6 +59,17 @@ def lexicographic(
                 stuck = True
         assert stuck
     return fixed
+
+
+def by_class(rank: np.ndarray, floor: np.ndarray, cap: np.ndarray, case: tuple, **more: np.ndarray) -> np.ndarray:
+    """Solve the split (N) class by class: a higher rank is filled first, above the floors of all."""
+    low, high = floor.copy(), floor.copy()
+    for level in np.unique(rank)[::-1]:
+        high[rank == level] = cap[rank == level]
+        parent, node, phases, weight, head = case
+        low = lexicographic(parent, node, phases, weight, low, high, head, **more)
+        high = low.copy()
+    return low
 
 
 def _is_below(at: int, k: int, parent: np.ndarray) -> bool:

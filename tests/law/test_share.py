@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from lawbench import World, charger, node, site
-from lexicographic import lexicographic
+from lexicographic import by_class, lexicographic
 
 from controller.law.share import share
 
@@ -138,3 +138,56 @@ def test_split_agrees_with_a_linear_program() -> None:
 @pytest.mark.slow
 def test_split_agrees_with_a_linear_program_on_a_thousand_seeds() -> None:
     assert check_against_linear_program(range(1000, 2000)) > 300
+
+
+def decided(seed: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return what the whole law allows at rest, and the linear programs: amps, watts in total, classes, unequal volts.
+
+    None where not all floors fit: who is admitted then is the matter of `test_admit_oracle`.
+    """
+    rng = np.random.default_rng(seed)
+    parent, at, phases, weight, floor, cap, head = random_case(rng)
+    m, n = len(parent), len(at)
+    head = head[:, :1] * np.ones(3)  # a node of the site has one limit for its phases
+    watts = np.where(rng.random(m) < 0.6, rng.uniform(2e3, 40e3, m), np.inf)
+    rank = rng.integers(0, 3, n)
+    cap = np.maximum(cap, 1.0)
+    chargers = [
+        charger(
+            k,
+            at=int(at[k]),
+            phase_map=(0, 1, 2) if phases[k].all() else (int(np.argmax(phases[k])), -1, -1),
+            weight=float(weight[k]),
+            floor_a=float(floor[k]),
+            hard_max_a=float(cap[k]),
+            priority=int(rank[k]),
+            step_a=0.0,
+            obey_s=0.0,
+        )
+        for k in range(n)
+    ]
+    nodes = [
+        node(f"n{k}", int(parent[k]), limit_a=float(head[k, 0]), limit_w=float(watts[k]), metered=False, design_a=0.0)
+        for k in range(m)
+    ]
+    world = World(site(nodes, chargers, min_off_s=0.0), 0.0)
+    world.plan.raise_band_a[:] = 0.0
+    world.volts = rng.uniform(215.0, 250.0, (n, 3))
+    world.run(12, 0.5)
+    if not world.out.admitted.all():
+        return None
+    volts = (world.volts * (world.plan.phase_map >= 0)).sum(axis=1)
+    best = by_class(rank, floor, cap, (parent, at, phases, weight, head), watts=watts, volts=volts)
+    return world.out.allowed_a.copy(), best
+
+
+def test_what_is_allowed_at_rest_is_the_linear_programs_split_with_watts_and_classes() -> None:
+    compared, bound = 0, 0
+    for seed in range(30):
+        found = decided(seed)
+        if found is None:
+            continue
+        assert found[0] == pytest.approx(found[1], abs=1e-6), f"seed {seed}"
+        compared += 1
+        bound += len(set(found[0].round(6))) > 1
+    assert compared > 10 and bound > 8
