@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from controller.desk.text import Cell, Column, Row, age, clean, clock, kilowatts, micros, number, triple
-from controller.law.names import Alarm, Cp, Quality, Reason, Step, Trust
+from controller.law.names import Alarm, Comfort, Cp, Quality, Reason, Step, Trust
 from controller.runtime.window import Window
 
 CHARGERS = (
@@ -104,7 +104,8 @@ def _bound_by(window: Window, i: int, reason: int) -> str:
         names = window.site.node_names
         at_node = reason != Reason.WINDOW and source < len(names)
         text += f" @ {clean(names[source])}" if at_node else f" #{source}"
-    return text
+    rules = [str(rule.name).lower().replace("_", " ") for rule in Comfort if rule & int(window.output.broken[i])]
+    return f"{text}, breaks {', '.join(rules)}" if rules else text
 
 
 def chain_line(window: Window, i: int) -> str:

@@ -38,6 +38,16 @@ class Reason(IntEnum):
     OVERRULED = 26  # it says that it applies more than was ordered: no raise
 
 
+class Comfort(IntFlag):
+    """Name the comfort rules that a pause breaks (OUTPUT ``broken``): node limits, orders and the brake stand before."""
+
+    NONE = 0
+    NO_PAUSE = 1  # it was running and must not be paused: it may not resume
+    ENERGY = 2  # energy that its driver was guaranteed is still needed
+    GRACE = 4  # paused within the grace after plug-in
+    MIN_ON = 8  # paused before its minimum on-time was over
+
+
 class Cp(IntEnum):
     """Name the control-pilot states of IEC 61851-1 (Annex A), and UNKNOWN."""
 

@@ -1,10 +1,30 @@
-"""Step 12, reason: write down what each charger is allowed, what bound it, and remember both for the next scan."""
+"""Step 12, reason: write down what each charger is allowed, what bound it, and remember both for the next scan.
 
-from controller.law.kernel import Array, Stage
-from controller.law.names import Reason, Step
+A pause that a node, an order, a window, the volts or the brake asks for may break a comfort rule (DESIGN, precedence).
+Which, stands beside the reason: that it must not be paused, minimum on-time and grace from the moment of the pause until
+it runs again; guaranteed energy while the car needs it and waits for more than its way up.
+"""
 
-NO_CAR = int(Reason.NO_CAR)
+from controller.law.kernel import Array, Stage, kernel
+from controller.law.names import Comfort, Reason, Step
+
+NO_CAR, WISH, HARDWARE, CAR = int(Reason.NO_CAR), int(Reason.WISH), int(Reason.HARDWARE), int(Reason.CAR)
+SWITCH, FREQUENCY = int(Reason.SWITCH), int(Reason.FREQUENCY)
+WAY_UP, RESERVED, DWELL = int(Reason.RAMP), int(Reason.RESERVED), int(Reason.DWELL)
+UNTRUSTED = int(Reason.UNTRUSTED)
+NO_PAUSE, ENERGY, GRACE, MIN_ON = int(Comfort.NO_PAUSE), int(Comfort.ENERGY), int(Comfort.GRACE), int(Comfort.MIN_ON)
 RAMP = int(Step.RAMP)
+
+
+@kernel
+def at_pause(now: int, no_pause: int, session_ns: int, on_ns: int, grace_s: float, min_on_s: float) -> int:
+    """Return the comfort rules that a pause of a running charger breaks now."""
+    rules = NO_PAUSE if no_pause == 1 else 0
+    if session_ns > 0 and (now - session_ns) * 1e-9 < grace_s:
+        rules |= GRACE
+    if on_ns > 0 and (now - on_ns) * 1e-9 < min_on_s:
+        rules |= MIN_ON
+    return rules
 
 
 @Stage
@@ -13,8 +33,13 @@ def conclude(
     end: int,
     now_ns: Array,
     utc_ns: Array,
+    need_wh: Array,
     random_u: Array,
+    no_pause: Array,
     random_delay_s: Array,
+    min_on_s: Array,
+    grace_s: Array,
+    session_ns: Array,
     started: Array,
     last_ns: Array,
     last_utc_ns: Array,
@@ -25,6 +50,7 @@ def conclude(
     off_ns: Array,
     want_ns: Array,
     delay_s: Array,
+    broke: Array,
     last_a: Array,
     fell_ns: Array,
     target_a: Array,
@@ -35,6 +61,7 @@ def conclude(
     reason: Array,
     reason_a: Array,
     reason_node: Array,
+    broken: Array,
     chain: Array,
 ) -> None:
     """Publish the decision; keep pauses and clocks."""
@@ -45,6 +72,16 @@ def conclude(
         reason_a[i] = why_a[i]
         reason_node[i] = why_node[i]
         chain[i, RAMP] = new
+        code = why[i]
+        asked = code not in (NO_CAR, WISH, HARDWARE, CAR, SWITCH, FREQUENCY)  # its own side did not end it
+        if new > 0.0 or not asked:
+            broke[i] = 0
+        elif last_a[i] > 0.0:
+            broke[i] = at_pause(now_ns[0], int(no_pause[i]), session_ns[i], on_ns[i], grace_s[0], min_on_s[0])
+        broken[i] = broke[i]
+        waits = code in (WAY_UP, RESERVED, DWELL, UNTRUSTED)
+        if asked and new == 0.0 and need_wh[i] > 0.0 and not waits:
+            broken[i] |= ENERGY
         if new > 0.0 and last_a[i] == 0.0:
             on_ns[i] = now_ns[0]
             off_ns[i] = 0

@@ -207,6 +207,7 @@ STATE_FIELDS: tuple[Field, ...] = (
     Field("off_ns", "i8", "N", "ns", 0, "monotonic time at which it was last paused; 0 not paused"),
     Field("want_ns", "i8", "N", "ns", 0, "since when a paused charger could resume; 0 it cannot"),
     Field("delay_s", "f8", "N", "s", 0, "random delay drawn at the pause"),
+    Field("broke", "u1", "N", "1", 0, "names.Comfort rules that its present pause broke when it began"),
     Field("car_a", "f8", "N", "A", INF, "what the car was seen to take, plus a margin"),
     Field("car_ns", "i8", "N", "ns", 0, "since when it takes clearly less than it may; 0 it does not"),
     # voltage droop
@@ -382,6 +383,7 @@ OUTPUT_FIELDS: tuple[Field, ...] = (
     Field("reason", "u1", "N", "1", 0, "names.Reason that bound it"),
     Field("reason_a", "f8", "N", "A", NAN, "value of the binding limit"),
     Field("reason_node", "i4", "N", "1", -1, "node, or contract window, that is its source; -1 the charger"),
+    Field("broken", "u1", "N", "1", 0, "names.Comfort rules that what bound it breaks"),
     Field("chain", "f8", "NS", "A", INF, "cap after each names.Step"),
     Field("admitted", "u1", "N", "1", 0, "1 where the charger may run"),
     Field("charger_trust", "u1", "N", "1", 2, "names.Trust of its readings"),

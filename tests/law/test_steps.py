@@ -5,7 +5,7 @@ import pytest
 from lawbench import EU_DROOP, INF, UTC_NS, VoltSource, World, charger, node, site
 
 from controller.law import image
-from controller.law.names import Alarm, Reason, Trust
+from controller.law.names import Alarm, Comfort, Reason, Trust
 from controller.law.voltage import share_at
 from controller.runtime.plan import DroopSpec, WindowSpec
 
@@ -390,3 +390,54 @@ def test_clock_that_steps_is_an_alarm_and_raises_nothing() -> None:
     world.step(sense=False)
     assert world.out.alarm[0] & Alarm.CLOCK_STEP
     assert world.out.allowed_a == pytest.approx([10.0])
+
+
+def test_what_beats_comfort_says_which_rule_it_breaks() -> None:
+    """A node limit pauses four cars: each tells its own rule, from the pause until it runs again."""
+    rules = [{"no_pause": True}, {}, {}, {}]
+    chargers = [charger(0, name=f"c{k}", **given) for k, given in enumerate(rules)]
+    world = World(site([node(limit_a=100.0)], chargers, min_on_s=60.0, min_off_s=5.0, grace_s=120.0), 10.0)
+    world.inp.need_wh[1] = 2000.0
+    world.run(100)  # the minimum on-time is over
+    assert (world.out.broken == 0).all()
+    world.inp.session_no[2] = 7  # plugged in anew
+    world.plugged[3] = False
+    world.run(1)
+    world.plugged[3] = True
+    world.run(20)
+    assert (world.out.allowed_a > 0.0).all() and (world.out.broken == 0).all()
+    world.inp.order_w[:] = 0.0
+    world.step()
+    broken = [Comfort.NO_PAUSE, Comfort.ENERGY, Comfort.GRACE, Comfort.MIN_ON]
+    assert [Comfort(bits) for bits in world.out.broken] == broken
+    assert set(world.out.reason) <= {Reason.ORDER, Reason.FLOOR}
+    world.run(200)
+    assert [Comfort(bits) for bits in world.out.broken] == broken  # of the pause, not of now
+    world.inp.wish_a[0] = 0.0  # its own planner pauses it now
+    world.step()
+    assert world.out.broken[0] == 0
+    world.inp.order_w[:] = INF
+    world.run(30)
+    assert (world.out.broken == 0).all()
+
+
+@pytest.mark.parametrize("obey_s", [0.3, 2.0, 15.0, 40.0])
+@pytest.mark.parametrize("max_age_s", [0.5, 5.0])
+def test_what_was_allowed_is_reserved_for_the_whole_obey_time_and_not_much_longer(
+    obey_s: float, max_age_s: float
+) -> None:
+    """No meter shows it: the car has not begun to draw when its limit is taken back."""
+    chargers = [charger(0, name=f"c{k}", obey_s=obey_s, max_age_s=max_age_s) for k in range(3)]
+    world = World(site([node(limit_a=200.0)], chargers), 0.0)
+    world.inp.wish_a[:] = 6.0
+    world.run(obey_s + 2.0)
+    world.inp.wish_a[:] = 30.0
+    world.step(follow=False)
+    assert world.out.allowed_a == pytest.approx([30.0] * 3)
+    world.inp.wish_a[:] = 6.0
+    width_s = (obey_s + max_age_s) / 15
+    for k in range(round((obey_s + 3 * width_s + 0.2) / 0.1)):
+        world.step(follow=False)
+        if (k + 1) * 0.1 <= obey_s:
+            assert (world.out.reserved_a >= 30.0 - 1e-9).all(), k
+    assert (world.out.reserved_a <= 6.0 + 1e-9).all()
