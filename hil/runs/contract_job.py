@@ -47,7 +47,7 @@ def run_calls(arguments: argparse.Namespace, say: Console, loaded: LoadedRig, fo
     facts = {"stage": "fast", "for_s": days * DAY_S, "step_s": STEP_S, "calls": calls.model_dump()}
     write_manifest(run_dir, loaded, assembly, facts)
     say.print(f"virtual time: {days} days in steps of {STEP_S:g} s, with and without control")
-    year = run_year(loaded, calls, days, arguments.seed)
+    year = run_year(loaded, calls, days, arguments.seed, run_dir)
     verdicts = judge_year(year, contract, loaded.rig.verdict.tolerance_w)
     code = exit_code(verdicts)
     save_verdicts(run_dir, code, verdicts, [])
@@ -80,6 +80,7 @@ def figures(year: Year, days: int) -> dict[str, Any]:
         "mean_head_w_in_calls": float(year.head_w[called].mean()) if called.any() else float("nan"),
         "mean_uncontrolled_w_in_calls": float(year.free_w[called].mean()) if called.any() else float("nan"),
         "cpu_s": round(year.cpu_s, 2),
+        "proof_cpu_s": round(year.proof_cpu_s, 2),
         "cpu_s_per_100_connections": round(year.cpu_s * 100 / year.chargers, 2),
         "cpu_s_per_100_connections_year": round(year.cpu_s * 100 / year.chargers * 365 / days, 2),
     }
@@ -89,7 +90,8 @@ def cpu_line(told: dict[str, Any]) -> str:
     """Return what the controlled run cost in one line."""
     return (
         f"cpu     {told['cpu_s']:.1f} s for {told['days']} days of {told['connections']} connections: "
-        f"{told['cpu_s_per_100_connections_year']:.1f} s a year per 100 connections (world, links and law)"
+        f"{told['cpu_s_per_100_connections_year']:.1f} s a year per 100 connections (world, links and law; "
+        f"proof {told['proof_cpu_s']:.1f} s)"
     )
 
 

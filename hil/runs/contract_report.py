@@ -29,6 +29,7 @@ from hil.runs.evidence_meters import (
     CONNECTION,
     MEANING,
     OWN,
+    TABLE,
     TRUTH,
     WITNESS,
     Readings,
@@ -89,13 +90,14 @@ class Evidence:
 
     __slots__ = (
         "by", "curtailed", "fairness", "flex", "held", "journal", "kept", "meters", "notes", "reference", "run",
-        "run_dir", "served", "setting", "start_utc_s", "stays", "taken", "worst",
+        "run_dir", "sampled", "served", "setting", "start_utc_s", "stays", "taken", "worst",
     )  # fmt: skip
 
     def __init__(self, run_dir: Path, contract_id: str, by: str, site_file: Path | None) -> None:
         self.run_dir, self.by = run_dir, by
         self.setting = setting_of(run_dir, site_file)
         self.notes: list[str] = []
+        self.sampled = True
         bare = find_contract(self.setting.held, contract_id, run_dir)
         readings = self._readings()
         self.start_utc_s = self.setting.start_utc_s
@@ -132,10 +134,11 @@ class Evidence:
         if path.is_file():
             traces = load_samples(path)
             return traces[CONTROLLED], traces.get(UNCONTROLLED)
-        if self.setting.assembly is not None or readings is None:
+        if readings is None or not (self.setting.assembly is None or (self.run_dir / TABLE).is_file()):
             why = "; ".join(["not there: the run was not finished", *self.notes])
             raise RigError([Problem(str(path), "", why)])
-        self.notes.append("A run in the field: nobody knows what it would have been without the contract.")
+        self.sampled = False
+        self.notes.append("Told by the meters alone: nobody knows what it would have been without the contract.")
         return trace_of_meters(readings, self.setting, self.start_utc_s), None
 
     def _meters(self, readings: Readings | None) -> list[Meter]:
@@ -156,7 +159,7 @@ class Evidence:
                     seen[point.name] = witnesses[setting.place.nodes[node]]
             found += [Meter(WITNESS, seen)] if seen else []
             found += [Meter(OWN, own), Meter(CONNECTION, series, absent)]
-        if setting.assembly is not None:
+        if setting.assembly is not None and self.sampled:
             wiring = np.asarray(setting.place.plan().phase_map)
             truth = {p.name: truth_series(self.run, p.chargers, wiring, back=back) for p in held.points}
             found.append(Meter(TRUTH, truth))

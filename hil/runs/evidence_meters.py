@@ -114,6 +114,37 @@ def save_meters(run_dir: Path) -> Path | None:
     return None if writer is None else path
 
 
+class MeterTable:
+    """Write `meters.parquet` scan by scan, for a run that keeps no ledger; `plan` are its PLAN views."""
+
+    __slots__ = ("_parts", "_path", "_plan", "_where", "_writer")
+
+    def __init__(self, run_dir: Path, plan: Any) -> None:
+        self._path, self._plan, self._where = run_dir / TABLE, plan, _wires(plan)
+        self._parts: list[tuple[Any, ...]] = []
+        self._writer: pq.ParquetWriter | None = None
+
+    def add(self, utc_s: float, inp: Any, out: Any) -> None:
+        """Take one scan: INPUT and OUTPUT views, for the time that begins at `utc_s`."""
+        self._parts.append(_scan(utc_s, inp, out, self._where, self._plan))
+        if len(self._parts) == BLOCK:
+            self._flush()
+
+    def close(self) -> None:
+        """Write what is left and close the file."""
+        if self._parts:
+            self._flush()
+        if self._writer is not None:
+            self._writer.close()
+
+    def _flush(self) -> None:
+        table = _table(_stacked(self._parts))
+        self._parts = []
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._path, table.schema, compression="zstd")
+        self._writer.write_table(table)
+
+
 def load_meters(path: Path) -> Readings:
     """Read a `meters.parquet`; LedgerError where it is none of ours."""
     table = pq.read_table(path)
@@ -144,9 +175,7 @@ def _blocks(run_dir: Path) -> Iterator[Readings]:
     """Yield the scans of a ledger in blocks; a scan whose clock stepped back is left out."""
     reader = LedgerReader(run_dir)
     plan = reader.plan
-    wiring = np.asarray(plan.phase_map)
-    rows, terminals = np.nonzero(wiring >= 0)
-    where = (rows, terminals, wiring[rows, terminals])
+    where = _wires(plan)
     last_s, parts = -np.inf, []
     for entry in reader.entries():
         utc_s = float(entry.input.utc_ns[0]) / NS
@@ -159,6 +188,13 @@ def _blocks(run_dir: Path) -> Iterator[Readings]:
             parts = []
     if parts:
         yield _stacked(parts)
+
+
+def _wires(plan: Any) -> tuple[np.ndarray, ...]:
+    """Return charger, terminal and grid phase of each wire."""
+    wiring = np.asarray(plan.phase_map)
+    rows, terminals = np.nonzero(wiring >= 0)
+    return rows, terminals, wiring[rows, terminals]
 
 
 def _stacked(parts: list[tuple[Any, ...]]) -> Readings:

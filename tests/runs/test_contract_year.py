@@ -53,6 +53,15 @@ def test_voltbench_run_plays_days_of_calls_with_verdicts_and_report(tmp_path, ca
     rows = list(csv.DictReader((tmp_path / "run" / "steps.csv").open()))
     assert len(rows) == DAYS * 96 and sum(row["called_w"] != "" for row in rows) == 20
     assert "hours called" in (tmp_path / "run" / "report.html").read_text()
+    assert cli.main(["report", str(tmp_path / "run"), "--contract", "tdtr", "--by", "day"]) == 0
+    proof = json.loads((tmp_path / "run" / "contract-tdtr.json").read_text())
+    assert proof["journal"]["counts"]["calls"] == 1 and proof["journal"]["faults"] == []
+    assert [told["to_s"] - told["from_s"] for told in proof["told"]] == [5 * 3600.0]
+    assert {row["what"]: row["value"] for row in proof["allowance"]}["hours called in the year"] == 5.0
+    days = {row["period"]: row for row in proof["kept"] if row["meter"] == "connection"}
+    assert len(days) == DAYS and sum(day["over_kwh"] + day["not_judged_s"] for day in days.values()) == 0.0
+    called = days["2026-01-02"]
+    assert called["energy_kwh"] > 0.0 == called["missing_s"] and called["falls"] + called["falls_with_nothing_to_obey"]
 
 
 def test_days_of_calls_refuse_another_step(tmp_path, capsys):
