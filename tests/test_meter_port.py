@@ -36,7 +36,7 @@ FAMILIES = {
 }
 
 
-async def until(true, within_s: float = 3.0) -> None:
+async def until(true, within_s: float = 30.0) -> None:
     async with asyncio.timeout(within_s):
         while not true():
             await asyncio.sleep(0.005)

@@ -313,7 +313,7 @@ def test_stalled_device_times_out_and_its_late_answer_is_not_taken():
         await until(lambda: street.client.reading.link and street.client.reading.amp_a[0] == 7.0, "fresh amps")
         return told
 
-    assert "timeout: no answer" in play(Street("alfen-ng9xx"), act)
+    assert "timeout: no answer" in play(Street("alfen-ng9xx", timeout_s=0.3), act)
 
 
 def test_other_box_behind_a_restored_link_is_not_commanded():
@@ -369,14 +369,14 @@ def test_second_master_is_outdone():
     assert "30 A in force, 10 A ordered" in reading.fault and reading.link
 
 
-def with_adapter(act, get_duty=lambda: 0.267) -> tuple[object, list[int], ModbusAdapterTwin]:
+def with_adapter(act, get_duty=lambda: 0.267, **modbus) -> tuple[object, list[int], ModbusAdapterTwin]:
     """Run the blocking `act(adapter)` in a thread against an adapter twin; return its result and what was shown."""
     shown: list[int] = []
 
     async def run():
         twin = ModbusAdapterTwin(load_model("cp-adapter"), get_duty, shown.append)
         async with serving(twin) as port:
-            adapter = ModbusAdapter("pilot", quick("cp-adapter"), f"modbus+tcp://127.0.0.1:{port}")
+            adapter = ModbusAdapter("pilot", quick("cp-adapter", **modbus), f"modbus+tcp://127.0.0.1:{port}")
             try:
                 return await asyncio.to_thread(act, adapter), shown, twin
             finally:
@@ -422,7 +422,7 @@ def test_adapter_that_gives_no_answer_times_out_and_is_not_read_again():
             raise NoAnswer
         return 0.5
 
-    fault = with_adapter(act, get_duty)[0]
+    fault = with_adapter(act, get_duty, timeout_s=0.3)[0]
     assert fault.kind is FaultKind.TIMEOUT and "pilot:duty: timeout: no answer" in str(fault)
 
 

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import itertools
 import math
+import socket
 import struct
 import time
 from collections.abc import AsyncIterator, Callable
@@ -15,6 +16,7 @@ from pymodbus.client import AsyncModbusTcpClient
 
 from hil.twins.modbus_charger import ModbusChargerTwin
 from hil.twins.modbus_server import ExceptionCode, ModbusException, ModbusServer, NoAnswer, answer_pdu
+from instruments import modbus_poller
 from instruments.catalog import modbus_of
 from instruments.faults import FaultKind, PortFault
 from instruments.modbus_charger import ModbusCharger
@@ -107,7 +109,7 @@ def test_our_client_and_pymodbus_send_the_same_bytes_and_read_the_same_answers()
             await link.write("x", 7, 12, [1], coil=True)
             refused = await fault_of(link.read("x", 7, 999, 1))
             link.leave()
-            client = AsyncModbusTcpClient("127.0.0.1", port=port, timeout=1, retries=0)
+            client = AsyncModbusTcpClient("127.0.0.1", port=port, timeout=30, retries=0)
             await client.connect()
             theirs = [
                 (await client.read_holding_registers(100, count=20, device_id=7)).registers,
@@ -176,7 +178,7 @@ def test_a_half_open_link_times_out_and_is_opened_anew():
 
     async def run():
         async with saying(answer) as port:
-            link = link_to(port)
+            link = link_to(port, timeout_s=0.3)
             await link.open()
             fault = await fault_of(link.read("x", 1, 0, 1))
             assert fault.kind is FaultKind.TIMEOUT and not link.connected
@@ -198,7 +200,7 @@ def test_a_dead_unit_behind_a_gateway_does_not_cost_the_others_their_connection(
             buses = Buses()
             bus = buses.at("127.0.0.1", port)
             assert buses.at("127.0.0.1", port) is bus
-            links = [link_to(port, bus, f"cp{k}") for k in (1, 2, 3)]
+            links = [link_to(port, bus, f"cp{k}", timeout_s=0.3 if k == 2 else 10.0) for k in (1, 2, 3)]
             for link in links:
                 await link.open()
             for _ in range(2):
@@ -236,15 +238,18 @@ def test_a_gateway_keeps_its_silence_between_requests_and_lets_writes_go_first()
     assert all(later[0] - earlier[0] >= 0.019 for earlier, later in itertools.pairwise(seen))
 
 
-def test_members_of_a_refused_address_share_its_back_off():
+def test_members_of_a_refused_address_share_its_back_off(monkeypatch):
+    monkeypatch.setattr(modbus_poller, "jittered", lambda backoff_s: 60.0 + backoff_s)  # not over before all have asked
+
     async def run():
-        async with listening(lambda *request: []) as port:
-            pass
-        bus = Bus("127.0.0.1", port)
-        links = [link_to(port, bus, f"cp{k}") for k in range(3)]
-        faults = [await fault_of(link.open()) for link in links]
-        faults += [await fault_of(link.open()) for link in links]
-        return [fault.kind for fault in faults], bus._backoff_s
+        with socket.socket() as idle:
+            idle.bind(("127.0.0.1", 0))  # bound and not listening: nobody else gets the port
+            port = idle.getsockname()[1]
+            bus = Bus("127.0.0.1", port)
+            links = [link_to(port, bus, f"cp{k}") for k in range(3)]
+            faults = [await fault_of(link.open()) for link in links]
+            faults += [await fault_of(link.open()) for link in links]
+            return [fault.kind for fault in faults], bus._backoff_s
 
     kinds, backoff_s = asyncio.run(run())
     assert set(kinds) == {FaultKind.REFUSED} and backoff_s == 0.25  # one attempt for all of them
@@ -322,7 +327,7 @@ def test_a_wrong_unit_id_is_told_with_the_one_that_answers():
         async with listening(other) as port:
             client = ModbusCharger(
                 "cp01",
-                quick("alfen-ng9xx"),
+                quick("alfen-ng9xx", timeout_s=0.3),
                 f"modbus+tcp://127.0.0.1:{port}",
                 clock_ns=time.monotonic_ns,
                 failsafe_a=6.0,

@@ -96,7 +96,7 @@ def test_orders_are_renewed_in_time_and_not_while_the_scan_is_silent():
         task = asyncio.create_task(der.run(lambda: DerOrder(export_w=3_000.0), lambda: talk[0], read_s=0.0))
 
         async def seen(true) -> None:
-            async with asyncio.timeout(5.0):
+            async with asyncio.timeout(30.0):
                 while not true():
                     await asyncio.sleep(0.01)
 

@@ -21,7 +21,7 @@ def quick(version: str, **ocpp: Any) -> Model:
     part = charger_of(model)
     timing = part.timing.model_copy(update={"write_gap_s": 0.3, "pwm_gap_s": 0.1, "car_s": 0.1})
     quirks = ocpp_of(model).quirks.model_copy(update=ocpp.pop("quirks", {}))
-    changed = ocpp_of(model).model_copy(update={"call_timeout_s": 0.3, "quirks": quirks} | ocpp)
+    changed = ocpp_of(model).model_copy(update={"call_timeout_s": 3.0, "quirks": quirks} | ocpp)
     return model.model_copy(update={"charger": part.model_copy(update={"timing": timing}), "ocpp": changed})
 
 
@@ -65,7 +65,7 @@ async def bench(
         await charger.close()
 
 
-async def until(met: Callable[[], bool], what: str, within_s: float = 6.0) -> None:
+async def until(met: Callable[[], bool], what: str, within_s: float = 30.0) -> None:
     """Wait until something holds; AssertionError says what did not."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(within_s):

@@ -38,7 +38,7 @@ class ScriptedPoint:
 
     async def dial(self, url: str, **options: Any) -> None:
         """Connect; raises what the client library raises."""
-        self.socket = await connect(url, subprotocols=[self.version], open_timeout=5, **options)
+        self.socket = await connect(url, subprotocols=[self.version], open_timeout=30, **options)
         self._task = asyncio.create_task(self._receive(self.socket))
 
     async def hang_up(self) -> None:
@@ -55,7 +55,7 @@ class ScriptedPoint:
         got = len(self.results.setdefault(unique_id, []))
         assert self.socket is not None
         await self.socket.send(json.dumps([2, unique_id, action, payload]))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(self.results[unique_id]) == got:
                 await asyncio.sleep(0.005)
         return self.results[unique_id][-1]

@@ -88,7 +88,7 @@ def test_a_point_that_only_lost_its_link_need_not_boot(monkeypatch: pytest.Monke
             await point.dial(here.url)
             if speaks:  # nobody that is not accepted sends this
                 await point.status("Charging")
-            await until(lambda: limits(point)[:2] == [6.0, 16.0], "floor, then order", 2.0)
+            await until(lambda: limits(point)[:2] == [6.0, 16.0], "floor, then order")
 
     asyncio.run(play(speaks=True))
     monkeypatch.setattr("instruments.ocpp_charger.BOOT_S", 0.3)

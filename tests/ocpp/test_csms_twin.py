@@ -38,14 +38,14 @@ def test_dynamic_set_points_move_the_car_and_are_pulled(unit: str) -> None:
         try:
             async with bench(model) as here:
                 await twin.start(here.url)
-                await until(lambda: abs(found.amps - 16.0) < 0.2, "16 A at the car", 10.0)
+                await until(lambda: abs(found.amps - 16.0) < 0.2, "16 A at the car")
                 here.want_a = 9.0
-                await until(lambda: abs(found.amps - 9.0) < 0.2, "9 A at the car", 10.0)
+                await until(lambda: abs(found.amps - 9.0) < 0.2, "9 A at the car")
                 assert [p.kind for p in twin.point.store.profiles] == ["Absolute", "Dynamic"]
                 pulls: list[Any] = []
                 take = twin.dialect._move  # type: ignore[attr-defined]
                 twin.dialect._move = lambda *given: pulls.append(given) or take(*given)  # type: ignore[attr-defined]
-                await until(lambda: bool(pulls), "pulled", 5.0)
+                await until(lambda: bool(pulls), "pulled")
                 assert pulls[0][0] == 2 and found.amps < 9.2
         finally:
             await twin.stop()
