@@ -26,7 +26,7 @@ from instruments.catalog import load_model
 from instruments.faults import PortFault
 
 TICK_S = 0.05
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
 
 
 def site_of(folder: Path, source: str, load: str, adapter: str) -> Site:

@@ -46,7 +46,7 @@ async def publish(twin: SubstationTwin, amp: float = 10.0, stamp_utc_ns: int | N
         await twin.publish(group, 230 + place, amp + place, 1000.0 + place[:, 0], stamp, quality)
 
 
-async def until(true: Callable[[], bool], act: Callable[[], Awaitable[None]] | None = None, tries: int = 200) -> None:
+async def until(true: Callable[[], bool], act: Callable[[], Awaitable[None]] | None = None, tries: int = 1200) -> None:
     """Let the loop run (and `act` each time) until `true()`; fail after so many turns of 25 ms."""
     for _ in range(tries):
         if true():
@@ -183,7 +183,7 @@ def test_a_frozen_quantity_ages_while_the_others_live(station):
             twin.freeze("head", "A")
             before_ns, stamp_ns = time.monotonic_ns(), int(reading.node_a_stamp_utc_ns[1])
             await publish(twin, amp=99.0)
-            await until(lambda: reading.node_a[0, 0] == 99.0 and reading.node_w[1] == 1000.0)
+            await until(lambda: reading.node_a[0, 0] == 99.0 and reading.node_v_change_ns[1] > before_ns)
             assert reading.node_a[1, 0] == 10.0
             assert reading.node_a_change_ns[1] < before_ns
             assert reading.node_a_stamp_utc_ns[1] == stamp_ns
@@ -310,7 +310,7 @@ def test_a_lost_server_lifts_nothing_and_is_found_again_after_its_restart(statio
             await twin.set_order("head", 0, 40_000.0)
             await until(lambda: reading.order_w[1] == 40_000.0)
             await twin.stop()
-            await until(lambda: not reading.link, tries=400)
+            await until(lambda: not reading.link)
             assert reading.order_w[1] == 40_000.0
             assert (reading.node_v_quality == 2).all()
             assert (reading.node_a_quality == 2).all()
@@ -318,7 +318,7 @@ def test_a_lost_server_lifts_nothing_and_is_found_again_after_its_restart(statio
             assert reading.errors > 0
             assert reading.fault.startswith("sub:follow: ")
             await twin.start(station.port)
-            await until(lambda: reading.node_a[1, 0] == 77.0, act=lambda: publish(twin, amp=77.0), tries=400)
+            await until(lambda: reading.node_a[1, 0] == 77.0, act=lambda: publish(twin, amp=77.0))
             assert reading.link
             assert reading.fault == ""
             assert reading.node_a_quality[1] == 0
@@ -357,7 +357,7 @@ def test_acknowledgements_follow_the_heartbeat_and_all_talk_stops_with_the_scan(
         async with street(station, lambda: talking[0], login=True) as (twin, client):
             await twin.beat()
             first = twin.beats
-            for _ in range(80):
+            for _ in range(600):
                 if await twin.acknowledged("head") == first:
                     break
                 await asyncio.sleep(0.05)

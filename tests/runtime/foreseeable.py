@@ -15,7 +15,7 @@ def allow_override(inp: Any, plan: Any, state: Any, out: Any) -> None:
     out.reason_a[:] = inp.random_u + state.last_ns[0]
 
 
-def wait_for(true: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_for(true: Callable[[], bool], seconds: float = 60.0) -> None:
     """Poll a condition; the bound is there only so that a broken test ends, no verdict hangs on it."""
     until_s = time.monotonic() + seconds
     pause = threading.Event()

@@ -68,7 +68,7 @@ class Instrument:
     def close(self):
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
-        self.thread.join(5.0)
+        self.thread.join(30.0)
 
 
 @pytest.fixture
@@ -175,9 +175,9 @@ class Chain:
 @pytest.fixture
 def nobody():
     """Return the target of an instrument that is not there."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    return Target("load", "127.0.0.1", port, STEPS, timeout_s=0.2)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else gets the port
+        yield Target("load", "127.0.0.1", taken.getsockname()[1], STEPS, timeout_s=0.2)
 
 
 def test_the_relay_takes_the_supply_from_one_that_cannot_be_told(nobody, instrument, tmp_path):
@@ -266,7 +266,7 @@ def test_the_guard_makes_safe_when_its_supervisor_is_killed(site, tmp_path, inst
         assert box.heard == []
         parent.stdin.write(b"x")
         parent.stdin.flush()
-        parent.wait(10)
+        parent.wait(60)
     wait_for(lambda: any(event["kind"] == "safe_off" for event in read_events(log)))
     assert box.heard == ["OUTP OFF", "OUTP?"]
     kinds = [event["kind"] for event in read_events(log)]

@@ -77,16 +77,26 @@ def latched(site):
     return inp
 
 
+async def connected(path: Path):
+    """Connect to a local socket; its file is there a moment before anybody listens at it."""
+    async with asyncio.timeout(30.0):
+        while True:
+            try:
+                return await asyncio.open_unix_connection(path)
+            except ConnectionRefusedError:
+                await asyncio.sleep(0.005)
+
+
 def say(path: Path, *messages):
     """Return the results of some messages on a local socket, one after the other, and what INPUT held at each."""
 
     async def talk():
-        reader, writer = await asyncio.open_unix_connection(path)
+        reader, writer = await connected(path)
         found = []
         for message in messages:
             writer.write(json.dumps(message).encode() + b"\n")
             while message["type"] != "heartbeat":
-                answer = json.loads(await asyncio.wait_for(reader.readline(), 5.0))
+                answer = json.loads(await asyncio.wait_for(reader.readline(), 30.0))
                 if answer["type"] == "result":
                     found.append(answer)
                     break

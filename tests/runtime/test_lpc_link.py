@@ -147,15 +147,15 @@ async def talk(tmp_path, steps):
             clock[0] = at_s * S
             writer.write(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n")
             while True:
-                found = json.loads(await asyncio.wait_for(reader.readline(), 5.0))
+                found = json.loads(await asyncio.wait_for(reader.readline(), 30.0))
                 if found["type"] == "result":
                     heard.append(found["ack"])
                     break
         clock[0] += 61 * S
         await listener.tell()
-        rest = [json.loads(await asyncio.wait_for(reader.readline(), 5.0))["type"] for _ in range(2)]
+        rest = [json.loads(await asyncio.wait_for(reader.readline(), 30.0))["type"] for _ in range(2)]
         other, second = await asyncio.open_unix_connection(tmp_path / "guard.sock")
-        turned_away = json.loads(await asyncio.wait_for(other.readline(), 5.0))
+        turned_away = json.loads(await asyncio.wait_for(other.readline(), 30.0))
         second.close()
     finally:
         writer.close()

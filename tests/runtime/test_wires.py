@@ -147,11 +147,17 @@ def test_the_wires_publish_when_all_have_answered_and_carry_out_what_is_allowed(
     chargers = [FakeCharger(f"cp{i}") for i in range(3)]
     process = wires.Wires(site, chargers, None, events)
 
+    async def end_when_published(ended):
+        while process.input_store.sequence < 2 or not process.ports["round_trip"]["counts"].any(axis=1).all():
+            await asyncio.sleep(0.005)
+        ended.set()
+
     async def run():
         ended = asyncio.Event()
-        asyncio.get_running_loop().call_later(0.3, ended.set)
         await process.open()
-        await process.run(ended)
+        async with asyncio.timeout(60.0), asyncio.TaskGroup() as group:
+            group.create_task(end_when_published(ended))
+            group.create_task(process.run(ended))
         await process.close()
 
     asyncio.run(run())

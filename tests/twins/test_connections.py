@@ -36,7 +36,7 @@ def played(test: Callable[[SkewedLoop], Coroutine[Any, Any, None]]) -> None:
     """Run a coroutine on a loop whose clock can be moved."""
     loop = SkewedLoop()
     try:
-        loop.run_until_complete(asyncio.wait_for(test(loop), 20.0))
+        loop.run_until_complete(asyncio.wait_for(test(loop), 60.0))
     finally:
         loop.close()
 
