@@ -64,7 +64,7 @@ def run_voltbench(
     """Return a function that runs the command in an empty folder (or in `cwd`) and returns how it ended."""
     empty = tmp_path_factory.mktemp("cwd")
 
-    def run(*arguments: object, limit_s: float = 120.0, cwd: Path = empty) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: object, limit_s: float = 400.0, cwd: Path = empty) -> subprocess.CompletedProcess[str]:
         argv = [*VOLTBENCH, *map(str, arguments)]
         return subprocess.run(argv, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=limit_s)
 
@@ -93,4 +93,4 @@ def serve_voltbench(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[s
     for process in started:
         if process.poll() is None:
             process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)

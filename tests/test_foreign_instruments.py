@@ -21,7 +21,7 @@ def check(folder: Path) -> subprocess.CompletedProcess[str]:
     code = f"import sys; sys.path[:0] = {[str(folder), str(ROOT)]}; from hil.cli import main; sys.exit(main(['check']))"
     environment = {**os.environ, "PYTHONPATH": ""}
     return subprocess.run(
-        [sys.executable, "-P", "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-P", "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=240
     )
 
 

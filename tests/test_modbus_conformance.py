@@ -201,7 +201,7 @@ def test_foreign_client_commands_a_charger_and_reads_its_order_back():
     order = part.find("setpoint_a", "w")
 
     def command(port: int) -> tuple[bool, list[int] | None]:
-        client = ModbusClient(host="127.0.0.1", port=port, unit_id=order.unit_id, timeout=2.0, auto_close=True)
+        client = ModbusClient(host="127.0.0.1", port=port, unit_id=order.unit_id, timeout=30.0, auto_close=True)
         words = list(struct.unpack(">2H", struct.pack(">f", 11.5)))
         return client.write_multiple_registers(order.address, words), client.read_holding_registers(order.address, 2)
 

@@ -111,7 +111,7 @@ def foreign(name: str, read) -> object:
     async def run() -> object:
         twin = ModbusMeterTwin(load_model(name), measured().__getitem__)
         async with serving(twin) as port:
-            client = ModbusClient(host="127.0.0.1", port=port, unit_id=1, timeout=2.0, auto_close=True)
+            client = ModbusClient(host="127.0.0.1", port=port, unit_id=1, timeout=30.0, auto_close=True)
             return await asyncio.to_thread(read, client)
 
     return asyncio.run(run())

@@ -252,7 +252,7 @@ def test_plain_source_gives_the_same_bits_as_the_compiled_kernels(monkeypatch):
     answers = []
     for disabled in ("0", "1"):
         monkeypatch.setenv("NUMBA_DISABLE_JIT", disabled)
-        done = subprocess.run([sys.executable, "-c", SAME], capture_output=True, text=True, check=True, timeout=60)
+        done = subprocess.run([sys.executable, "-c", SAME], capture_output=True, text=True, check=True, timeout=240)
         answers.append(done.stdout)
     assert answers[0] == answers[1]
     assert len(answers[0].strip()) == 64

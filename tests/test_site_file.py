@@ -139,7 +139,7 @@ def test_equalised_droop_needs_the_drop_of_every_charger(good, load):
 
 def test_the_schema_of_the_site_file_is_printed():
     ended = subprocess.run(
-        [*VOLTBENCH, "schema", "--site"], env=ENVIRONMENT, capture_output=True, text=True, timeout=60
+        [*VOLTBENCH, "schema", "--site"], env=ENVIRONMENT, capture_output=True, text=True, timeout=240
     )
     assert ended.returncode == 0, ended.stderr
     tables = {

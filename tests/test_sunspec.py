@@ -54,7 +54,7 @@ def test_our_client_finds_the_chain_and_reads_every_point(base):
 
 def test_pysunspec2_reads_the_same_values():
     def scan(port: int) -> dict[tuple[int, str], float]:
-        device = SunSpecModbusClientDeviceTCP(slave_id=1, ipaddr="127.0.0.1", ipport=port, timeout=2)
+        device = SunSpecModbusClientDeviceTCP(slave_id=1, ipaddr="127.0.0.1", ipport=port, timeout=30)
         try:
             device.scan()
             return {(m, n): device.models[m][0].points[n].cvalue for m, names in VALUES.items() for n in names}

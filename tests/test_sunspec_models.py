@@ -71,7 +71,7 @@ def test_their_client_and_ours_scan_one_twin_of_all_models():
     values = {model: played(model) for model in KNOWN}
 
     def scan(port: int) -> dict[int, dict[str, Any]]:
-        device = SunSpecModbusClientDeviceTCP(slave_id=1, ipaddr="127.0.0.1", ipport=port, timeout=2)
+        device = SunSpecModbusClientDeviceTCP(slave_id=1, ipaddr="127.0.0.1", ipport=port, timeout=30)
         try:
             device.scan()
             return {model: dict(scanned(device.models[model][0])) for model in KNOWN}

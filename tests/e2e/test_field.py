@@ -45,7 +45,7 @@ def corner(street_text, tmp_path_factory, compiled):
             )
 
         started = []
-        stack.callback(lambda: [(process.terminate(), process.communicate(timeout=60)) for process in started])
+        stack.callback(lambda: [(process.terminate(), process.communicate(timeout=120)) for process in started])
         devices = emulate(lambda *a: started.append(serve(*a)) or started[-1], folder, rig)
         proxies = {name: Proxy(devices[name]["address"]) for name in NAMES}
         for proxy in proxies.values():
@@ -71,7 +71,7 @@ def write_site(corner, tmp_path):
     return act
 
 
-def voltbench(*arguments, cwd, limit_s=240):
+def voltbench(*arguments, cwd, limit_s=500):
     argv = [*VOLTBENCH, *map(str, arguments)]
     return subprocess.run(argv, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=limit_s)
 
@@ -108,7 +108,7 @@ def test_a_restart_of_the_controller_moves_no_amp(corner, write_site, tmp_path):
     ordered = voltbench("order", "first", "--node", root, "--limit", "90kW", "--for", "1h", cwd=tmp_path)
     assert ordered.returncode == 0, ordered.stderr
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate(timeout=120)[1]
     assert process.returncode == 130, said
     second = voltbench("control", site, "--for", "3s", "--out", "second", cwd=tmp_path)
     assert second.returncode == 0, second.stderr
@@ -222,7 +222,7 @@ def test_a_question_answered_with_no_or_ctrl_c_writes_nothing(corner, write_site
             os.write(ours, said)
         else:
             process.send_signal(said)
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
     finally:
         os.close(ours)
         os.close(theirs)

@@ -25,7 +25,7 @@ PASSWORDS = {"cp01": "first secret", "cp02": "second secret"}
 
 def voltbench(*arguments, cwd):
     argv = [*VOLTBENCH, *map(str, arguments)]
-    return subprocess.run(argv, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=240)
+    return subprocess.run(argv, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=500)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def site(street_text, tmp_path, compiled):
     started = []
     with contextlib.ExitStack() as stack:
         narration = stack.enter_context((tmp_path / "stderr.txt").open("w"))
-        stack.callback(lambda: [(process.terminate(), process.communicate(timeout=60)) for process in started])
+        stack.callback(lambda: [(process.terminate(), process.communicate(timeout=120)) for process in started])
 
         def serve(*arguments):
             argv = [*VOLTBENCH, *map(str, arguments)]

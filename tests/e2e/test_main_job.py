@@ -22,9 +22,17 @@ FOR_S = 3.0
 
 @pytest.fixture(scope="module")
 def short_run(tmp_path_factory, run_voltbench):
-    """Run the street for three seconds; return its folder and how the command ended."""
-    run_dir = tmp_path_factory.mktemp("e2e") / "short"
-    return run_dir, run_voltbench("run", "street", "--for", f"{FOR_S:g}s", "--out", run_dir, "--json")
+    """Run the street for three seconds; return its folder and how the command ended.
+
+    A machine so busy that the controller met the street only as the scenario began gets another try, and a third.
+    """
+    top = tmp_path_factory.mktemp("e2e")
+    for attempt in range(3):
+        run_dir = top / f"short{attempt}"
+        ended = run_voltbench("run", "street", "--for", f"{FOR_S:g}s", "--out", run_dir, "--json")
+        if ended.returncode not in (0, 4) or load_samples(run_dir / "samples.parquet")[CONTROLLED].t_s[0] < -1.0:
+            break
+    return run_dir, ended
 
 
 def test_the_summary_on_stdout_is_one_json_object_of_the_promised_shape(short_run):

@@ -135,13 +135,15 @@ def test_an_order_that_expires_falls_to_the_floor_below_it_without_a_connection(
     async def run():
         async with bench() as found:
             assert (await found.call(profile(6.0, number=1, level=0))).status == "Accepted"
-            start = time_text(time.time())
-            order = profile(20.0, number=2, level=8, duration=3, startSchedule=start)
+            order = profile(20.0, number=2, level=8, duration=3600, startSchedule=time_text(time.time()))
             assert (await found.call(order)).status == "Accepted"
             await obeyed(found, 20.0)
             await found.twin.cut()
+            found.ahead_s = 1800.0
+            await asyncio.sleep(0.5)
+            await obeyed(found, 20.0)  # half its time is left
+            found.ahead_s = 3601.0
             await obeyed(found, 6.0)
-            assert time.time() - seconds_of(start) > 2.9
 
     asyncio.run(run())
 
@@ -155,6 +157,7 @@ def test_without_an_end_the_last_profile_stands_for_ever_and_messages_wait():
             await found.twin.cut()
             await asyncio.sleep(1.5)
             assert found.amps == pytest.approx(10.0, abs=0.15)
+            unplugged = seconds_of(time_text(time.time()))
             found.fleet.unplug(0, found.clock_s())
             await found.until(lambda: found.twin.point.transaction is None, "end of the transaction")
             ended = time.time()
@@ -163,7 +166,7 @@ def test_without_an_end_the_last_profile_stands_for_ever_and_messages_wait():
             await found.twin.restore()
             stop = (await found.until(lambda: found.log.of("StopTransaction"), "the stop that waited"))[0]
             assert stop["transaction_id"] == 1
-            assert seconds_of(stop["timestamp"]) == pytest.approx(ended, abs=0.5)
+            assert unplugged <= seconds_of(stop["timestamp"]) <= ended
             names = [name for name, _ in found.log.calls]
             assert names.count("BootNotification") == 2
             assert "MeterValues" in names[names.index("BootNotification", 1) : names.index("StopTransaction")]
@@ -338,7 +341,7 @@ def test_duplicates_a_clock_that_is_ahead_and_a_storm_of_connections():
             await found.until(lambda: len(found.log.of("StartTransaction")) >= 3, "the start twice")
             late = found.log.of("StartTransaction")
             assert late[-1] == late[-2]
-            assert seconds_of(late[-1]["timestamp"]) - time.time() == pytest.approx(3600.0, abs=5.0)
+            assert seconds_of(late[-1]["timestamp"]) - time.time() == pytest.approx(3600.0, abs=60.0)
             faults.storm = True
             found.twin.link._socket.transport.abort()
             dials = found.twin.link.dials

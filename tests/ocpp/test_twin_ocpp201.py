@@ -197,8 +197,9 @@ def test_an_order_that_expires_falls_to_the_floor():
     async def run():
         async with bench("ocpp201-generic") as found:
             await found.call(profile(6.0, 1, 0))
-            await found.call(profile(20.0, 2, 8, duration=2, startSchedule=time_text(time.time())))
+            await found.call(profile(20.0, 2, 8, duration=3600, startSchedule=time_text(time.time())))
             await obeyed(found, 20.0)
+            found.ahead_s = 3601.0
             await obeyed(found, 6.0)
 
     asyncio.run(run())

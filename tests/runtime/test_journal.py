@@ -134,12 +134,13 @@ def test_a_full_disk_refuses_the_entry_and_keeps_the_rest(kept: Path) -> None:
 
 
 WRITER = """
-import sys
+import sys, time
 from pathlib import Path
 from controller.runtime.journal import Journal
 journal = Journal(Path(sys.argv[1]))
 while True:
     print(journal.append("received", source=sys.argv[2], subject="head"), flush=True)
+    time.sleep(0.005)  # one that never lets go of the file would starve the other: SQLite keeps no queue
 """
 
 

@@ -79,7 +79,7 @@ def test_pymeasure_keysight_n5767a_sets_switches_and_measures() -> None:
             """Stand in for what the driver still calls and the adapter of 0.16 no longer has."""
 
     with served("keysight-n5700", Draw(ohm=10.0)) as box:
-        device = keysight.KeysightN5767A(Link(box.address, visa_library="@py", read_termination="\n", timeout=2000))
+        device = keysight.KeysightN5767A(Link(box.address, visa_library="@py", read_termination="\n", timeout=30_000))
         try:
             assert device.id == part_of("keysight-n5700").identity.sample
             device.voltage_range = 48.0  # the driver writes ":VOLT 48 V"
@@ -136,7 +136,7 @@ def test_instro_ea_psb_10000_takes_remote_regulates_and_sinks() -> None:
         finally:
             sink.close()
             source.close()
-        end = time.monotonic() + 5.0
+        end = time.monotonic() + 30.0
         while box.twin.remote and time.monotonic() < end:
             box.settle(1)
         assert not box.twin.remote
