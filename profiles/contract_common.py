@@ -168,7 +168,7 @@ class ContractBase(Strict):
     title: str
     source: str
     verified: Literal["V", "C", "R+", "R?", "example"]
-    timezone: str | None = Field(default=None, description="IANA zone of its times; default, and allowed, the site's")
+    timezone: str | None = Field(default=None, description="IANA zone of its times; default: the site's")
     limit: Limit
     holidays: list[date] = Field(default=[])
     terms: Terms = Terms()

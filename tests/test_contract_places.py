@@ -16,7 +16,7 @@ from controller.runtime.plan_check import PlanError
 from controller.runtime.plan_spec import ChargerSpec, NodeSpec, SiteSpec
 from controller.runtime.site import ContractPort
 from hil import cli
-from hil.rig.contracts import ContractPart, contract_ports
+from hil.rig.contracts import ContractPart, check_contract, contract_ports
 from hil.runs.contract_table import allowance_text, limit_text
 from hil.runs.evidence_account import covered_h
 from hil.runs.evidence_limits import Held, Point, limit_of
@@ -99,3 +99,11 @@ def test_every_bundled_contract_is_listed_with_its_source_limit_and_allowance(ca
     assert all(line.startswith("    ") and line.strip() for line in lines[1::2])
     assert all(limit_text(load_contract(name)) for name in bundled_contracts())
     assert allowance_text(load_contract("tdtr")) == "15% of the year's hours; beyond: obey"
+
+
+def test_a_contract_may_have_a_zone_of_its_own_and_no_other_word(tmp_path):
+    text = next((ROOT / "profiles" / "contracts").glob("tdtr.toml")).read_text()
+    for zone, wrong in (("America/New_York", 0), ("Mars", 1), ("Europe", 1)):
+        file = tmp_path / "tdtr.toml"
+        file.write_text(f'timezone = "{zone}"\n{text}')
+        assert len(list(check_contract("contract[0]", str(file)))) == wrong

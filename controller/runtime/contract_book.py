@@ -8,7 +8,6 @@ No clock is read in here.
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -40,11 +39,11 @@ class ContractBook:
     Parameters
     ----------
     bindings, rows: the site's contracts, and which windows of the plan are each one's (`contract_plan`)
-    zone: the site's; days, years and times of announcement are local
+    zone: the site's; days, years and times of announcement are local, by the contract's own zone where it names one
     keep, keys, sources: as of `OrderBook`
     """
 
-    __slots__ = ("_bindings", "_rows", "_steered", "_zone", "accounts", "orders")
+    __slots__ = ("_bindings", "_rows", "_site_zone", "_steered", "accounts", "orders")
 
     def __init__(
         self,
@@ -56,13 +55,13 @@ class ContractBook:
         keys: Mapping[str, Key | bytes] | None = None,
         sources: Iterable[str] | None = None,
     ) -> None:
-        self._zone = ZoneInfo(zone)
+        self._site_zone = zone
         kinds = (Called, SteeringCall, SteeringFixed)
         self._bindings = {b.contract.name: b for b in bindings if isinstance(b.contract, kinds)}
         self._rows = rows
         called = [name for name, b in self._bindings.items() if isinstance(b.contract, Called)]
         self._steered = [name for name, b in self._bindings.items() if isinstance(b.contract, SteeringCall)]
-        self.accounts = {name: Account(self._zone) for name in (*called, *self._steered)}
+        self.accounts = {name: Account(self._zone(name)) for name in (*called, *self._steered)}
         lead_s = np.array([self._bindings[name].lead_s for name in called])
         found = [self._bindings[name].contract for name in called]
         free_w = np.array([c.capacity_w if isinstance(c, FullyVariable) else math.inf for c in found])
@@ -134,7 +133,7 @@ class ContractBook:
             contract = binding.contract
             if not isinstance(contract, SteeringFixed):
                 continue
-            here = Account(self._zone)
+            here = Account(self._zone(name))
             asked = [span.setpoint_w for span in contract.window if covers(span, contract, here, now_s, now_s)]
             if asked:
                 found[name] = min(asked)
@@ -173,9 +172,12 @@ class ContractBook:
             self.accounts[name].curtail(now_s, float((amps * volts * held).sum()) * dt_s / 3600.0)
 
     def states(self, now_s: float) -> dict[str, dict[str, Any]]:
-        """Return each contract's account of the present local year."""
-        year = datetime.fromtimestamp(now_s, self._zone).year
-        return {name: account.state(year) for name, account in self.accounts.items()}
+        """Return each contract's account of its present local year."""
+        return {name: account.state(account.year(now_s)) for name, account in self.accounts.items()}
+
+    def _zone(self, name: str) -> ZoneInfo:
+        """Return the zone of a contract's times."""
+        return ZoneInfo(self._bindings[name].contract.timezone or self._site_zone)
 
     def _judged(self, order: Order, now_s: float) -> Judgement:
         binding = self._bindings.get(order.subject)

@@ -9,8 +9,10 @@ A contract on call is one window that is always open, with the capacity that hol
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from zoneinfo import ZoneInfo
 
 from controller.runtime.contract_calendar import dates_of, day_number, outside_blocks
+from controller.runtime.contract_zone import MARGIN_DAYS, Row, translated
 from controller.runtime.plan_spec import INF, ChargerSpec, NodeSpec, WindowSpec
 from profiles.contract import AnyContract
 from profiles.contract_calls import Called
@@ -74,23 +76,39 @@ def below(node: int, nodes: Sequence[NodeSpec], chargers: Sequence[ChargerSpec])
 
 
 def plan_contracts(
-    bindings: Iterable[Binding], chargers: Sequence[ChargerSpec], today: date, nodes: Sequence[NodeSpec] = ()
+    bindings: Iterable[Binding],
+    chargers: Sequence[ChargerSpec],
+    today: date,
+    nodes: Sequence[NodeSpec] = (),
+    zone: str = "",
 ) -> ContractPlan:
-    """Return the windows of the contracts for a plan that begins on the local date `today`."""
+    """Return the windows of the contracts for a plan that begins on the local date `today`.
+
+    `zone` is the site's; a contract of another one is told by the site's clock. Without it all are the site's.
+    """
     first = today - timedelta(days=1)  # a window of yesterday may still be open
     windows: list[WindowSpec] = []
     rows: Rows = {}
     for binding in bindings:
         begin = len(windows)
+        limits = _limits(binding.contract, first, zone)
         for charger, node in places(binding, chargers, nodes):
-            for from_s, to_s, value, days, dates in _limits(binding.contract, first):
+            for from_s, to_s, value, days, dates in limits:
                 windows.append(_window(binding, charger, node, (from_s, to_s, value), days, dates))
         rows[binding.contract.name] = (*rows.get(binding.contract.name, ()), *range(begin, len(windows)))
     return ContractPlan(tuple(windows), day_number(first), rows)
 
 
-def _limits(contract: AnyContract, first: date) -> Iterator[tuple[float, float, float, int, bytes]]:
-    """Yield from_s, to_s, limit, days and dates of a contract's windows; a steering contract has none."""
+def _limits(contract: AnyContract, first: date, zone: str) -> list[Row]:
+    """Return from_s, to_s, limit, days and dates of a contract's windows; a steering contract has none."""
+    if contract.timezone in (None, zone) or not zone or not isinstance(contract, Windowed):
+        return list(_own_limits(contract, first))
+    own = _own_limits(contract, first - timedelta(days=MARGIN_DAYS))
+    return translated(own, first, ZoneInfo(str(contract.timezone)), ZoneInfo(zone))
+
+
+def _own_limits(contract: AnyContract, first: date) -> Iterator[Row]:
+    """Yield the rows of a contract by its own clock."""
     if isinstance(contract, TimeBlock):
         for from_s, to_s, limit, dates in outside_blocks(contract, first):
             yield from_s, to_s, limit, 127, dates

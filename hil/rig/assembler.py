@@ -107,7 +107,7 @@ def assemble(loaded: LoadedRig, seed: int | None = None, horizon_s: float | None
     try:
         site = _site_spec(loaded, models, cars, tree, drop_pu)
         dims, plan_bytes, _ = build_plan(site)
-        ports = contract_ports(rig.contract, loaded.contracts, site)
+        ports = contract_ports(rig.contract, loaded.contracts, site, rig.rig.timezone)
     except PlanError as error:
         raise RigError([Problem(loaded.path.name, "", line) for line in str(error).splitlines()]) from error
     zone = ZoneInfo(rig.rig.timezone)
@@ -222,7 +222,7 @@ def _site_spec(
         )
     bindings = [*guarded(rig), *bind_contracts(rig.contract, loaded.contracts, chargers, tree.nodes)]
     nodes, groups = with_limits(bindings, tree.nodes, chargers)
-    agreed = plan_contracts(bindings, chargers, rig.scenario.start.date(), tree.nodes)
+    agreed = plan_contracts(bindings, chargers, rig.scenario.start.date(), tree.nodes, rig.rig.timezone)
     return SiteSpec(
         nodes=nodes,
         chargers=tuple(chargers),

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, model_validator
 
@@ -67,12 +68,15 @@ def bind_contracts(
 
 
 def contract_ports(
-    parts: Sequence[ContractPart], contracts: Sequence[AnyContract], spec: SiteSpec
+    parts: Sequence[ContractPart], contracts: Sequence[AnyContract], spec: SiteSpec, zone: str = ""
 ) -> list[ContractPort]:
-    """Return what the running controller needs of the contracts on call; a PlanError names one that a node is too."""
+    """Return what the running controller needs of the contracts on call; a PlanError names one that a node is too.
+
+    `zone` is the site's, as of `plan_contracts`.
+    """
     bindings = bind_contracts(parts, contracts, spec.chargers, spec.nodes)
     first = EPOCH + timedelta(days=spec.calendar_day + 1)
-    rows = plan_contracts(bindings, spec.chargers, first, spec.nodes).rows
+    rows = plan_contracts(bindings, spec.chargers, first, spec.nodes, zone).rows
     called = [binding for binding in bindings if isinstance(binding.contract, Called | SteeringCall | SteeringFixed)]
     names = [binding.contract.name for binding in called]
     known = {node.name for node in spec.nodes} | {charger.name for charger in spec.chargers}
@@ -91,16 +95,16 @@ def contract_ports(
     ]
 
 
-def check_contract(key: str, file: str | None, zone: str) -> Iterator[tuple[str, str, str]]:
+def check_contract(key: str, file: str | None) -> Iterator[tuple[str, str, str]]:
     """Yield key, value and what is allowed for a contract's file and zone."""
     try:
         contract = None if file is None else load_contract(file)
     except ProfileError as error:
         yield f"{key}.file", f'"{file}"', str(error)
         contract = None
-    if contract is not None and contract.timezone not in (None, zone):
-        yield (
-            f"{key}.file",
-            f'"{file}"',
-            f'its times are of {contract.timezone}; allowed is the zone of the site, "{zone}"',
-        )
+    if contract is not None and contract.timezone is not None:
+        try:
+            ZoneInfo(contract.timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            text = f'its times are of "{contract.timezone}", no IANA time zone; write one like "Europe/Amsterdam"'
+            yield f"{key}.file", f'"{file}"', text

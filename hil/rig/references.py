@@ -323,9 +323,8 @@ def _check_rejecting(raw: dict[str, Any]) -> Found:
 
 def _check_contracts(raw: dict[str, Any]) -> Found:
     yield from _check_sender(raw)
-    zone = text_of(table_of(raw, "rig"), "timezone") or DEFAULT_ZONE
     for k, part in enumerate(tables_of(raw, "contract")):
-        yield from check_contract(f"contract[{k}]", text_of(part, "file"), zone)
+        yield from check_contract(f"contract[{k}]", text_of(part, "file"))
     guard = text_of(table_of(raw, "guard"), "contract")
     try:
         kind = "lpc" if guard is None else load_contract(guard).kind

@@ -122,7 +122,8 @@ def site_spec(file: SiteFile, models: list[catalog.Model], contracts: list[AnyCo
     bare = with_meters(_nodes(file), file.meter)
     bound = bind_contracts(file.contract, contracts, chargers, bare)
     nodes, groups = with_limits(bound, bare, chargers)
-    agreed = plan_contracts(bound, chargers, datetime.now(ZoneInfo(file.site.timezone)).date())
+    today = datetime.now(ZoneInfo(file.site.timezone)).date()
+    agreed = plan_contracts(bound, chargers, today, bare, file.site.timezone)
     return SiteSpec(
         nodes=nodes,
         chargers=chargers,
@@ -371,7 +372,7 @@ def _check_device(key: str, role: str, model: str, address: str, *, dialled: boo
 def _check_contracts(file: SiteFile) -> Found:
     names = [part.name for part in file.charger]
     for k, part in enumerate(file.contract):
-        yield from check_contract(f"contract[{k}]", part.file, file.site.timezone)
+        yield from check_contract(f"contract[{k}]", part.file)
         for j, name in enumerate(part.chargers):
             if name not in names:
                 text = f"no charger of this name; {near(name, names)}give the name of a [[charger]]"

@@ -157,17 +157,17 @@ def _passed(kept: bool) -> str:
 
 
 def _book(loaded: LoadedRig, assembly: Assembly, keep: Callable[..., int]) -> ContractBook:
-    site = assembly.site
+    site, zone, first = assembly.site, loaded.rig.rig.timezone, loaded.rig.scenario.start.date()
     bindings = bind_contracts(loaded.rig.contract, loaded.contracts, site.chargers, site.nodes)
-    rows = plan_contracts(bindings, site.chargers, loaded.rig.scenario.start.date()).rows
-    return ContractBook(bindings, rows, loaded.rig.rig.timezone, keep)
+    rows = plan_contracts(bindings, site.chargers, first, site.nodes, zone).rows
+    return ContractBook(bindings, rows, zone, keep)
 
 
 def _controlled(
     assembly: Assembly, book: ContractBook, part: CallsPart, contract: Called, days: int, proof: Proof
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Return watts and limit (T,) at the ends of the steps, and how many calls were refused."""
-    zone = ZoneInfo(assembly.rig.rig.timezone)
+    zone = ZoneInfo(contract.timezone or assembly.rig.rig.timezone)
     calls = calls_of(part, contract.name, assembly.rig.scenario.start.date(), days, zone)
     run, refused = Lockstep(assembly, 0.0), 0
     run.fill = book.fill

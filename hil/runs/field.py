@@ -103,7 +103,7 @@ def field_site(loaded: LoadedSite, store_dir: str, run_dir: str, *, shadow: bool
         journal_dir="" if shadow else str(Path(loaded.file.orders.journal or RUNS / f"{head.name}.journal").absolute()),
         order_sources=loaded.file.orders.source,
         contracts=contract_ports(
-            loaded.file.contract, [load_contract(p.file) for p in loaded.file.contract], loaded.spec
+            loaded.file.contract, [load_contract(p.file) for p in loaded.file.contract], loaded.spec, head.timezone
         ),
         openadr=loaded.file.openadr,
         s2=loaded.file.s2,

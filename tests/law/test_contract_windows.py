@@ -13,7 +13,10 @@ from controller.law import contract, contract_windows, image
 from controller.law.names import Reason
 from controller.runtime.clock import LocalTime
 from controller.runtime.contract_calendar import EPOCH, day_number, pack
+from controller.runtime.contract_plan import Binding, plan_contracts
 from controller.runtime.plan import ChargerSpec, NodeSpec, SiteSpec, WindowSpec, build_plan
+from hil.runs.evidence_clock import window_limits
+from profiles.contract import READER
 
 NS = 1_000_000_000
 ZONE = ZoneInfo("Europe/Amsterdam")
@@ -162,3 +165,28 @@ def test_every_minute_of_the_year_has_the_lowest_open_window_of_the_local_clock(
                 expected = min(expected, watts)
     assert Clock(*specs, first=first).watts(when) == expected
     assert EPOCH + timedelta(days=day_number(first)) == first
+
+
+NIGHT = {"from": "22:00:00", "until": "06:00:00", "limit_w": WINDOW_W, "days": ["monday", "saturday"]}
+HOUR = {"from": "02:15:00", "until": "03:30:00", "limit_w": 4_000.0}
+CHANGES = (date(2026, 3, 8), date(2026, 3, 29), date(2026, 10, 25), date(2026, 11, 1), date(2027, 7, 4))
+
+
+@pytest.mark.parametrize("zone", ["Europe/London", "America/New_York", "Asia/Kolkata", "Europe/Berlin"])
+def test_a_contract_of_another_zone_holds_by_its_own_clock_over_the_changes_of_both(zone):
+    """Against the judge's own reading of the clock; in an hour that comes twice the limit may hold both times."""
+    head = {"name": "x", "title": "x", "source": "test", "verified": "example", "kind": "limitation_fixed"}
+    limit = {"point": "connection", "phases": "sum", "quantity": "W"}
+    told = READER.validate_python(head | {"timezone": zone, "limit": limit, "window": [NIGHT, HOUR]}, strict=False)
+    charger = ChargerSpec("cp", 0, (0, -1, -1), 32.0, 15.0, 5.0, 0.0, math.inf, 0.1)
+    made = plan_contracts([Binding(told, (0,), (0,))], (charger,), date(2026, 1, 2), zone="Europe/Amsterdam")
+    site = Clock(*made.windows, first=EPOCH + timedelta(days=made.calendar_day))
+    longer_h = 0.0
+    for day in CHANGES:
+        begin_s = datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() - 12 * 3600.0
+        times = begin_s + 900.0 * np.arange(4 * 48)
+        own_w = np.minimum(window_limits(told, times, ZoneInfo(zone)), LIMIT_W)
+        kept_w = np.array([site.watts(datetime.fromtimestamp(at_s, UTC)) for at_s in times.tolist()])
+        assert (kept_w <= own_w).all()
+        longer_h += (kept_w < own_w).sum() / 4
+    assert longer_h <= 1.5  # of fourteen windows

@@ -277,3 +277,21 @@ def test_a_call_that_could_not_be_kept_is_lifted_by_its_own_sender_alone(make):
     assert book.limits_w(begin)["tdtr"] == 10e3 * GUARD and book.states(begin)["tdtr"]["hours"] == 1.0
     assert book.offer(Order("dso", "call-1", 1, "withdraw"), begin).accepted
     assert book.limits_w(begin)["tdtr"] == 90e3 * GUARD
+
+
+def test_a_contract_of_another_zone_counts_notice_days_and_years_by_its_own_clock(make):
+    """New York, in the fortnight in which its clock has changed and Amsterdam's has not: five hours between them."""
+    there = ZoneInfo("America/New_York")
+    agreed = Allowance(max_hours_per_day=4.0, beyond="refuse")
+    book = make("tdtr", timezone="America/New_York", allowance=agreed)
+    begin = datetime(2026, 3, 10, 21, tzinfo=there).timestamp()  # 02:00 of the 11th in Amsterdam
+    late = book.offer(call(1, "tdtr", 0.0, begin, begin + 3600), datetime(2026, 3, 9, 8, 31, tzinfo=there).timestamp())
+    assert "late by 60 s" in late.why and "2026-03-09 08:30 local time" in late.why
+    told = at(2026, 3, 1)
+    assert book.offer(call(2, "tdtr", 0.0, begin - 3 * 3600, begin), told).accepted  # with that four hours of the 10th
+    assert book.offer(call(3, "tdtr", 0.0, begin + 3 * 3600, begin + 7 * 3600), told).accepted  # of the 11th
+    refused = book.offer(call(4, "tdtr", 0.0, begin + 3600, begin + 7200), told)
+    assert not refused.accepted and "5.00 h of a day, allowed 4 h" in refused.why
+    eve = datetime(2026, 12, 31, 20, tzinfo=there).timestamp()  # the new year in Amsterdam
+    assert book.states(eve)["tdtr"]["year"] == 2026 == book.states(eve + 3 * 3600)["tdtr"]["year"]
+    assert book.states(eve + 4 * 3600)["tdtr"]["year"] == 2027
