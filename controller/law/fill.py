@@ -18,9 +18,10 @@ import math
 import numpy as np
 
 from controller.law.kernel import Array, kernel
-from controller.law.level import BASE, BOTTOM, CAP, FIRST, FULL, GAIN, GROWTH, LAST, LEVEL, LOW, TOP, full_at
+from controller.law.level import BASE, BOTTOM, CAP, FIRST, FULL, GAIN, GROWTH, LAST, LEVEL, LOW, READ_FROM, TOP, full_at
 
 WATTS = 3
+NO_LEVEL = -1e300  # of who does not grow: under every level, and times 0 it is 0
 EVEN = 1e-10  # columns as near as this stop a charger at once
 
 
@@ -59,7 +60,7 @@ def fill(
 
     The first twelve come from `tree.arrange`. `x` (N) holds what all chargers take; those with `member` 1 stay, those
     with 0 do not count. `start` (M, 4) keeps levels from call to call, from where the next search begins. `fixed`,
-    `mark`, `lowest` and `tight` (M, 4), `line` (M, 4, 8) and `entry` (4, N, 3) are scratch, by place in the tree.
+    `mark`, `lowest` and `tight` (M, 4), `line` (M, 4, 16) and `entry` (4, N, 3) are scratch, by place in the tree.
     `tight_node` and `tight_col` (N) tell what stopped a charger, -1 its cap. Returns the number of rounds.
     """
     rounds = 0
@@ -112,6 +113,7 @@ def sweep(
             line[j, c, LOW], line[j, c, FULL], line[j, c, GROWTH] = 0.0, 0.0, 0.0
             line[j, c, LAST], line[j, c, FIRST] = -math.inf, math.inf
             line[j, c, BOTTOM], line[j, c, TOP], line[j, c, LEVEL] = math.inf, -math.inf, math.inf
+            line[j, c, READ_FROM] = math.inf  # nothing was read yet
     columns = 4 if metered else 3
     several = metered or tree_plain[0] == 0
     for j in range(places - 1, -1, -1):
@@ -171,7 +173,7 @@ def add_own(
         else:
             if member[i] == 1:
                 held += each * x[i]
-            entry[c, e, GAIN], entry[c, e, BASE], entry[c, e, CAP] = 0.0, -math.inf, -math.inf
+            entry[c, e, GAIN], entry[c, e, BASE], entry[c, e, CAP] = 0.0, NO_LEVEL, NO_LEVEL
     line[j, c, LOW], line[j, c, FULL], line[j, c, GROWTH] = low_sum, high_sum, growth
     line[j, c, LAST], line[j, c, FIRST], line[j, c, BOTTOM], line[j, c, TOP] = last, first, bottom, top
     return held, meets
@@ -256,12 +258,10 @@ def stop_all(
                     continue
                 member[i] = 1
                 tight_col[i] = c
-                if level >= entry[c, e, CAP]:
-                    x[i] = cap[i]
-                    tight_node[i] = -1
-                else:
-                    x[i] = min(max(weight[i] * level, base[i]), cap[i])
-                    tight_node[i] = place
+                most, full = cap[i], level >= entry[c, e, CAP]
+                shared = min(max(weight[i] * level, base[i]), most)
+                x[i] = most if full else shared
+                tight_node[i] = -1 if full else place
 
 
 @kernel

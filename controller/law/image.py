@@ -43,7 +43,7 @@ COLUMNS = 4  # amps of the phases a, b, c; watts of all
 BY_COLUMN = ("chain", "droop_pu", "droop_share")  # columns lie one after the other: a loop takes one of them
 CALENDARS = 32
 CALENDAR_BYTES = 128  # 1,024 days
-LINE = 8  # numbers that describe a subtree in the filling: one cache line
+LINE = 16  # numbers that describe a subtree in the filling: two cache lines
 ALIGN = 64
 
 

@@ -1,6 +1,8 @@
 """Find the level at which a subtree's load reaches a limit: the search inside `fill`, in one column.
 
-A subtree is described by one line of numbers and, where it grows unevenly, by its entries (its own chargers).
+A subtree is described by one line of numbers and, where it grows unevenly, by its entries (its own chargers). What
+they took at the level they were last read at is kept: up to the next level at which one of them stops or begins to
+grow, they are not read again.
 """
 
 import math
@@ -13,6 +15,8 @@ GAIN, BASE, CAP = 0, 1, 2  # of an entry: load per unit of level, level at which
 # of a subtree and column: load at the bases and at most; load per unit of level while it grows evenly, from the level
 # LAST to FIRST; levels up to which it is at its bases, from which it is at its most, and at which its node is full
 LOW, FULL, GROWTH, LAST, FIRST, BOTTOM, TOP, LEVEL = range(8)
+# of its own chargers, when last read: at which level, their load and its growth, and from where to where they grow so
+READ_AT, READ_LOAD, READ_GAIN, READ_FROM, READ_TO = range(8, 13)
 
 
 @kernel
@@ -83,11 +87,25 @@ def load_at(
                 place = tree_end[place]
                 continue
         most = min(most, line[place, c, TOP])  # of a full node: above it the subtree grows no more
-        for e in range(entry_from[place, c], entry_to[place, c]):
-            each, low, high = entry[c, e, GAIN], entry[c, e, BASE], entry[c, e, CAP]
-            load += each * min(max(level, low), high) if each > 0.0 else 0.0
-            gain += each if (low <= level) & (level < high) else 0.0
-            least = max(least, (high if level >= high else low) if level >= low else -math.inf)
-            most = min(most, (math.inf if level >= high else high) if level >= low else low)
+        if not line[place, c, READ_FROM] <= level < line[place, c, READ_TO]:
+            read_own(place, c, level, line, entry, entry_from[place, c], entry_to[place, c])
+        load += line[place, c, READ_LOAD] + line[place, c, READ_GAIN] * (level - line[place, c, READ_AT])
+        gain += line[place, c, READ_GAIN]
+        least, most = max(least, line[place, c, READ_FROM]), min(most, line[place, c, READ_TO])
         place += 1
     return load, gain, least, most
+
+
+@kernel
+def read_own(place: int, c: int, level: float, line: Array, entry: Array, begin: int, end: int) -> None:
+    """Read what a place's own chargers take at a level, and from where to where their load grows as it does there."""
+    load, gain, least, most = 0.0, 0.0, -math.inf, math.inf
+    for e in range(begin, end):
+        each, low, high = entry[c, e, GAIN], entry[c, e, BASE], entry[c, e, CAP]
+        begun, ended = level >= low, level >= high  # no branches: at random they cost more than the rest
+        load += each * min(max(level, low), high)
+        gain += each if begun & (not ended) else 0.0
+        least = max(least, max(low if begun else -math.inf, high if ended else -math.inf))
+        most = min(most, min(math.inf if begun else low, math.inf if ended else high))
+    line[place, c, READ_AT], line[place, c, READ_LOAD], line[place, c, READ_GAIN] = level, load, gain
+    line[place, c, READ_FROM], line[place, c, READ_TO] = least, most

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from controller.law.fill import fill
+from controller.law.image import LINE
 from controller.law.kernel import Array, Stage, entry, kernel
 from controller.law.names import Reason, Step
 from controller.law.pairs import sum_pairs, trim
@@ -290,7 +291,7 @@ def share(
         FILL(
             at, up, end, plain, own_from, own_to, order, *lists, use, counts, np.full(chargers, 2, np.uint8),
             np.zeros(chargers), share_of, base, cap, room, x, *(np.zeros((nodes, 4)) for _ in range(4)),
-            ints(nodes, 4), np.zeros((nodes, 4, 8)), np.zeros((4, chargers, 3)), ints(chargers),
+            ints(nodes, 4), np.zeros((nodes, 4, LINE)), np.zeros((4, chargers, 3)), ints(chargers),
             np.zeros(chargers, np.int8),
         )  # fmt: skip
         if not TRIM(
