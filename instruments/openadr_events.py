@@ -2,6 +2,7 @@
 
 Definitions 3.1 of the OpenADR Alliance: IMPORT/EXPORT_CAPACITY_LIMIT hold for the site within their intervals;
 IMPORT/EXPORT_CAPACITY_SUBSCRIPTION is what the customer has bought and holds where no LIMIT does (User Guide 8.10.1).
+DISPATCH_SETPOINT asks for a set-point, signed, + from the grid (`direction` "setpoint").
 Of events that overlap the one of the highest priority holds (0 highest, none the lowest), of equal ones the lowest.
 """
 
@@ -14,6 +15,7 @@ from typing import Any
 
 INF = math.inf
 DIRECTIONS = ("import", "export")
+SETPOINT = "DISPATCH_SETPOINT"
 UNITS_W = {"KW": 1e3, "W": 1.0, "MW": 1e6, "": 1e3}  # limits are in kW where nothing is said (User Guide 8.10.1)
 DURATION = re.compile(
     r"P(?:(?P<Y>\d+)Y)?(?:(?P<M>\d+)M)?(?:(?P<W>\d+)W)?(?:(?P<D>\d+)D)?"
@@ -64,7 +66,10 @@ def told_s(event: Mapping[str, Any]) -> float:
 
 
 def read_event(event: Mapping[str, Any], now_s: float) -> list[Limit]:
-    """Return the capacity limits of an event (a JSON object of ``GET /events``); EventError where one is not clear."""
+    """Return the capacity limits and set-points of an event, a JSON object of ``GET /events``.
+
+    EventError where one of them is not clear.
+    """
     name = str(event.get("id") or event.get("eventName") or "?")
     try:
         return _limits(event, name, now_s)
@@ -94,10 +99,13 @@ def _limits(event: Mapping[str, Any], name: str, now_s: float) -> list[Limit]:
         for payload in interval.get("payloads") or []:
             kind = str(payload.get("type"))
             direction, _, what = kind.partition("_CAPACITY_")
+            rank = int(priority) if priority is not None else NO_PRIORITY
+            if kind == SETPOINT:
+                value_w = _watts(payload.get("values"), units.get(kind, ""), f"event {name}: {kind}", least_w=-INF)
+                found.append(Limit("setpoint", False, value_w, from_s, to_s, rank, name))
             if direction not in ("IMPORT", "EXPORT") or what not in ("LIMIT", "SUBSCRIPTION"):
                 continue
             value_w = _watts(payload.get("values"), units.get(kind, ""), f"event {name}: {kind}")
-            rank = int(priority) if priority is not None else NO_PRIORITY
             found.append(Limit(direction.lower(), what == "SUBSCRIPTION", value_w, from_s, to_s, rank, name))
     return found
 
@@ -161,7 +169,7 @@ def _duration_s(text: Any, name: str) -> float:
     return INF if total_s >= FOREVER_S else total_s
 
 
-def _watts(values: Any, unit: str, where: str) -> float:
+def _watts(values: Any, unit: str, where: str, least_w: float = 0.0) -> float:
     if unit.upper() not in UNITS_W:
         raise EventError(f"{where}: unit {unit!r}; allowed are {', '.join(key for key in UNITS_W if key)}")
     if not isinstance(values, list) or len(values) != 1 or isinstance(values[0], bool):
@@ -170,6 +178,7 @@ def _watts(values: Any, unit: str, where: str) -> float:
         value = float(values[0])
     except (TypeError, ValueError) as error:
         raise EventError(f"{where}: value {values[0]!r} is not a number") from error
-    if not (math.isfinite(value) and value >= 0.0):
-        raise EventError(f"{where}: value {value:g}; allowed 0 or more")
+    if not (math.isfinite(value) and value >= least_w):
+        allowed = "0 or more" if least_w == 0.0 else "a finite number"
+        raise EventError(f"{where}: value {value:g}; allowed {allowed}")
     return value * UNITS_W[unit.upper()]

@@ -21,6 +21,7 @@ from controller.runtime.events import NAME as EVENTS
 from controller.runtime.events import Events
 from controller.runtime.journal import read_entries
 from controller.runtime.journal_orders import lives
+from controller.runtime.order_calls import CallLine, Split
 from controller.runtime.order_intake import IntakeError
 from controller.runtime.order_openadr import offer_to
 from controller.runtime.order_schedule import Piece, Schedule
@@ -47,7 +48,7 @@ class Resource:
     __slots__ = ("_before", "_given", "_measure", "_port", "_schedule", "_shadow", "session")
 
     def __init__(
-        self, port: S2Port, kept: Schedule, session: Any, measure: Callable[[], float], *, shadow: bool = False
+        self, port: S2Port, kept: Schedule | Split, session: Any, measure: Callable[[], float], *, shadow: bool = False
     ) -> None:
         self._shadow = shadow
         self._port, self._schedule, self.session, self._measure = port, kept, session, measure
@@ -63,6 +64,8 @@ class Resource:
             self.session.status(instruction.id, told, now_s)
             if kept:
                 self._given = fresh
+            elif self._port.contract:  # what the contract refuses is refused whole
+                self._schedule.set(pieces(self._given, now_s, self._before), now_s)
         self.session.instructions.clear()
         if self.session.revoked:
             self._revoke(now_s)
@@ -115,6 +118,15 @@ def pieces(given: list[Given], now_s: float, before: Sequence[Piece] = ()) -> li
     return found
 
 
+def schedule_of(site: Site, port: S2Port) -> Schedule | Split:
+    """Return what brings the envelopes to the book: at the node, and as calls on the contract where one is named."""
+    known, offer = lives(read_entries(site.journal())), offer_to(site)
+    if not port.contract:
+        return Schedule(SOURCE, port.node, offer, known)
+    node = Schedule(SOURCE, port.node, offer, known, others=(port.contract,))
+    return Split(node, CallLine(SOURCE, port.contract, site, offer, known))
+
+
 def meter(site: Site, node: int) -> Callable[[], float]:
     """Return a reader of the node's watts as the scan saw them; NaN where they are not believed."""
     buffer, inp = image.allocate("input", site.image_dims())
@@ -134,7 +146,7 @@ async def serve(site: Site, port: S2Port, events: Events, ended: list[int]) -> i
     from instruments.s2_session import S2Session
 
     clock, wait_s = SiteClock(site.utc_minus_mono_ns), BACKOFF_S[0]
-    kept = Schedule(SOURCE, port.node, offer_to(site), lives(read_entries(site.journal())))
+    kept = schedule_of(site, port)
     measure = meter(site, site.node_names.index(port.node))
     while not ended:
         session = S2Session(port.resource_id, site.name, port.import_w, port.export_w)
@@ -181,7 +193,10 @@ def main(site_json: Path) -> int:
     events = Events(Path(site.run_dir) / EVENTS, SOURCE)
     try:
         return asyncio.run(serve(site, site.s2, events, ended))
-    except (ImportError, IntakeError) as error:
+    except (IntakeError, ValueError) as error:
+        print(f"s2: {error}", file=sys.stderr)
+        return 3
+    except ImportError as error:
         print(f"s2: {error}; S2 needs the extra: pip install 'voltbench[s2]'", file=sys.stderr)
         return 3
 

@@ -14,11 +14,19 @@ from controller.runtime.journal_orders import OrderLife
 from controller.runtime.order import Answer, Order
 
 Offer = Callable[[Order], Answer]
+AGAIN_S = (
+    60.0,
+    3600.0,
+)  # a call that the contract refuses is offered again after the first, then twice as late, to the last
+EVENT = 40  # letters of an event's name in that of an order
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Hold one piece: W at a node from `from_s` to `to_s` (UTC epoch s; NaN at once, +inf open), and who says so."""
+    """Hold one piece: W at a node from `from_s` to `to_s` (UTC epoch s; NaN at once, +inf open), and who says so.
+
+    `direction` is import, export, or setpoint (of a contract that steers: signed).
+    """
 
     direction: str
     value_w: float
@@ -29,7 +37,7 @@ class Piece:
     def name(self) -> str:
         """Return a name for its order."""
         text = f"{self.direction} {self.value_w!r} {self.from_s!r} {self.to_s!r} {self.event}"
-        return f"{self.event[:40]}.{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        return f"{self.event[:EVENT]}.{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     def same(self, other: "Piece", now_s: float) -> bool:
         """Say whether both limit the same from now on: when one has begun does not matter."""
@@ -41,10 +49,12 @@ class Piece:
 class Schedule:
     """Bring the orders of one `source` at one `node` to a schedule; `offer` puts one to the book.
 
-    `lives` are the messages that the journal knows: what a process before us had offered is withdrawn by us.
+    `lives` are the messages that the journal knows: what a process before us had offered is withdrawn by us, but for
+    the `others` (subjects). `judged`: the node is a contract, which may refuse a call for good: the others go their
+    way then, what it held of the same event stays, and the call is offered again ever more rarely.
     """
 
-    __slots__ = ("_last", "_live", "_node", "_offer", "_sequence", "_source", "refused")
+    __slots__ = ("_again", "_judged", "_last", "_live", "_node", "_offer", "_sequence", "_source", "refused")
 
     def __init__(
         self,
@@ -53,13 +63,30 @@ class Schedule:
         offer: Offer,
         lives: Iterable[OrderLife] = (),
         sequence: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        *,
+        others: Iterable[str] = (),
+        judged: bool = False,
     ) -> None:
         self._source, self._node, self._offer, self._sequence = source, node, offer, sequence
-        self._last = 0
-        mine = [life for life in lives if life.source == source and not life.over]
+        self._last, self._judged = 0, judged
+        self._again: dict[
+            str, tuple[float, float]
+        ] = {}  # of a refused call: when to offer it again, then after how long
+        foreign = set(others)
+        mine = [
+            life
+            for life in lives
+            if life.source == source
+            and not life.over
+            and (life.subject == node if judged else life.subject not in foreign)
+        ]
         self._live = {
             life.order_id: Piece(
-                life.direction, life.value_w, life.from_s, _open(life.to_s), life.order_id.rpartition(".")[0]
+                life.kind if life.kind == "setpoint" else life.direction,
+                life.value_w,
+                life.from_s,
+                _open(life.to_s),
+                life.order_id.rpartition(".")[0],
             )
             for life in mine
         }
@@ -82,26 +109,42 @@ class Schedule:
         schedule is known `partly` only.
         """
         self.refused, whole, kept = [], True, set()
+        refused: set[str] = set()
         for piece in pieces:
             found = [name for name, live in self._live.items() if piece.same(live, now_s)]
             if found:
                 kept.add(found[0])
-            elif self._put(piece, now_s):
+            elif self._due(piece, now_s) and self._put(piece, now_s):
                 kept.add(piece.name())
             else:
                 whole = False
-        for name in [name for name in self._live if name not in kept] if whole and not partly else []:
+                refused.add(piece.event[:EVENT])
+        gone = [name for name in self._live if name not in kept] if not partly else []
+        if self._judged:
+            gone = [name for name in gone if self._live[name].event[:EVENT] not in refused]
+        for name in gone if whole or self._judged else []:
             over = now_s >= self._live[name].to_s
             if over or self._done(Order(self._source, name, self._next(), "withdraw")):
                 del self._live[name]
         return whole
+
+    def _due(self, piece: Piece, now_s: float) -> bool:
+        """Say whether to offer a piece now, and put off the next time where a contract may refuse it."""
+        if not self._judged:
+            return True
+        due_s, after_s = self._again.get(piece.name(), (now_s, AGAIN_S[0]))
+        if now_s < due_s:
+            return False
+        self._again = {name: again for name, again in self._again.items() if again[0] > now_s - AGAIN_S[1]}
+        self._again[piece.name()] = now_s + after_s, min(2.0 * after_s, AGAIN_S[1])
+        return True
 
     def _put(self, piece: Piece, now_s: float) -> bool:
         order = Order(
             source=self._source,
             order_id=piece.name(),
             sequence=self._next(),
-            kind="cap",
+            kind="setpoint" if piece.direction == "setpoint" else "cap",
             subject=self._node,
             direction="export" if piece.direction == "export" else "import",
             value_w=piece.value_w,

@@ -153,7 +153,10 @@ class OpenAdrPort(Strict):
 
     url: str = Field(description="https://host/path of the server (VTN); plain http for this machine only")
     node: str = Field(description="node that its limits bind")
-    program: str = Field(default="", description="take events of this program only")
+    program: str = Field(default="", description="take events of this program only, and of those of contracts")
+    contracts: dict[str, str] = Field(
+        default={}, description="program -> contract: its events are calls on that, not limits of the node"
+    )
     client_id: str = ""
     secret_file: str = Field(default="", description="file of the client's secret, mode 0600")
     import_w: float = Field(default=float("inf"), ge=0, description="subscribed import where the server says none")
@@ -171,6 +174,7 @@ class S2Port(Strict):
     )
     import_w: float = Field(gt=0, description="the most that an envelope may allow to consume, W")
     export_w: float = Field(default=0.0, ge=0, description="the most that it may allow to produce, W from 0")
+    contract: str = Field(default="", description="envelopes in its direction are calls on it, not limits of the node")
     measure_s: float = Field(default=5.0, ge=0.2, description="between two reports of the measured power")
 
 

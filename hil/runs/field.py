@@ -77,7 +77,9 @@ def control(arguments: argparse.Namespace) -> int:
 def field_site(loaded: LoadedSite, store_dir: str, run_dir: str, *, shadow: bool) -> Site:
     """Return what the controller's processes need to know of a loaded site."""
     head, now = loaded.file.site, datetime.now(UTC)
-    check_order_links(loaded.path.name, loaded.file.openadr, loaded.file.s2, [node.name for node in loaded.file.node])
+    contracts = [load_contract(part.file) for part in loaded.file.contract]
+    nodes = [node.name for node in loaded.file.node]
+    check_order_links(loaded.path.name, loaded.file.openadr, loaded.file.s2, nodes, contracts)
     journal = RUNS / f"{head.name}.journal" if not loaded.file.orders.journal else Path(loaded.file.orders.journal)
     check_orders(loaded.path.name, loaded.file.orders.source, None if shadow else journal)
     offset = now.astimezone(ZoneInfo(head.timezone)).utcoffset()
@@ -102,9 +104,7 @@ def field_site(loaded: LoadedSite, store_dir: str, run_dir: str, *, shadow: bool
         shadow=shadow,
         journal_dir="" if shadow else str(Path(loaded.file.orders.journal or RUNS / f"{head.name}.journal").absolute()),
         order_sources=loaded.file.orders.source,
-        contracts=contract_ports(
-            loaded.file.contract, [load_contract(p.file) for p in loaded.file.contract], loaded.spec, head.timezone
-        ),
+        contracts=contract_ports(loaded.file.contract, contracts, loaded.spec, head.timezone),
         openadr=loaded.file.openadr,
         s2=loaded.file.s2,
         handed=_handed(loaded, Path(run_dir)),

@@ -55,7 +55,7 @@ def run_rig(arguments: argparse.Namespace) -> int:
         refuse_export_on_wires(assembly)
         refuse_switching_on_wires(assembly)
         require_operator(loaded, desk=arguments.desk)
-        check_order_links(loaded.path.name, rig.openadr, rig.s2, assembly.nodes)
+        check_order_links(loaded.path.name, rig.openadr, rig.s2, assembly.nodes, loaded.contracts)
         check_orders(loaded.path.name, rig.orders.source)
     run_dir = make_run_dir(arguments.out, rig.rig.name)
     write_manifest(run_dir, loaded, assembly, {"stage": "fast" if arguments.fast else "bench", "for_s": for_s})
