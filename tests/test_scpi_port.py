@@ -13,7 +13,7 @@ from scpi_helpers import LOAD, SOURCE, Served, part_of, serving
 from instruments.faults import FaultKind, PortFault
 from instruments.scpi_port import ScpiPort, split_answers
 
-SHORT_S = 0.25
+SHORT_S = 0.6
 
 
 def port_to(served: Served, model: str, timeout_s: float = SHORT_S) -> ScpiPort:

@@ -79,7 +79,7 @@ def test_the_file_is_whole_up_to_the_moment_of_a_fault(loop: Loop, tmp_path: Pat
     assert part is not None
     served = Served(loop, make_twin(part, Clock()))
     with (tmp_path / "b.jsonl").open("w", encoding="utf-8") as file:
-        port = RecordingPort("dut", part, served.address, "chroma-61500", file, timeout_s=0.2)
+        port = RecordingPort("dut", part, served.address, "chroma-61500", file, timeout_s=1.0)
         port.open()
         AcSource(port, phases=1, hard_max_v=250.0, hard_max_a=16.0, pause=lambda s: None).prepare()
         served.server.lose_reply()
@@ -113,7 +113,7 @@ def test_a_survey_tells_what_the_device_does_not_know(loop: Loop, tmp_path: Path
     served = Served(loop, make_twin(part.model_copy(update={"quantities": quantities}), Clock()))
     twin_part = served.twin.part
     assert "peak_limit_a" not in twin_part.quantities
-    port = ScpiPort("dut", part, served.address, timeout_s=0.3)
+    port = ScpiPort("dut", part, served.address, timeout_s=1.0)
     port.open()
     refused = scpi_record.survey(port, ["VOLT?", "CURR:PROT:PEAK?", "FREQ?"])
     assert [query for query, _ in refused] == ["CURR:PROT:PEAK?"]

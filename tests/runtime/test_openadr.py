@@ -2,6 +2,7 @@
 
 import json
 import math
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -45,8 +46,8 @@ class Pilot:
         kept = Schedule(
             SOURCE, "head", lambda order: self.book.offer(order, self.now_s), lives(read_entries(self.journal.path))
         )
-        client = OpenAdrClient("vtn", self.port.url, "ven", "secret", timeout_s=0.3)
-        self.ven = Ven(self.port, client, kept, self.events)
+        self.client = OpenAdrClient("vtn", self.port.url, "ven", "secret", timeout_s=30.0)
+        self.ven = Ven(self.port, self.client, kept, self.events)
 
     def kw(self, after_h: float = 0.0, export: bool = False) -> float:
         force = self.book.force(self.now_s + after_h * H)
@@ -100,9 +101,10 @@ def test_a_silent_or_broken_server_lifts_nothing_and_the_schedule_runs_on(tmp_pa
     assert pilot.ven.poll(T0_S)
     for fault in ("refuse", "garbage", "hang"):
         twin.fault, twin.events = fault, []
+        pilot.client._timeout_s = 0.3 if fault == "hang" else 30.0
         assert not pilot.ven.poll(T0_S)
         assert [pilot.kw(h) for h in (0, 1, 3)] == [50.0, 20.0, 50.0]
-    twin.fault = ""
+    twin.fault, pilot.client._timeout_s = "", 30.0
     twin.events = [capacity_event("doe", LIMIT, [-1.0], START, "PT2H")]  # not clear: the last that was clear stays
     assert not pilot.ven.poll(T0_S)
     assert pilot.kw(1) == 20.0
@@ -220,12 +222,15 @@ def test_an_event_that_goes_while_pages_are_turned_hides_no_other(tmp_path, twin
     pilot = Pilot(tmp_path, twin)
     assert pilot.ven.poll(T0_S)
     assert pilot.kw(1.5) == 20.0
-    get = twin.get
+    get, gone = twin.get, threading.Event()
 
     def shifted(handler):
+        if "skip=0" not in handler.path:
+            gone.wait(30.0)
         get(handler)
         if "skip=0" in handler.path and len(twin.events) == 60:
             del twin.events[3]  # now the low one stands on the page that was read already
+            gone.set()
 
     twin.get = shifted
     assert pilot.ven.poll(T0_S)
