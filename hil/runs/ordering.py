@@ -7,9 +7,12 @@ import secrets
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from controller.runtime.clock import NS, SiteClock
+from controller.runtime.journal import JournalError, read_entries
+from controller.runtime.journal_orders import lives
 from controller.runtime.order import Answer, Order
 from controller.runtime.order_intake import Intake, IntakeError
 from controller.runtime.order_keys import KeyFileError, load_key
@@ -20,11 +23,14 @@ from hil.rig.store_dir import SITE
 from hil.runs.exits import DEVICE, FAILED, OK, USAGE
 from hil.runs.folder import RUNS
 from hil.runs.ordering_arguments import when_s
+from hil.runs.ordering_schedule import bring, read_schedule
 
 
 def send(arguments: argparse.Namespace) -> int:
     """Offer the order that the arguments say; return 0 accepted, 1 refused, 2 bad arguments, 3 not acknowledged."""
     site = find_site(arguments.run)
+    if arguments.schedule is not None:
+        return send_schedule(arguments, site)
     try:
         order = build_order(arguments, site)
         if arguments.key is not None:
@@ -40,7 +46,44 @@ def send(arguments: argparse.Namespace) -> int:
         print(f"voltbench: {error}", file=sys.stderr)
         return DEVICE
     tell(order, answer, as_json=arguments.json)
+    return code_of(answer)
+
+
+def code_of(answer: Answer) -> int:
+    """Return the exit code that stands for an answer."""
     return OK if answer.accepted else DEVICE if answer.obeyed or "cannot be kept" in answer.why else FAILED
+
+
+def send_schedule(arguments: argparse.Namespace, site: Site) -> int:
+    """Bring the book to a schedule file, row by row; return the worst of the answers' codes, as `send`."""
+    path = Path(arguments.schedule)
+    name, now_s = arguments.order_id or path.stem, SiteClock(site.utc_minus_mono_ns).utc_ns() / NS
+    told = [f"--{key}" for key in ("node", "charger", "contract", "for_s") if getattr(arguments, key) is not None]
+    sequence = time.time_ns() // 1_000_000 if arguments.sequence is None else arguments.sequence
+    try:
+        if told or arguments.export or arguments.from_text != "now":
+            raise ValueError("--schedule: the file says place, direction and times; leave the other options out")
+        key = None if arguments.key is None else load_key(Path(arguments.key))
+        orders = read_schedule(path, site, name, arguments.source, now_s)
+    except (ValueError, KeyFileError) as error:
+        print(f"voltbench: {error}", file=sys.stderr)
+        return USAGE
+
+    def offer(order: Order) -> Answer:
+        numbered = replace(order, sequence=sequence)
+        return intake.offer(numbered if key is None else key.sign(numbered))
+
+    try:
+        intake = Intake(site)
+        known = lives(read_entries(site.journal()))
+        answers = bring(orders, name, arguments.source, known, offer, lambda o, a: tell(o, a, as_json=arguments.json))
+        intake.close()
+    except (IntakeError, JournalError, OSError) as error:
+        print(f"voltbench: {error}", file=sys.stderr)
+        return DEVICE
+    if not answers and not arguments.json:
+        print(f"{name} of {arguments.source}: nothing new; {len(orders)} rows hold or will")
+    return max((code_of(answer) for answer in answers), default=OK)
 
 
 def build_order(arguments: argparse.Namespace, site: Site) -> Order:

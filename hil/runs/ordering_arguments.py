@@ -58,6 +58,7 @@ def add_commands(commands: Any, duration: Callable[[str], float]) -> None:
         "--setpoint", dest="setpoint_w", type=watts, metavar="2kW", help="this, + from the grid; =-3kW exports"
     )
     what.add_argument("--withdraw", metavar="ID", help="end an order of the same source")
+    what.add_argument("--schedule", metavar="FILE", help="orders of a CSV file: place, what, value, from, until")
     order.add_argument("--export", action="store_true", help="the limit is one of export")
     order.add_argument("--from", dest="from_text", default="now", metavar="18:00", help="at the site, or ISO 8601")
     order.add_argument("--for", dest="for_s", type=duration, metavar="1h", help="default until it is withdrawn")

@@ -25,6 +25,7 @@ from controller.runtime.order_image import BookImage
 from controller.runtime.order_intake import ANSWERS, OFFERS, Intake, IntakeError
 from controller.runtime.site import Site
 from hil import cli
+from hil.runs.ordering_schedule import read_schedule
 
 CAP = Order("dso", "a", 1, "cap", "head", value_w=52_000.0)
 FULL_BYTES = 96 << 10
@@ -170,10 +171,36 @@ def test_voltbench_order_and_journal_say_what_became_of_an_order(site, tmp_path,
         assert latched(site).book_w[1] == 52_000.0
         assert voltbench("order", run, "--charger", "cp1", "--setpoint=-3kW", "--for", "60s")[0] == 0
         assert latched(site).wish_w.tolist() == [math.inf, -3_000.0, math.inf]
+        plan = tmp_path / "redispatch.csv"
+        head = "place,what,value,from,until\n"
+        gone = "head,limit,1kW,2020-01-01T00:00,2020-01-02T00:00"
+        plan.write_text(f"{head}cp2,setpoint,2kW,,2099-01-01T00:00\nhead,limit,30kW,,\n{gone}\n")
+        code, out, _ = voltbench("order", run, "--schedule", str(plan))
+        assert (code, out.count("accepted")) == (0, 2)  # what is over is left out
+        assert (latched(site).wish_w[2], latched(site).book_w[1]) == (2_000.0, 30_000.0)
+        assert "nothing new; 2 rows" in voltbench("order", run, "--schedule", str(plan))[1]
+        plan.write_text(f"{head}cp2,setpoint,-1.5kW,,2099-01-01T00:00\n")
+        assert voltbench("order", run, "--schedule", str(plan))[0] == 0  # two rows are taken back
+        assert (latched(site).wish_w[2], latched(site).book_w[1]) == (-1_500.0, 52_000.0)
     rows = json.loads(voltbench("journal", "show", run, "--json")[1])
     assert next((row["order_id"], row["state"]) for row in rows) == ("x", "accepted")
     assert {row["state"] for row in rows} == {"accepted", "refused", "withdrawn"}
     assert voltbench("journal", "verify", run)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ("cp9,setpoint,2kW,,", "place = 'cp9'"), ("cp1,limit,2kW,,", "place = 'cp1'"),
+        ("head,cap,2kW,,", "what = 'cap'"), ("head,limit,2,,", "not a power"), ("head,limit,2kW,18:00,", "with their date"), ("", "0 rows"),
+        ("head,limit,2kW,2026-01-01T02:00,2026-01-01T01:00", "is not after"),
+    ],
+)  # fmt: skip
+def test_a_schedule_that_is_not_clear_is_refused_whole_with_its_row(site, tmp_path, row, why):
+    file = tmp_path / "plan.csv"
+    file.write_text(f"place,what,value,from,until\n{row}\n")
+    with pytest.raises(ValueError, match=why):
+        read_schedule(file, site, "plan", "operator", 1.7e9)
 
 
 def test_who_is_not_answered_is_told_that_nothing_is_acknowledged(site):
