@@ -192,7 +192,8 @@ def test_voltbench_order_and_journal_say_what_became_of_an_order(site, tmp_path,
     ("row", "why"),
     [
         ("cp9,setpoint,2kW,,", "place = 'cp9'"), ("cp1,limit,2kW,,", "place = 'cp1'"),
-        ("head,cap,2kW,,", "what = 'cap'"), ("head,limit,2,,", "not a power"), ("head,limit,2kW,18:00,", "with their date"), ("", "0 rows"),
+        ("head,cap,2kW,,", "what = 'cap'"), ("head,limit,2,,", "not a power"),
+        ("head,limit,2kW,18:00,", "with their date"), ("", "0 rows"),
         ("head,limit,2kW,2026-01-01T02:00,2026-01-01T01:00", "is not after"),
     ],
 )  # fmt: skip
