@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import time
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -10,13 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from controller.runtime.events import plain
+from controller.runtime.evidence import HANDED, STATION
 from controller.runtime.journal import NAME, Entry, Journal, JournalError, read_entries, verify
 from controller.runtime.journal_orders import OrderLife, lives
 from controller.runtime.order_keys import KeyFileError, load_key
+from hil.rig.rigfile import RigError
 from hil.runs.exits import FAILED, OK, USAGE
 from hil.runs.ordering import find_site
 
 NS = 1_000_000_000
+YEAR_S = 365.25 * 86_400.0
+RETENTION_YEARS = 2.0
+SEEN = (STATION, HANDED)  # limits that the watcher noted: nobody restores them
 VERBS = ("show", "entries", "verify", "export", "forget")
 
 
@@ -85,16 +91,35 @@ def forget(path: Path, arguments: argparse.Namespace) -> int:
     except ValueError:
         print(f"voltbench: --before {arguments.before!r}: write a date: 2026-11-23", file=sys.stderr)
         return USAGE
-    before_s = (before if before.tzinfo is not None else before.replace(tzinfo=UTC)).timestamp()
-    live = [life for life in lives(read_entries(path)) if life.subject == arguments.connection and not life.over]
+    before_s, now_s = (before if before.tzinfo is not None else before.replace(tzinfo=UTC)).timestamp(), time.time()
+    years = retention_years(arguments.run)
+    if arguments.why is None and before_s > now_s - years * YEAR_S:
+        text = f"--before {arguments.before}: contracts ask for {years:g} years of evidence; say --why it goes earlier"
+        print(f"voltbench: {text}", file=sys.stderr)
+        return USAGE
+    live = [
+        life
+        for life in lives(read_entries(path))
+        if life.subject == arguments.connection and not (life.over or life.to_s <= now_s or life.source in SEEN)
+    ]
     kept_from_s = min((life.received_utc_ns / NS for life in live), default=before_s)
     if kept_from_s < before_s:
         raise JournalError(f"{path}: {live[0].order_id} of {arguments.connection} still holds: it cannot be forgotten")
     journal = Journal(path)
-    gone = journal.redact(arguments.connection, round(before_s * NS), arguments.why)
+    gone = journal.redact(arguments.connection, round(before_s * NS), arguments.why or "retention ended")
     journal.close()
     print(f"{path}: {gone} entries of {arguments.connection} forgotten")
     return OK
+
+
+def retention_years(given: str | None) -> float:
+    """Return how long evidence is to be kept, by the contracts on call of a run's site where they say so; else two."""
+    try:
+        ports = [] if given is not None and Path(given).is_file() else find_site(given).contracts
+    except RigError:
+        ports = []
+    said = [port.contract.get("terms", {}).get("evidence_years") for port in ports]
+    return max((float(years) for years in said if years is not None), default=RETENTION_YEARS)
 
 
 def show(found: list[OrderLife], *, as_json: bool) -> None:

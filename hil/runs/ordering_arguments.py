@@ -75,6 +75,8 @@ def add_commands(commands: Any, duration: Callable[[str], float]) -> None:
     journal.add_argument("run", nargs="?", help="run folder, name of its rig or site, or a journal file")
     journal.add_argument("--connection", metavar="NAME", help="node or charger: export or forget its entries")
     journal.add_argument("--before", metavar="DATE", help="forget what is older; 2026-11-23")
-    journal.add_argument("--why", default="retention ended", help="kept in the journal beside what was forgotten")
+    journal.add_argument(
+        "--why", help="kept in the journal beside what was forgotten; needed before the retention ends"
+    )
     journal.add_argument("--key", metavar="FILE", help="of a chain that is keyed: hmac:<hex>")
     journal.add_argument("--json", action="store_true")

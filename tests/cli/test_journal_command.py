@@ -70,14 +70,29 @@ def test_verify_names_a_row_that_was_changed(kept, capsys):
 
 def test_a_connection_is_forgotten_but_no_order_that_holds(kept, capsys):
     assert voltbench(capsys, "forget", kept, "--connection", "poc_cp07")[0] == 2
-    code, _, err = voltbench(capsys, "forget", kept, "--connection", "head", "--before", "2024-01-01")
+    soon = ("--connection", "poc_cp07", "--before", "2099-01-01")
+    code, _, err = voltbench(capsys, "forget", kept, *soon)
+    assert (code, "2 years of evidence; say --why" in err) == (2, True)
+    asked = ("--before", "2024-01-01", "--why", "the customer asked")
+    code, _, err = voltbench(capsys, "forget", kept, "--connection", "head", *asked)
     assert (code, "still holds" in err) == (3, True)
-    code, out, _ = voltbench(capsys, "forget", kept, "--connection", "poc_cp07", "--before", "2024-01-01")
+    code, out, _ = voltbench(capsys, "forget", kept, "--connection", "poc_cp07", *asked)
     assert (code, "3 entries" in out) == (0, True)
     assert voltbench(capsys, "verify", kept)[0] == 0
     gone = [json.loads(line) for line in voltbench(capsys, "export", kept, "--connection", "poc_cp07")[1].splitlines()]
     assert [entry["kind"] for entry in gone if entry["body"] is None] == ["accepted", "obeyed", "ended"]
     assert voltbench(capsys, "boil", kept)[0] == 2
+
+
+def test_a_limit_that_was_seen_at_the_end_of_a_run_is_no_order_that_holds(kept, capsys):
+    journal = Journal(kept / NAME, utc_ns=lambda: int(NOW_S * 1e9))
+    for source in ("handed", "substation"):
+        order = {"source": source, "order_id": source, "sequence": 0, "kind": "limit", "direction": "import",
+                 "subject": "poc_cp07", "value_w": 4e3, "from_s": math.nan, "to_s": math.nan}  # fmt: skip
+        journal.append("received", source=source, order_id=source, subject="poc_cp07", order=order)
+    journal.close()
+    asked = ("--connection", "poc_cp07", "--before", "2024-01-01", "--why", "moved away")
+    assert "5 entries" in voltbench(capsys, "forget", kept, *asked)[1]
 
 
 @pytest.mark.parametrize(("text", "value_w"), [("52kW", 52e3), ("4200W", 4200.0), ("-3 kW", -3e3), ("0W", 0.0)])
