@@ -49,6 +49,10 @@ class Kept:
         longest = max(self.took_s, default=float("nan"))
         return percentile_s(self.took_s, 0.5), percentile_s(self.took_s, 0.99), longest
 
+    def late(self, response_s: float | None) -> float:
+        """Return how many falls took longer than the contract's response time; NaN where it states none."""
+        return float("nan") if response_s is None else float(sum(took_s > response_s for took_s in self.took_s))
+
 
 @dataclass(frozen=True, slots=True)
 class Curtailed:

@@ -135,6 +135,11 @@ def _kept(evidence: Evidence) -> Raw:
         "change. What nobody measured counts as missing, never as obeyed. Not judged: time under a limit that fills no "
         "averaging interval of the contract, of which no mean can be had."
     )
+    terms = evidence.held.contract.terms
+    if terms.response_s is not None:
+        late = [f"{row.late(terms.response_s):.0f} by {row.meter} ({row.period})" for row in evidence.kept]
+        most = "" if terms.violations_to_suspend is None else f"; {terms.violations_to_suspend} violations suspend it"
+        note += f" Falls that took longer than the agreed {terms.response_s:g} s: {', '.join(late) or 'none'}{most}."
     return section("Was the limit kept", note, table(headers, rows, range(2, 13)))
 
 

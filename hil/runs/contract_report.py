@@ -253,7 +253,7 @@ def as_json(evidence: Evidence) -> dict[str, Any]:
         "points": {point.name: [names[i] for i in point.chargers] for point in evidence.held.points},
         "run": str(evidence.run_dir.name),
         "by": evidence.by,
-        "kept": [kept_row(row) for row in evidence.kept],
+        "kept": [kept_row(row, evidence.held.contract.terms.response_s) for row in evidence.kept],
         "curtailed": [asdict(row) for row in evidence.curtailed],
         "connections": [asdict(row) | {"share": row.share} for row in evidence.served],
         "jain": evidence.fairness,
@@ -268,8 +268,8 @@ def as_json(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def kept_row(row: Kept) -> dict[str, Any]:
-    """Return one row of how limits were kept, as the files have it."""
+def kept_row(row: Kept, response_s: float | None = None) -> dict[str, Any]:
+    """Return one row of how limits were kept, as the files have it; `response_s` is the contract's."""
     p50_s, p99_s, longest_s = row.spans_s()
     return {
         "period": row.period,
@@ -285,6 +285,7 @@ def kept_row(row: Kept) -> dict[str, Any]:
         "falls": len(row.took_s),
         "falls_with_nothing_to_obey": row.idle_falls,
         "not_obeyed": sum(not np.isfinite(s) for s in row.took_s),
+        "later_than_response": row.late(response_s),
         "comply_p50_s": p50_s,
         "comply_p99_s": p99_s,
         "comply_max_s": longest_s,
@@ -295,7 +296,7 @@ def write_csv(path: Path, evidence: Evidence) -> None:
     """Write every figure as a row: table, period or connection, meter, figure, value; an empty value is not known."""
     lines: list[tuple[str, str, str, str, Any]] = []
     for row in evidence.kept:
-        fields = kept_row(row)
+        fields = kept_row(row, evidence.held.contract.terms.response_s)
         lines += [("kept", row.period, row.meter, key, value) for key, value in list(fields.items())[2:]]
     for cost in evidence.curtailed:
         fields = asdict(cost)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from controller.runtime.contract_calendar import begins_on
-from hil.runs.evidence import Limit, Series, averaged, falls, jain, judged, over_limit, percentile_s
+from hil.runs.contract_figures import Kept
+from hil.runs.evidence import Limit, Over, Series, averaged, falls, jain, judged, over_limit, percentile_s
 from hil.runs.evidence_clock import intervals, periods, window_limits
 from profiles.contract import READER
 
@@ -113,6 +114,11 @@ def test_a_fall_that_is_not_obeyed_before_the_limit_rises_took_for_ever():
     meter = series([20.0] * 6)
     found = falls(meter, limit([20.0, 6.0, 6.0, 20.0, 20.0, 20.0]), everywhere(meter))
     assert [fall.took_s for fall in found] == [np.inf]
+
+
+def test_falls_are_counted_that_took_longer_than_the_contract_agrees():
+    row = Kept("run", "connection", 1, Over(0.0, 0.0, 0.0, 0.0, 0.0), (4.0, 10.0, 10.5, np.inf), 0, 0.0)
+    assert row.late(10.0) == 2.0 and np.isnan(row.late(None))
 
 
 def test_percentiles_are_those_of_a_promise_not_interpolated():
