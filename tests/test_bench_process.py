@@ -116,8 +116,8 @@ def street(tmp_path: Path) -> Iterator[tuple[Bench, Street, MeasuredView]]:
     with serving(SOURCE, LOAD, clock=clock) as (source, load):
         street = Street(tmp_path, source, load, clock)
         ports = [
-            ScpiPort("grid", part_of(SOURCE), source.address, timeout_s=0.5),
-            ScpiPort("car", part_of(LOAD), load.address, timeout_s=0.5),
+            ScpiPort("grid", part_of(SOURCE), source.address, timeout_s=1.0),
+            ScpiPort("car", part_of(LOAD), load.address, timeout_s=1.0),
         ]
         for port in ports:
             port.open()

@@ -41,7 +41,7 @@ class CemTwin:
         """Return what was heard of one message type."""
         return [message for message in self.heard if message["message_type"] == kind]
 
-    async def wait(self, kind: str, count: int = 1, timeout_s: float = 10.0) -> dict[str, Any]:
+    async def wait(self, kind: str, count: int = 1, timeout_s: float = 30.0) -> dict[str, Any]:
         """Wait until so many messages of a type were heard; return the last one."""
         async with asyncio.timeout(timeout_s), self.news:
             await self.news.wait_for(lambda: len(self.of(kind)) >= count)
