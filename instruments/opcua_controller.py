@@ -49,12 +49,16 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class OrderCall:
-    """Hold what a DSO asked for: a limit (W, from 0) on a node with its time (UTC epoch s, NaN open), or its end."""
+    """Hold what a DSO asked for, with its time (UTC epoch s, NaN open), or its end.
+
+    A limit (W, from 0) on a node or contract; with `steers` a set-point (+ from the grid) of a charger or contract.
+    """
 
     user: str
     order_id: str
     sequence: int
     withdraw: bool = False
+    steers: bool = False
     node: str = ""
     direction: str = "import"
     limit_w: float = math.nan
@@ -74,12 +78,16 @@ class OrderAnswer:
 ARGUMENTS = {
     "order_id": ("String", "your name of the order; the same name again changes it"),
     "sequence": ("UInt32", "counts your messages about it; a later one replaces, an earlier one is refused"),
-    "node": ("String", "name of the node that it binds"),
+    "node": ("String", "name of the node that it binds, or of the contract that it calls on"),
+    "place": ("String", "name of the charger that it drives, or of the contract that it calls on"),
     "direction": ("String", "import or export"),
     "limit_w": ("Double", "W from 0"),
+    "setpoint_w": ("Double", "W, + from the grid into the charger"),
     "from": ("DateTime", "start, UTC; the null DateTime: at once"),
     "to": ("DateTime", "end, UTC; the null DateTime: until withdrawn"),
 }
+SET_LIMIT = ("order_id", "sequence", "node", "direction", "limit_w", "from", "to")
+SET_POINT = ("order_id", "sequence", "place", "setpoint_w", "from", "to")
 ANSWER = {"accepted": ("Boolean", "it is kept"), "obeyed": ("Boolean", "it holds"), "why": ("String", "why not")}
 
 
@@ -173,9 +181,10 @@ class ControllerServer:
         await self._server.write_attribute_value(node_id, data)
 
     async def _methods(self, folder: Any, index: int) -> None:
-        """Add SetLimit and Withdraw, which users with the duty dso may call."""
+        """Add SetLimit, SetPoint and Withdraw, which users with the duty dso may call."""
         for name, act, names in (
-            ("SetLimit", self._set_limit, tuple(ARGUMENTS)),
+            ("SetLimit", self._set_limit, SET_LIMIT),
+            ("SetPoint", self._set_point, SET_POINT),
             ("Withdraw", self._withdraw, ("order_id", "sequence")),
         ):
             given = [_argument(key, *ARGUMENTS[key]) for key in names]
@@ -186,7 +195,7 @@ class ControllerServer:
             self._server.door.callers[node.nodeid] = MAY_ORDER
 
     async def _set_limit(self, _parent: Any, *given: Any) -> Any:
-        wrong = _mismatch(given, tuple(ARGUMENTS))
+        wrong = _mismatch(given, SET_LIMIT)
         if wrong is not None:
             return wrong
         order_id, sequence, node, direction, limit_w, start, end = (item.Value for item in given)
@@ -197,6 +206,23 @@ class ControllerServer:
             node=node or "",
             direction=direction or "",
             limit_w=limit_w,
+            from_s=seconds_of(start),
+            to_s=seconds_of(end),
+        )
+        return await self._answer(order)
+
+    async def _set_point(self, _parent: Any, *given: Any) -> Any:
+        wrong = _mismatch(given, SET_POINT)
+        if wrong is not None:
+            return wrong
+        order_id, sequence, place, setpoint_w, start, end = (item.Value for item in given)
+        order = OrderCall(
+            user=_user(),
+            order_id=order_id or "",
+            sequence=sequence,
+            steers=True,
+            node=place or "",
+            limit_w=setpoint_w,
             from_s=seconds_of(start),
             to_s=seconds_of(end),
         )

@@ -41,7 +41,7 @@ def order_of(call: OrderCall) -> Order:
         "source": f"opcua:{call.user}",
         "order_id": call.order_id,
         "sequence": call.sequence,
-        "kind": "withdraw" if call.withdraw else "cap",
+        "kind": "withdraw" if call.withdraw else "setpoint" if call.steers else "cap",
     }
     if not call.withdraw:
         fields |= {"subject": call.node, "direction": call.direction, "value_w": call.limit_w}

@@ -119,6 +119,11 @@ async def read_and_order(site: Site, room: OpcuaSecurity) -> None:
         orders = ua.NodeId("Controller/Orders", index)
         method = ua.NodeId("Controller/Orders/SetLimit", index)
         assert await dso.get_node(orders).call_method(method, *limit_of("o1", 1, 40_000.0)) == [True, True, ""]
+        steer, driven = ua.NodeId("Controller/Orders/SetPoint", index), limit_of("o4", 1, -3_000.0)
+        driven[2:4] = [ua.Variant(site.charger_names[1])]
+        assert await dso.get_node(orders).call_method(steer, *driven) == [True, True, ""]
+        with pytest.raises(ua.UaStatusCodeError, match="BadUserAccessDenied"):
+            await eye.get_node(orders).call_method(steer, *driven)
         refused = await dso.get_node(orders).call_method(method, *limit_of("o1", 0, 90_000.0))
         assert refused[:2] == [False, False]
         with pytest.raises(ua.UaStatusCodeError, match="BadUserAccessDenied"):
@@ -149,6 +154,7 @@ def test_a_control_room_reads_and_orders_and_its_server_may_die_freely(tree, tmp
         asyncio.run(read_and_order(made, room))
         BookImage(made).latch(book)
         assert book.book_w.tolist() == [np.inf, 40_000.0]
+        assert book.wish_w.tolist() == [np.inf, -3_000.0, np.inf]
         assert supervisor.check() is None
     ended = [e for e in read_events(events.path) if e["kind"] == "ended" and e["name"] == "control_room"]
     assert [e["code"] for e in ended] == [-signal.SIGKILL, 0]
@@ -180,3 +186,5 @@ def test_an_order_carries_its_user_as_the_source_and_what_it_says():
     assert (order.source, order.order_id, order.sequence, order.kind) == ("opcua:dso1", "o1", 3, "cap")
     assert (order.subject, order.direction, order.value_w) == ("head", "import", 5.0)
     assert order_of(OrderCall("dso1", "o1", 4, withdraw=True)).kind == "withdraw"
+    steered = order_of(OrderCall("dso1", "o2", 1, steers=True, node="csc_a", limit_w=-5.0))
+    assert (steered.kind, steered.subject, steered.value_w) == ("setpoint", "csc_a", -5.0)
