@@ -26,6 +26,7 @@ from instruments.modbus_charger import ModbusCharger
 
 WARM_S = 3.0
 HZ = 10.0
+LEVELS = 7  # an order that is left out must not look like no change
 
 
 def site_of(folder: Path, n: int) -> Site:
@@ -72,7 +73,7 @@ class Scan:
             then_s += 1 / HZ
             time.sleep(max(then_s - time.monotonic(), 0.0))
             now_ns = time.monotonic_ns()
-            self._turn ^= 1
+            self._turn = (self._turn + 1) % LEVELS
             self._output.allowed_a[:] = 10.0 + self._turn
             self._output.now_ns[0] = now_ns
             self._store.write(self._buffer, now_ns)
@@ -103,17 +104,29 @@ async def forget_start(chargers: list[Counted], since: list[float]) -> None:
     for charger in chargers:
         charger.reads_ns.clear()
         charger.orders = 0
-    since[:] = [time.monotonic(), time.process_time()]
+    since[:] = spent()
 
 
-def figures(chargers: list[Counted], took_s: float, cpu_s: float) -> dict[str, float]:
-    """Return cycle times (ms), rates (Hz) and the share of a core."""
+def spent() -> list[float]:
+    """Return the clock, this process's CPU time and how long it was ready to run and had none, all in s."""
+    waited_ns = int(Path("/proc/self/schedstat").read_text().split()[1])
+    return [time.monotonic(), time.process_time(), waited_ns * 1e-9]
+
+
+def figures(chargers: list[Counted], took_s: float, cpu_s: float, waited_s: float) -> dict[str, float]:
+    """Return cycle times (ms), rates (Hz), missed periods, the CPU time of a cycle (us) and the shares of a core."""
     gaps_ms = np.concatenate([np.diff(charger.reads_ns) for charger in chargers]) * 1e-6
     p50, p99, p999 = np.percentile(gaps_ms, [50.0, 99.0, 99.9])
+    reads = sum(len(charger.reads_ns) for charger in chargers)
+    periods = len(chargers) * took_s * HZ
     return {
-        "reads_hz": sum(len(charger.reads_ns) for charger in chargers) / len(chargers) / took_s,
+        "reads_hz": reads / len(chargers) / took_s,
         "orders_hz": sum(charger.orders for charger in chargers) / len(chargers) / took_s,
+        "misses": max(round(periods - reads), 0),
+        "missed_ratio": max(1.0 - reads / periods, 0.0),
+        "cpu_us": 1e6 * cpu_s / reads,
         "core": cpu_s / took_s,
+        "waited_core": waited_s / took_s,
         "cycle_p50_ms": float(p50),
         "cycle_p99_ms": float(p99),
         "cycle_p999_ms": float(p999),
@@ -139,7 +152,8 @@ def main(site_json: Path, port: int, transactions: int) -> int:
         return code
 
     code = asyncio.run(run())
-    print(json.dumps(figures(chargers, time.monotonic() - since[0], time.process_time() - since[1])), flush=True)
+    took_s, cpu_s, waited_s = (end - begin for end, begin in zip(spent(), since, strict=True))
+    print(json.dumps(figures(chargers, took_s, cpu_s, waited_s)), flush=True)
     return code
 
 

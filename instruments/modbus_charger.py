@@ -25,6 +25,7 @@ __all__ = ["BACKOFF_FIRST_S", "BACKOFF_LAST_S", "ChargerReading", "ModbusCharger
 TICK_S = 0.1  # how soon a new order or a silence is noticed where nobody calls `wake`
 JOIN_S = 0.1  # an order waits at most so long for a read that may go in its segment: nothing beside a PWM's 5 s
 ORDERS_KEPT = 128
+STARVED_S = 0.5  # a read that is late by this goes even before an order that lowers: no new order without new readings
 FAULT_SHOWN_S = 10.0
 DOG_EVERY_S = 300.0  # a device behind a gateway may restart unseen: its fail-safe is compared again
 
@@ -46,7 +47,7 @@ class ModbusCharger(ChargerFailsafe):
     """
 
     __slots__ = ("_checked_a", "_cruise", "_fed_ns", "_feed_ns", "_join_s", "_master", "_may_talk", "_orders",
-                 "_phases", "_polls", "_sent_from", "_want_a")  # fmt: skip
+                 "_phases", "_polls", "_sent_from", "_want_a", "_wrote")  # fmt: skip
 
     def __init__(
         self,
@@ -83,6 +84,7 @@ class ModbusCharger(ChargerFailsafe):
         self._fed_ns = 0
         self._checked_a = math.nan  # an order that was found to be one that may be sent
         self._orders: dict[Write, tuple[int, bytes]] = {}
+        self._wrote = False  # in the newest exchange
         self._want_a: Callable[[], float]
         self._may_talk: Callable[[], bool]
 
@@ -189,7 +191,8 @@ class ModbusCharger(ChargerFailsafe):
         poll = self._plan.next(now_ns)
         if write is not None:
             if self._modbus.transactions == 1:
-                return Act.ASK, write, None, 0.0
+                starved = poll is not None and self._wrote and not (lowers and self._plan.late_s(now_ns) < STARVED_S)
+                return Act.ASK, None if starved else write, poll if starved else None, 0.0
             if poll is None and (wait_s := self._plan.wait_s(now_ns)) <= self._join_s:
                 return Act.WAIT, None, None, wait_s
             return Act.ASK, write, poll, 0.0
@@ -246,6 +249,7 @@ class ModbusCharger(ChargerFailsafe):
         write, poll, channel, requests, sent_ns = ask
         if poll is not None:
             self._plan.done(sent_ns if self._sent_from else now_ns)
+        self._wrote = write is not None
         if write is not None:
             self._gate.pace(now_ns)
         if error is not None:

@@ -41,6 +41,10 @@ class PollPlan:
         """Return the time until a request may go out, s."""
         return 0.0 if self._then_ns is None else max(self._then_ns - now_ns, 0) / NS
 
+    def late_s(self, now_ns: int) -> float:
+        """Return for how long a request has been due, s; inf where none was ever sent."""
+        return math.inf if self._then_ns is None else max(now_ns - self._then_ns, 0) / NS
+
     def pace(self, now_ns: int) -> None:
         """Note that a read of any kind ended now."""
         self._then_ns = now_ns + self._gap_ns

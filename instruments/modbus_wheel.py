@@ -45,7 +45,9 @@ class Wheel:
         self._timer = self._loop.call_at(self._timer_slot / PER_S, self._turn)
 
     def _turn(self) -> None:
-        self._timer = None
+        if self._timer is not None:
+            self._timer.cancel()  # of no effect where this is its call
+            self._timer = None
         now = self._loop.time() * PER_S + 0.5  # a timer of the loop may come a little early
         while self._slots and self._slots[0] <= now:
             self._due += self._rings.pop(heapq.heappop(self._slots))

@@ -18,6 +18,7 @@ from instruments.catalog import charger_of, load_model
 from instruments.faults import FaultKind, PortFault
 from instruments.modbus_adapter import ModbusAdapter
 from instruments.modbus_charger import ModbusCharger
+from instruments.modbus_cruise import Act
 from instruments.modbus_reading import BAD, GOOD, ChargerReading
 
 
@@ -246,6 +247,31 @@ def test_order_that_cannot_be_sent_stops_all_io_and_is_told(want_a):
 
     told, errors = play(Street("keba-p40"), act)
     assert "cp01:set_current: range" in told and errors == 1
+
+
+@pytest.mark.parametrize(("orders", "most"), [(range(6, 30), 2), (range(29, 5, -1), 12)])
+def test_orders_that_change_all_the_time_do_not_starve_the_reads(orders, most):
+    model = quick("alfen-ng9xx")
+    assert model.charger is not None
+    timing = model.charger.timing.model_copy(update={"write_gap_s": 0.0})
+    model = model.model_copy(update={"charger": model.charger.model_copy(update={"timing": timing})})
+    now = [1_000_000_000]
+    client = ModbusCharger(
+        "cp01", model, "modbus+tcp://127.0.0.1:1", clock_ns=lambda: now[0], failsafe_a=6.0, failsafe_s=60.0
+    )
+    client._dog = []
+    in_a_row, longest, reads = 0, 0, 0
+    for want_a in [*orders] * 4:
+        act, write, poll, _ = client._choose(float(want_a), now[0])
+        assert act is Act.ASK and (write is None) != (poll is None)
+        asked = client._asking(write, poll)
+        pdu = asked.requests[0][1]
+        now[0] += 50_000_000  # a device that takes no more than one order in the time in which another one comes
+        answer = pdu[:5] if write else bytes([pdu[0], 2 * pdu[4]]) + bytes(2 * pdu[4])
+        client._answered(asked, [answer], None)
+        in_a_row = in_a_row + 1 if write else 0
+        longest, reads = max(longest, in_a_row), reads + (poll is not None)
+    assert longest <= most and reads >= 5
 
 
 def test_cut_link_is_seen_at_once_and_the_order_comes_first_after_it():
