@@ -110,12 +110,12 @@ def longest_delay(lambda_max: float, alpha: float, required_db: float = 6.0) -> 
     return float(low)
 
 
-def require_margin(margin: Margin, required_db: float = 6.0) -> None:
-    """Refuse a plan under the required margin (MarginError with the figures: margin, slope and delay)."""
+def require_margin(margin: Margin, required_db: float = 6.0, name: str = "voltage droop") -> None:
+    """Refuse a plan under the required margin (MarginError with its name and the figures: margin, slope and delay)."""
     if margin.margin_db >= required_db:
         return
     text = (
-        f"voltage droop: margin {margin.margin_db:.1f} dB, required {required_db:g} dB (loop gain"
+        f"{name}: margin {margin.margin_db:.1f} dB, required {required_db:g} dB (loop gain"
         f" {margin.lambda_max:.3g}, oscillates at {margin.critical_lambda:.3g}); make the curve flatter, the"
         " filter slower or the delay shorter"
     )

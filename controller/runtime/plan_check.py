@@ -59,6 +59,8 @@ def _check_scalars(site: SiteSpec) -> Found:
     yield from _bounds(site, "switch_margin_w", "W", finite=True)
     if site.fcr_deadband_hz >= site.fcr_full_hz:
         yield "fcr_deadband_hz", f"{site.fcr_deadband_hz:g} Hz", f"under fcr_full_hz, {site.fcr_full_hz:g} Hz"
+    if not 0.0 <= site.alarm_pu <= 1.0:
+        yield "alarm_pu", f"{site.alarm_pu:g} pu", "from 0, no alarm, to 1"
     if not 0.0 <= site.brake_pu < 1.0:
         yield "brake_pu", f"{site.brake_pu:g} pu", "from 0 to under 1"
     if not site.brake_high_pu > 1.0:
@@ -86,6 +88,9 @@ def _check_charger(charger: ChargerSpec, nodes: int) -> Found:
     if not used or len(set(used)) < len(used) or any(not -1 <= p <= 2 for p in charger.phase_map):
         yield "phase_map", str(tuple(charger.phase_map)), "0, 1, 2 (a, b, c) once each, -1 unused, at least one used"
     yield from _bounds(charger, "hard_max_a floor_a step_a failsafe_a switch_floor_a limit_slack_a", "A", finite=True)
+    yield from _bounds(charger, "raise_band_a", "A", finite=True)
+    yield from _bounds(charger, "car_margin_a", "A", above=True)  # else who is shrunk cannot show that it wants more
+    yield from _bounds(charger, "car_shrink_s", "s")
     yield from _bounds(charger, "obey_s hold_s random_delay_s", "s", finite=True)
     if charger.switch_phases and len(used) < 2:
         yield "switch_phases", "true", "only with two or three phases in phase_map"

@@ -93,6 +93,9 @@ class ChargerSpec:
     hold_s: float = 30.0
     limit_slack_a: float = 0.25  # by how much the limit that it tells may be above the order
     ramp_up_a_per_s: float = INF
+    raise_band_a: float = 0.25
+    car_margin_a: float = 3.0
+    car_shrink_s: float = 60.0
     random_delay_s: float = 0.0
     volt_source: VoltSource = VoltSource.NONE
     droop: DroopSpec | None = None
@@ -139,6 +142,7 @@ class SiteSpec:
     min_on_s: float = 300.0
     min_off_s: float = 300.0
     grace_s: float = 210.0
+    alarm_pu: float = 0.9
     brake_pu: float = 0.0
     brake_high_pu: float = INF
     brake_over: float = INF

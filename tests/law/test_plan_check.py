@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 from lawbench import EU_DROOP, INF, VoltSource, charger, node, site
 
@@ -15,6 +16,7 @@ from controller.law.stability import (
     stability_margin,
 )
 from controller.runtime.plan import DroopSpec, ExportSpec, PlanError, ReserveSpec, WindowSpec, build_plan
+from hil.rig.droop_margin import droop_margin
 
 STEEP = DroopSpec(((0.950, 0.2), (0.955, 1.0)))
 REFUSED = {
@@ -45,6 +47,9 @@ REFUSED = {
     "rising export": ([node()], {"export": ExportSpec(16.0, points=((1.06, 0.0), (1.1, 1.0)))}, "does not rise"),
     "export unread": ([node()], {"export": ExportSpec(16.0, points=((1.06, 1.0), (1.1, 0.0)))}, "nobody reads"),
     "soc": ([node()], {"export": ExportSpec(16.0, soc_floor=30.0)}, "soc_floor = 30; allowed is 0 to 1"),
+    "no margin": ([node()], {"car_margin_a": 0.0}, r"car_margin_a = 0 A; allowed is a number over 0"),
+    "shrink": ([node()], {"car_shrink_s": -1.0}, r"car_shrink_s = -1 s; allowed is a number from 0"),
+    "raise band": ([node()], {"raise_band_a": INF}, r"raise_band_a = inf A; allowed is a number from 0, finite"),
     "reserve": ([node()], {"reserve": ReserveSpec(2000.0, -4.0)}, r"base_a = -4 A; allowed is 0 to 32 A"),
 }
 
@@ -62,6 +67,7 @@ def test_refused(name: str) -> None:
         ({"period_s": 0.0}, "period_s = 0 s"),
         ({"fcr_deadband_hz": 0.3}, "fcr_deadband_hz = 0.3 Hz; allowed is under fcr_full_hz, 0.2 Hz"),
         ({"brake_over": 0.9}, "brake_over = 0.9"),
+        ({"alarm_pu": 1.5}, "alarm_pu = 1.5 pu; allowed is from 0, no alarm, to 1"),
         ({"brake_lost_s": 0.0}, "brake_lost_s = 0 s"),
     ],
 )
@@ -81,6 +87,25 @@ def test_window_refused_and_every_error_is_told_at_once() -> None:
         "window 0: charger, node",
         "window 0: to_s",
     ]
+
+
+def test_what_is_declared_of_car_raises_and_alarm_is_in_the_plan() -> None:
+    given = {"car_margin_a": 2.0, "car_shrink_s": 30.0, "raise_band_a": 0.5}
+    _, _, plan = build_plan(site([node()], [charger(**given)], alarm_pu=0.93))
+    assert (plan.car_margin_a[0], plan.car_shrink_s[0], plan.raise_band_a[0]) == (2.0, 30.0, 0.5)
+    assert plan.alarm_pu[0] == 0.93
+
+
+def test_an_export_curve_that_would_oscillate_is_refused() -> None:
+    """IEEE 1547 volt-watt: 16 A over 0.04 pu are 1.74 A/V; with 1.5 V/A a loop gain of 2.6 at a delay of 200 scans."""
+    given = {"volt_source": VoltSource.OWN, "export": ExportSpec(16.0, points=((1.06, 1.0), (1.1, 0.0)))}
+    _, _, plan = build_plan(site([node()], [charger(**given)]))
+    margin, refused = droop_margin(plan, np.array([[1.5]]), "local", 6.0)
+    assert margin.lambda_max == 0.0  # no charging curve
+    assert len(refused) == 1
+    assert refused[0].startswith("export droop: margin ")
+    assert "slope 1.74" in refused[0]
+    assert droop_margin(plan, np.array([[0.1]]), "local", 6.0)[1] == []
 
 
 def test_plain_site_is_built() -> None:
