@@ -118,12 +118,12 @@ def figures(chargers: list[Counted], took_s: float, cpu_s: float, waited_s: floa
     gaps_ms = np.concatenate([np.diff(charger.reads_ns) for charger in chargers]) * 1e-6
     p50, p99, p999 = np.percentile(gaps_ms, [50.0, 99.0, 99.9])
     reads = sum(len(charger.reads_ns) for charger in chargers)
-    periods = len(chargers) * took_s * HZ
+    missed = int(np.maximum(np.rint(gaps_ms * 1e-3 * HZ) - 1.0, 0.0).sum())
     return {
-        "reads_hz": reads / len(chargers) / took_s,
+        "reads_hz": 1e3 / float(np.mean(gaps_ms)),
         "orders_hz": sum(charger.orders for charger in chargers) / len(chargers) / took_s,
-        "misses": max(round(periods - reads), 0),
-        "missed_ratio": max(1.0 - reads / periods, 0.0),
+        "misses": missed,
+        "missed_ratio": missed / (missed + len(gaps_ms)),
         "cpu_us": 1e6 * cpu_s / reads,
         "core": cpu_s / took_s,
         "waited_core": waited_s / took_s,
