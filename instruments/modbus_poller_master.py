@@ -16,7 +16,8 @@ CALM_S = 60.0  # without a sign for so long, the other master counts as gone
 class MasterWatch:
     """Watch one charger. `over_a` is what another master was seen to set or what is drawn, A; NaN: nobody."""
 
-    __slots__ = ("_accepted", "_obey_ns", "_order_a", "_order_ns", "_over_ns", "_sign_ns", "_taken_a", "over_a")
+    __slots__ = ("_accepted", "_obey_ns", "_order_a", "_order_ns", "_over_ns", "_sign_ns", "_taken_a",
+                 "_told_ns", "over_a")  # fmt: skip
 
     def __init__(self, obey_s: float, taken_a: float = TAKEN_A) -> None:
         """Take the time after which a lower order is drawn, s, and how much above it a limit may read, A."""
@@ -26,6 +27,7 @@ class MasterWatch:
         self._order_ns = 0
         self._over_ns = 0
         self._sign_ns = 0
+        self._told_ns = 0
         self._accepted = False
         self.over_a = math.nan
 
@@ -44,16 +46,21 @@ class MasterWatch:
         return False
 
     def drawn(self, most_a: float, now_ns: int) -> bool:
-        """Take the largest of the phases' amps, A; return whether they just became too many for too long."""
+        """Take the largest of the phases' amps, A; tell if they are too many for too long, again and again."""
         if not most_a > self._order_a + max(OVER_A, OVER_SHARE * self._order_a):  # false on NaN
-            self._over_ns = 0
+            self._over_ns = self._told_ns = 0
             if self._sign_ns and now_ns - self._sign_ns > CALM_S * NS:
                 self._sign_ns, self.over_a = 0, math.nan
             return False
         if self._over_ns == 0:
             self._over_ns = now_ns
-        begin_ns = max(self._over_ns, self._order_ns)
-        return now_ns - begin_ns > self._obey_ns and self._sign(most_a, now_ns)
+        if now_ns - max(self._over_ns, self._order_ns) <= self._obey_ns:
+            return False
+        self._sign(most_a, now_ns)
+        if self._told_ns and now_ns - self._told_ns <= self._obey_ns:
+            return False
+        self._told_ns = now_ns
+        return True
 
     def _sign(self, amps: float, now_ns: int) -> bool:
         first = self._sign_ns == 0

@@ -6,8 +6,9 @@ from itertools import pairwise
 import pytest
 from modbus_helpers import NS, FakeClock
 
-from instruments.catalog import charger_of, load_model
+from instruments.catalog import charger_of, load_model, model_names
 from instruments.modbus_pacing import PollPlan, Write, WriteGate
+from instruments.modbus_poller_master import MasterWatch
 
 P40, P30, ALFEN = (charger_of(load_model(name)) for name in ("keba-p40", "keba-p30", "alfen-ng9xx"))
 
@@ -150,6 +151,29 @@ def test_a_limit_register_that_keeps_its_value_in_a_pause_is_no_limit_in_force()
     zero = WriteGate(P40, 0.0)
     send(zero, 0.0, clock)
     assert zero.in_force(16.0) == 16.0  # a pause by 0 A reads back as 0 A
+
+
+@pytest.mark.parametrize("name", [n for n in model_names() if load_model(n).charger and load_model(n).modbus])
+def test_no_familys_pause_looks_like_another_master(name):
+    part = charger_of(load_model(name))
+    gate, watch, clock = WriteGate(part, 0.0), MasterWatch(part.obey_s, part.setpoint.applied_slack_a), FakeClock()
+    register_a = math.nan
+    for want_a in (0.0, 16.0, 0.0, 6.0, 0.0):
+        for _ in range(2):
+            if write := send(gate, want_a, clock):
+                register_a = write.value if write.register == part.setpoint.register_name else register_a
+                watch.ordered(gate.sent_a, clock.ns())
+            for _ in range(3):
+                clock.now_s += 20.0
+                limit_a = gate.in_force(register_a)
+                assert not gate.observe(limit_a, clock.ns()) and not watch.limit(limit_a, clock.ns())
+        assert gate.sent_a == want_a and math.isnan(watch.over_a)
+        assert not limit_a > want_a  # what the law compares, and reserves
+    assert not watch.drawn(16.0, clock.ns())
+    clock.now_s += part.obey_s + 1.0
+    assert watch.drawn(16.0, clock.ns())  # somebody enabled it again: only the amps tell, and the pause is sent again
+    gate.forget()
+    assert send(gate, 0.0, clock)
 
 
 def test_rising_order_does_not_keep_a_paused_charger_from_being_enabled():

@@ -425,4 +425,6 @@ def test_another_master_shows_by_a_limit_that_was_ours_or_by_amps_for_too_long_a
     assert not watch.drawn(16.0, 101 * NS)
     assert not watch.drawn(16.0, 116 * NS)
     assert watch.drawn(16.0, 117 * NS) and watch.over_a == 16.0
+    told = [t for t in range(118, 150) if watch.drawn(17.0, t * NS)]
+    assert told == [133, 149] and watch.over_a == 17.0  # the order is repeated, as often as it could be obeyed
     assert not MasterWatch(15.0).drawn(math.nan, 1)
