@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, time
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Day = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 DAYS: tuple[Day, ...] = get_args(Day)
@@ -16,6 +16,21 @@ Quantity = Literal["A", "W", "VA"]
 Direction = Literal["import", "export"]
 Beyond = Literal["obey", "refuse"]
 Value = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def clock_time(given: object) -> object:
+    """Return a local time of day that was written as text ("08:30"), anything else as it is; ValueError for no time."""
+    if isinstance(given, str):
+        try:
+            given = time.fromisoformat(given)
+        except ValueError as error:
+            raise ValueError('not a time of day; write 08:30:00, or "08:30"') from error
+    if isinstance(given, time) and given.tzinfo is not None:
+        raise ValueError("a time of day with an offset; the contract's `timezone` says whose clock it is")
+    return given
+
+
+Clock = Annotated[time, BeforeValidator(clock_time)]
 MonthDay = Annotated[str, Field(pattern=r"^(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$", description="month-day")]
 
 
@@ -57,7 +72,7 @@ class Limit(Strict):
 class Notice(Strict):
     """State how early a call must be made: by a local time some days before, or so many seconds before it holds."""
 
-    announce_by: time | None = None
+    announce_by: Clock | None = None
     days_before: Annotated[int, Field(ge=0, le=31)] = 1
     min_notice_s: Value = 0.0
     late: Beyond = Field(default="obey", description="a late call is obeyed and flagged, or refused")
@@ -105,8 +120,8 @@ class Span(Strict):
     """Declare a part of the local day, the days on which it begins, and its season; `until` not after `from` runs
     over midnight and belongs to the day on which it begins."""
 
-    start: time = Field(alias="from")
-    until: time
+    start: Clock = Field(alias="from")
+    until: Clock
     days: list[Day] = Field(default=list(DAYS))
     season: Season | None = None
     dates: Dates | None = None

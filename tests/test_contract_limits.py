@@ -61,6 +61,26 @@ def test_a_contract_that_says_something_impossible_is_refused(name, keys, says):
         changed(name, **keys)
 
 
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("08:30", ""),
+        ("08:30:00", ""),
+        ("8:30", "write 08:30:00"),
+        ("25:00", "write 08:30:00"),
+        ("08:30+01:00", "timezone"),
+    ],
+)
+def test_a_time_of_day_may_be_written_as_text_too(written, says):
+    if says:
+        with pytest.raises(ValidationError, match=says):
+            changed("tdtr", notice__announce_by=written)
+        return
+    contract = changed("tdtr", notice__announce_by=written, moment=[{"from": "16:00", "until": "20:00"}])
+    assert contract.notice == load_contract("tdtr").notice
+    assert (contract.moment[0].from_s, contract.moment[0].to_s) == (16 * 3600.0, 20 * 3600.0)
+
+
 def test_an_energy_guard_hands_in_at_its_node_and_the_failsafe_is_the_fall_back():
     contract = load_contract("lpc_guard")
     nodes, groups = with_limits([Binding(contract, nodes=(0,))], NODES, CHARGERS)
