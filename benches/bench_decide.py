@@ -39,7 +39,7 @@ def test_decide(benchmark, n):
     def one() -> None:
         nonlocal scan
         buffer[:] = buffers[scan % len(buffers)]
-        stamp(inp, scan)
+        stamp(inp, scan, out.allowed_a)
         begin = time.perf_counter()
         decide(inp, plan, state, out)
         middle = time.perf_counter()
@@ -54,7 +54,7 @@ def test_decide(benchmark, n):
     times.clear()
     copied.clear()
     buffer[:] = buffers[scan % len(buffers)]
-    stamp(inp, scan)
+    stamp(inp, scan, out.allowed_a)
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     decide(inp, plan, state, out)

@@ -10,7 +10,7 @@ In the spirit of GridShield (facts A2).
 
 import math
 
-from controller.law.kernel import Array, Stage
+from controller.law.kernel import Array, Stage, kernel
 from controller.law.names import Alarm, Reason, Step, Trust
 
 BELIEVED = int(Trust.BELIEVED)
@@ -66,6 +66,19 @@ def watch_nodes(
         node_brake_level[m] = max(node_brake_own[m], above)
 
 
+@kernel
+def all_free(
+    first: int, end: int, brake_pu: Array, node_brake_level: Array, brake_level: Array, brake_ns: Array
+) -> bool:
+    """Say whether no charger is braked or about to be, and none can be: no node brakes, and no volts are too low."""
+    braked = 0 if brake_pu[0] <= 0.0 else 1
+    for m in range(node_brake_level.shape[0]):
+        braked |= node_brake_level[m]
+    for i in range(first, end):
+        braked |= brake_level[i] | (1 if brake_ns[i] != 0 else 0)
+    return braked == 0
+
+
 @Stage
 def brake(
     first: int,
@@ -95,6 +108,10 @@ def brake(
     """Lower the shares of braked chargers."""
     now = now_ns[0]
     chargers = target_a.shape[0]
+    if all_free(first, end, brake_pu, node_brake_level, brake_level, brake_ns):
+        for i in range(first, end):
+            chain[i, BRAKE] = target_a[i]
+        return
     for i in range(first, end):
         level = int(node_brake_level[charger_node[i]])
         lowest = math.inf

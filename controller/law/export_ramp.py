@@ -119,6 +119,7 @@ def grant(
     spare_a: Array,
     ask_a: Array,
     grant_a: Array,
+    queue: Array,
     member: Array,
     tight_node: Array,
     tight_col: Array,
@@ -154,9 +155,10 @@ def grant(
     for i in range(give_a.shape[0]):
         give_cap_a[i] = base_a[i]  # `grant_raises` takes the least export as the floor, and the base as scratch
     grant_raises(parent, charger_node, step_a, weight, volts_v, give_cap_a, gave_a, base_a, give_a, spare_a, ask_a,
-                 grant_a, member, tight_node, tight_col, load, load_hi, lowest, tight, line, entry, back_pay_level,
-                 tree_node, tree_up, tree_end, tree_plain, own_from, own_to, order, entry_of, entry_from, entry_to,
-                 uses, phase_count, free, node_ready, low_why, low_why_a, low_node, export_reserved_a)  # fmt: skip
+                 grant_a, queue, member, tight_node, tight_col, load, load_hi, lowest, tight, line, entry,
+                 back_pay_level, tree_node, tree_up, tree_end, tree_plain, own_from, own_to, order, entry_of,
+                 entry_from, entry_to, uses, phase_count, free, node_ready, low_why, low_why_a, low_node,
+                 export_reserved_a)  # fmt: skip
 
 
 @Stage

@@ -5,6 +5,8 @@ out of reach take no part in the split: what they reserve (`reserve`) is out of 
 beyond its order, which others have to make room for. What no charger holds is `free`: raises are paid from it.
 """
 
+import numpy as np
+
 from controller.law.kernel import Array, Stage
 from controller.law.names import Alarm, Trust
 
@@ -20,11 +22,14 @@ def capacity(
     node_w: Array,
     parent: Array,
     node_metered: Array,
-    charger_node: Array,
     uses: Array,
     volts_v: Array,
     linked: Array,
     taken_a: Array,
+    tree_place: Array,
+    own_from: Array,
+    own_to: Array,
+    order: Array,
     node_uses: Array,
     node_cap: Array,
     node_head_seen: Array,
@@ -57,14 +62,25 @@ def capacity(
             room[m, c] = head
             if c < WATTS:
                 node_headroom_a[m, c] = head
-    load[:] = 0.0  # reserved by chargers out of reach, and what others take beyond their order
-    load_hi[:] = 0.0  # reserved by all
-    for i in range(charger_node.shape[0]):
-        m = charger_node[i]
-        for c in range(4):
-            each = volts_v[i] if c == WATTS else float(uses[i, c])
-            load_hi[m, c] += reserved_a[i] * each
-            load[m, c] += (reserved_a[i] if linked[i] == 0 else taken_a[i]) * each
+    for m in range(nodes):
+        j = tree_place[m]
+        out_a, out_b, out_c, out_w = 0.0, 0.0, 0.0, 0.0  # reserved out of reach, and taken beyond an order
+        all_a, all_b, all_c, all_w = 0.0, 0.0, 0.0, 0.0  # reserved by all
+        for k in range(own_from[j], own_to[j]):
+            i = np.uint32(order[k])  # saves the compiler's test for an index from the end
+            held, volts = reserved_a[i], volts_v[i]
+            out = held if linked[i] == 0 else taken_a[i]
+            on_a, on_b, on_c = float(uses[i, 0]), float(uses[i, 1]), float(uses[i, 2])
+            all_a += held * on_a
+            all_b += held * on_b
+            all_c += held * on_c
+            all_w += held * volts
+            out_a += out * on_a
+            out_b += out * on_b
+            out_c += out * on_c
+            out_w += out * volts
+        load[m, 0], load[m, 1], load[m, 2], load[m, WATTS] = out_a, out_b, out_c, out_w
+        load_hi[m, 0], load_hi[m, 1], load_hi[m, 2], load_hi[m, WATTS] = all_a, all_b, all_c, all_w
     for m in range(nodes - 1, -1, -1):
         for c in range(4):
             if parent[m] >= 0:

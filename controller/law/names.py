@@ -39,7 +39,7 @@ class Reason(IntEnum):
 
 
 class Comfort(IntFlag):
-    """Name the comfort rules that a pause breaks (OUTPUT ``broken``): node limits, orders and the brake stand before."""
+    """Name the comfort rules that a pause breaks (OUTPUT ``broken``): limits, orders and the brake stand before."""
 
     NONE = 0
     NO_PAUSE = 1  # it was running and must not be paused: it may not resume

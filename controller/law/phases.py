@@ -53,16 +53,20 @@ def follow(
 ) -> None:
     """Carry a switch on, and take the terminals in use: all, unless the one is sure."""
     now = now_ns[0]
+    any_can = 0
+    for i in range(last_a.shape[0]):  # without branches: the compiler takes several chargers at once
+        one, two, three = phase_map[i, 0], phase_map[i, 1], phase_map[i, 2]
+        live_map[i, 0], live_map[i, 1], live_map[i, 2] = one, two, three
+        number_phases[i] = (1 if one >= 0 else 0) + (1 if two >= 0 else 0) + (1 if three >= 0 else 0)
+        one_ready[i], one_asked[i] = 0, 0
+        any_can |= switch_phases[i]
+    if any_can == 0:
+        return
     for i in range(last_a.shape[0]):
-        full, first = 0, -1
+        full, first = int(number_phases[i]), -1
         for t in range(3):
-            live_map[i, t] = phase_map[i, t]
             if phase_map[i, t] >= 0:
-                full += 1
                 first = t if first < 0 else first
-        number_phases[i] = full
-        one_ready[i] = 0
-        one_asked[i] = 0
         if switch_phases[i] == 0 or full < 2:
             continue
         good = charger_link[i] == 1 and charger_quality[i] == GOOD

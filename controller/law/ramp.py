@@ -8,6 +8,8 @@ each node of max(allowed, reserved) must stay within its headroom (break before 
 
 import math
 
+import numpy as np
+
 from controller.law.fill import fill
 from controller.law.kernel import Array, Stage, kernel
 from controller.law.names import Reason
@@ -115,6 +117,7 @@ def grant_raises(
     spare_a: Array,
     ask_a: Array,
     grant_a: Array,
+    queue: Array,
     member: Array,
     tight_node: Array,
     tight_col: Array,
@@ -149,12 +152,14 @@ def grant_raises(
     After a start of the controller nothing is raised before the obey time has passed and the load of every node above
     is proven (`uncontrolled`): what the one before it sent last is unknown.
     """
-    count = 0
+    asking, count = 0, 0
+    for n in range(target_a.shape[0]):  # without a branch: who asks is at random, and a wrong guess costs more
+        member[n] = 0
+        queue[asking] = n
+        asking += 0 if target_a[n] <= last_a[n] else 1
     clear, clear_at = False, -1  # whether nobody is short at and above this node: mostly that of the charger before
-    for i in range(target_a.shape[0]):
-        member[i] = 0
-        if target_a[i] <= last_a[i]:
-            continue
+    for k in range(asking):
+        i = np.uint32(queue[k])
         held = reserved_a[i]
         start = max(floor_q_a[i] - held, 0.0) if last_a[i] == 0.0 else 0.0
         m = charger_node[i]
@@ -188,15 +193,16 @@ def grant_raises(
     fill(tree_node, tree_up, tree_end, tree_plain, own_from, own_to, order, entry_of, entry_from, entry_to, uses,
          phase_count, member, volts_v, weight, base_a, ask_a, free, grant_a, pay_level, load, load_hi, lowest,
          tight, line, entry, tight_node, tight_col)  # fmt: skip
-    for i in range(target_a.shape[0]):
+    for k in range(asking):
+        i = np.uint32(queue[k])
         if member[i] == 1:
-            new = floor_to(min(target_a[i], spare_a[i] + grant_a[i]), step_a[i])
-            new = max(new, last_a[i])
-            if new < target_a[i] - HAIR:
-                why[i] = RESERVED
-                why_a[i] = new
-                why_node[i] = tight_node[i]
-            target_a[i] = min(new, target_a[i])
+            target = target_a[i]
+            new = max(floor_to(min(target, spare_a[i] + grant_a[i]), step_a[i]), last_a[i])
+            short = new < target - HAIR
+            why[i] = RESERVED if short else why[i]
+            why_a[i] = new if short else why_a[i]
+            why_node[i] = tight_node[i] if short else why_node[i]
+            target_a[i] = min(new, target)
 
 
 @Stage
@@ -213,6 +219,7 @@ def pay(
     spare_a: Array,
     ask_a: Array,
     grant_a: Array,
+    queue: Array,
     member: Array,
     tight_node: Array,
     tight_col: Array,
@@ -244,6 +251,6 @@ def pay(
 ) -> None:
     """Grant raises from what no charger holds, see `grant_raises`."""
     grant_raises(parent, charger_node, step_a, weight, volts_v, floor_q_a, last_a, base_a, target_a, spare_a, ask_a,
-                 grant_a, member, tight_node, tight_col, load, load_hi, lowest, tight, line, entry, pay_level,
+                 grant_a, queue, member, tight_node, tight_col, load, load_hi, lowest, tight, line, entry, pay_level,
                  tree_node, tree_up, tree_end, tree_plain, own_from, own_to, order, entry_of, entry_from, entry_to,
                  uses, phase_count, free, node_ready, why, why_a, why_node, reserved_a)  # fmt: skip

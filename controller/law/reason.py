@@ -1,8 +1,8 @@
 """Step 12, reason: write down what each charger is allowed, what bound it, and remember both for the next scan.
 
 A pause that a node, an order, a window, the volts or the brake asks for may break a comfort rule (DESIGN, precedence).
-Which, stands beside the reason: that it must not be paused, minimum on-time and grace from the moment of the pause until
-it runs again; guaranteed energy while the car needs it and waits for more than its way up.
+Which, stands beside the reason: that it must not be paused, minimum on-time and grace from the moment of the pause
+until it runs again; guaranteed energy while the car needs it and waits for more than its way up.
 """
 
 from controller.law.kernel import Array, Stage, kernel

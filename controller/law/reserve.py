@@ -84,22 +84,10 @@ def reserve(
             begin_bucket(np.int64(i), now, last_a[i], obey_s[i], max_age_s[i], stepped, hist_hi_a, hist_lo_a,
                          hist_now_hi_a, hist_now_lo_a, hist_slot, hist_end_ns, obey_hi_a, span_hi_a,
                          span_lo_a)  # fmt: skip
-    disobeyed = 0
-    for i in range(first, end):
-        limit, sure, drawn = charger_limit_a[i], charger_trust[i] == BELIEVED, 0.0
-        for p in range(3):
-            drawn = max(drawn, seen_a[i, p] if uses[i, p] == 1 else 0.0)
-        over = sure & (limit > span_hi_a[i] + limit_slack_a[i])  # false on NaN
-        since = now if over | (not sure) else over_ns[i]  # a reading that is lost ends nothing
-        back_s = obey_s[i] + (hold_s[i] if math.isnan(limit) else 0.0)
-        ended = (now - since) * 1e-9 > back_s
-        held = max(min(limit, hard_max_a[i]), drawn) if over else 0.0 if ended else over_a[i]
-        over_a[i], over_ns[i] = held, since
-        taken_a[i] = max(held - last_a[i], 0.0)
-        obey_hi_a[i] = max(obey_hi_a[i], held)
-        disobeyed |= held > 0.0
-    if disobeyed:
-        alarm[0] = alarm[0] | ALARM_OVER
+    if says_more(first, end, charger_limit_a, limit_slack_a, charger_trust, span_hi_a, over_a):
+        alarm[0] = alarm[0] | follow_more(first, end, now, charger_limit_a, hard_max_a, limit_slack_a, obey_s, hold_s,
+                                          uses, seen_a, over_a, over_ns, taken_a, last_a, obey_hi_a, span_hi_a,
+                                          charger_trust)  # fmt: skip
     for i in range(first, end):
         swing = max(span_hi_a[i], over_a[i]) - span_lo_a[i]
         span_s = longer * max(obey_s[i] + max_age_s[i], 0.001)
@@ -116,6 +104,62 @@ def reserve(
         waits = (now - contact_ns[i]) * 1e-9 <= failsafe_s[i] + obey_s[i]
         lost_a[i] = held if link else lost
         reserved_a[i] = held if link else max(lost, failsafe) if waits else failsafe
+
+
+@kernel
+def says_more(
+    first: int,
+    end: int,
+    charger_limit_a: Array,
+    limit_slack_a: Array,
+    charger_trust: Array,
+    span_hi_a: Array,
+    over_a: Array,
+) -> bool:
+    """Say whether any charger applies more than it was told, or is still held to what it said: mostly none does."""
+    any_more = 0
+    for i in range(first, end):
+        more = charger_limit_a[i] > span_hi_a[i] + limit_slack_a[i]  # false on NaN
+        any_more |= 1 if ((charger_trust[i] == BELIEVED) & more) | (over_a[i] > 0.0) else 0
+    return any_more == 1
+
+
+@kernel
+def follow_more(
+    first: int,
+    end: int,
+    now: int,
+    charger_limit_a: Array,
+    hard_max_a: Array,
+    limit_slack_a: Array,
+    obey_s: Array,
+    hold_s: Array,
+    uses: Array,
+    seen_a: Array,
+    over_a: Array,
+    over_ns: Array,
+    taken_a: Array,
+    last_a: Array,
+    obey_hi_a: Array,
+    span_hi_a: Array,
+    charger_trust: Array,
+) -> int:
+    """Keep what each charger says it applies beyond its orders, and for how long; return the alarm of it."""
+    disobeyed = 0
+    for i in range(first, end):
+        limit, sure, drawn = charger_limit_a[i], charger_trust[i] == BELIEVED, 0.0
+        for p in range(3):
+            drawn = max(drawn, seen_a[i, p] if uses[i, p] == 1 else 0.0)
+        over = sure & (limit > span_hi_a[i] + limit_slack_a[i])  # false on NaN
+        since = now if over | (not sure) else over_ns[i]  # a reading that is lost ends nothing
+        back_s = obey_s[i] + (hold_s[i] if math.isnan(limit) else 0.0)
+        ended = (now - since) * 1e-9 > back_s
+        held = max(min(limit, hard_max_a[i]), drawn) if over else 0.0 if ended else over_a[i]
+        over_a[i], over_ns[i] = held, since
+        taken_a[i] = max(held - last_a[i], 0.0)
+        obey_hi_a[i] = max(obey_hi_a[i], held)
+        disobeyed |= 1 if held > 0.0 else 0
+    return ALARM_OVER if disobeyed == 1 else 0
 
 
 @kernel

@@ -21,6 +21,7 @@ HEADROOM, UNBALANCE = int(Reason.HEADROOM), int(Reason.UNBALANCE)
 SHARE = int(Step.SHARE)
 HAIR = 1e-9
 REFILLS = 8
+FIRST_RANK, LAST_RANK = -(2**40), 2**40  # under and over every class
 WATTS = 3
 ARRANGE, FILL = entry(arrange.function), entry(fill)
 SUM_PAIRS, TRIM = entry(sum_pairs), entry(trim)
@@ -105,33 +106,33 @@ def split(
 ) -> None:
     """Split the room, one priority class after the other."""
     chargers = cap_a.shape[0]
-    lowest_rank, rank = np.iinfo(np.int64).max, np.iinfo(np.int64).min
-    for i in range(chargers):
+    lowest_rank, rank = LAST_RANK, FIRST_RANK
+    for i in range(chargers):  # loops without branches: the compiler takes several chargers at once
         target_a[i] = base_a[i]
         tight_node[i] = -1
-        if member[i] == 1:
-            lowest_rank = min(lowest_rank, int(priority[i]))
-            rank = max(rank, int(priority[i]))
+        lowest_rank = min(lowest_rank, int(priority[i]) if member[i] == 1 else LAST_RANK)
+        rank = max(rank, int(priority[i]) if member[i] == 1 else FIRST_RANK)
     while rank >= lowest_rank:
-        below = np.iinfo(np.int64).min  # the class after this one
+        below = FIRST_RANK  # the class after this one
         for i in range(chargers):
-            if member[i] == 1:
-                if priority[i] == rank:
-                    member[i] = 2
-                elif priority[i] < rank:
-                    below = max(below, int(priority[i]))
+            waits, own = member[i] == 1, int(priority[i])
+            member[i] = 2 if waits & (own == rank) else member[i]
+            below = max(below, own if waits & (own < rank) else FIRST_RANK)
         fill(tree_node, tree_up, tree_end, tree_plain, own_from, own_to, order, entry_of, entry_from, entry_to, uses,
              phase_count, member, volts_v, weight, base_a, cap_a, room, target_a, fill_level, load, load_hi, lowest,
              tight, line, entry, tight_node, tight_col)  # fmt: skip
         rank = below
     for i in range(chargers):
-        if member[i] == 0:  # only a charger out of reach still has a cap: what it holds is already out of the room
-            target_a[i] = min(cap_a[i], last_a[i])
-        elif target_a[i] < cap_a[i] - HAIR and tight_node[i] >= 0:
-            why[i] = node_cap_why[tight_node[i], tight_col[i]]
-            why_a[i] = target_a[i]
-            why_node[i] = tight_node[i]
-        chain[i, SHARE] = target_a[i]
+        target, cap, node, out = target_a[i], cap_a[i], tight_node[i], member[i] == 0
+        bound = (not out) & (target < cap - HAIR) & (node >= 0)
+        code = node_cap_why[max(node, 0), tight_col[i]]
+        # only a charger out of reach still has a cap: what it holds is already out of the room
+        shared = min(cap, last_a[i]) if out else target
+        target_a[i] = shared
+        why[i] = code if bound else why[i]
+        why_a[i] = target if bound else why_a[i]
+        why_node[i] = node if bound else why_node[i]
+        chain[i, SHARE] = shared
 
 
 split_room = kernel(split.function)

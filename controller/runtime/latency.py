@@ -100,14 +100,17 @@ def _input(dims: image.Dims, plan: Any, most: np.ndarray, random: np.random.Gene
     return buffer
 
 
-def stamp(inp: Any, scan: int, period_ns: int = PERIOD_NS) -> None:
-    """Write the clocks of a scan and mark every reading as fresh.
+def stamp(inp: Any, scan: int, allowed_a: np.ndarray, period_ns: int = PERIOD_NS) -> None:
+    """Write the clocks of a scan and mark every reading as fresh; chargers apply what the last scan allowed (N).
 
-    The first scans lie a minute apart, so that the controller has left its quiet time and raises are paid.
+    Before the first scan they report limits of their own, and those are adopted. The first scans lie a minute apart, so
+    that the controller has left its quiet time and raises are paid.
     """
     inp.now_ns[0] = 2 * NS + min(scan, WARM_SCANS) * MINUTE_NS + scan * period_ns
     inp.utc_ns[0] = inp.now_ns[0]
     inp.scan[0] = scan
+    if scan > 0:  # a limit over the order would be another master's, or an alarm
+        inp.charger_limit_a[:] = allowed_a
     for name in ("charger_change_ns", "node_v_change_ns", "node_a_change_ns", "order_beat_ns"):
         getattr(inp, name)[:] = inp.now_ns[0]
 
@@ -130,7 +133,7 @@ def loop_decide(decide: Decide, n: int, seconds: float, wake: Histogram) -> tupl
         started = time.perf_counter_ns()
         buffer[:] = buffers[scan % VARIANTS]
         copy_ns = time.perf_counter_ns() - started
-        stamp(inp, scan)
+        stamp(inp, scan, out.allowed_a)
         started = time.perf_counter_ns()
         decide(inp, plan, state, out)
         decide_ns = time.perf_counter_ns() - started
