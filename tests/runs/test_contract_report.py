@@ -106,6 +106,37 @@ def test_the_allowance_takes_the_account_of_the_journal_and_says_what_it_had_to_
     assert covered_h([(0.0, 3600.0), (1800.0, 5400.0), (9.0, 9.0)]) == pytest.approx(1.5)
 
 
+def test_every_kind_has_an_account_of_its_own_with_what_was_told_or_what_the_clock_set():
+    costs, span = [Curtailed("run", 2.0, 1.0, 3_000.0, 0.0)], (START, START + 3600.0)
+    steps = [
+        {"event": "lpc_write", "use_case": "lpc", "t_s": 600.0, "limit_w": 9_000.0},
+        {"event": "lpc", "use_case": "lpc", "t_s": 2400.0, "limit_w": None},
+    ]
+    dims = [{"event": "dim", "t_s": at_s, "for_s": 900.0} for at_s in (0.0, 1200.0, 7200.0)]
+    for name, log, hours, times in (
+        ("lpc_guard", steps, ("hours limited", 0.5), ("limits told", 1.0)),
+        ("par14a", dims, ("hours dimmed", 0.5), ("times dimmed", 2.0)),
+        ("flexpower_1", [], ("hours limited", 2.0), None),
+        ("anm_lifo", [], ("hours limited", 2.0), None),
+    ):
+        contract = with_told(held(name), [], log, START)
+        taken = {
+            row.what.removesuffix(" in the year"): row for row in taken_of(contract, JournalFigures(), costs, span)
+        }
+        assert taken[hours[0]].value == pytest.approx(hours[1]), name
+        assert times is None or taken[times[0]].value == times[1], name
+        assert taken["energy curtailed"].value == 3.0, name
+        assert len(taken) >= 2 + (times is not None), name
+
+
+def test_a_contract_that_nobody_called_on_curtailed_nothing_by_its_capacity():
+    costs = [Curtailed("run", 2.0, 1.0, 3_000.0, 0.0)]
+    taken = taken_of(held("tdtr"), JournalFigures(), costs, (START, START + 3600.0))
+    assert {row.what: row.value for row in taken} == {
+        "hours called in the year": 0.0, "calls in the year": 0.0, "energy curtailed in the year": 0.0,
+    }  # fmt: skip
+
+
 def test_the_journal_tells_orders_of_the_contract_and_its_nodes_and_a_changed_row_is_named(tmp_path):
     journal = Journal(tmp_path / "journal.sqlite", utc_ns=lambda: round(START * 1e9))
     order = {"source": "dso", "order_id": "c", "sequence": 0, "kind": "cap", "direction": "import", "subject": "tdtr",
