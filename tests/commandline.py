@@ -10,6 +10,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 VOLTBENCH = [sys.executable, "-m", "hil.cli"]
 ENVIRONMENT = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+TOO_BUSY = "this host is too busy, run it again"  # says a run whose controller was not ready as the scenario began
 RigFile = dict[str, Any]
 
 
