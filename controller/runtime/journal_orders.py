@@ -17,7 +17,7 @@ class OrderLife:
 
     `decided_s`: a scan had a cap at or below it; `sent_s`: every charger below that had to change has acknowledged
     its set-point; `accepted_s`: those that tell their limit apply it; `obeyed_s`: measured watts within tolerance.
-    NaN: not seen. `state` is received, accepted, refused, obeyed, missed, replaced, withdrawn or over.
+    NaN: not seen. `state` is received, accepted, refused, obeyed, missed, replaced, withdrawn or ended.
     """
 
     no: int
@@ -63,7 +63,7 @@ def lives(entries: Iterable[Entry]) -> list[OrderLife]:
                 newest[entry.source, entry.order_id] = life
         elif entry.kind == "ended" and int(body.get("order_no", 0)) in by_no:
             found = by_no[int(body["order_no"])]
-            found.over, found.state = True, "over" if found.state == "accepted" else f"{found.state}, over"
+            found.over, found.state = True, "ended" if found.state == "accepted" else f"{found.state}, ended"
         elif entry.kind in STEPS and int(body.get("order_no", 0)) in by_no:
             _step(by_no[int(body["order_no"])], entry.kind, float(body.get("after_s", NAN)))
     return list(by_no.values())

@@ -40,10 +40,10 @@ def voltbench(capsys, *argv: object) -> tuple[int, str, str]:
 def test_the_rows_say_what_became_of_each_order(kept, capsys):
     rows = json.loads(voltbench(capsys, kept, "--json")[1])
     assert [(row["order_id"], row["state"], row["obeyed_s"]) for row in rows] == [
-        ("a", "accepted", "nan"), ("b", "obeyed, over", 2.5)
+        ("a", "accepted", "nan"), ("b", "obeyed, ended", 2.5)
     ]  # fmt: skip
     table = voltbench(capsys, "show", kept)[1].splitlines()
-    assert len(table) == 3 and "<= 52.0 kW" in table[1] and "2.50s  obeyed, over" in table[2]
+    assert len(table) == 3 and "<= 52.0 kW" in table[1] and "2.50s  obeyed, ended" in table[2]
     lines = voltbench(capsys, "export", kept, "--connection", "poc_cp07")[1].splitlines()
     assert [json.loads(line)["kind"] for line in lines] == ["accepted", "obeyed", "ended"]
 

@@ -188,7 +188,7 @@ def test_a_limit_that_is_handed_in_is_followed_like_an_order_and_so_is_its_fall_
     inp.node_w[1] = 15_000.0
     site.scan(28.5)  # not renewed: the subscribed capacity is the lower one
     first, second = site.life(0), site.life()
-    assert (first.state, first.over, second.value_w) == ("obeyed, over", True, 9_000.0)
+    assert (first.state, first.over, second.value_w) == ("obeyed, ended", True, 9_000.0)
     site.cap_w = 9_000.0
     site.scan(2)
     inp.node_w[1] = 9_100.0
