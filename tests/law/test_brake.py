@@ -69,3 +69,39 @@ def test_unmetered_node_is_freed_with_the_node_above() -> None:
     assert world.out.allowed_a == pytest.approx([6.0] * 4)
     world.drawn[:] = 6.0
     assert (world.run(90) > 6.5).all()
+
+
+def scan(world: World, volts: float | None = None, node_a: float | None = None) -> float:
+    """Let a scan of 0.5 s pass in which the car draws what it may not; return what is allowed."""
+    world.volts[:] = 230.0 if volts is None else volts
+    world.sense()
+    if node_a is not None:
+        world.inp.node_a[:] = node_a
+        world.inp.charger_a[:, 0] = 40.0
+    return float(world.step(0.5, sense=False)[0])
+
+
+@pytest.mark.parametrize("given", [{"volts": 190.0}, {"node_a": 70.0}])
+def test_brake_pauses_who_is_still_over_an_obey_time_after_the_floor(given: dict) -> None:
+    """Delay 2 s to the floor; another 2 s and the obey time of 3 s to nothing; let go after 20 s."""
+    told = {"brake_pu": 0.85, "brake_over": 1.2, "brake_delay_s": 2.0, "brake_release_s": 20.0}
+    world = World(site([node(limit_a=50.0)], [charger(obey_s=3.0)], min_off_s=0.0, **told), 20.0)
+    for _ in range(40):
+        scan(world)
+    seen = [scan(world, **given) for _ in range(30)]
+    assert [seen.index(6.0), seen.index(0.0)] == [4, 14]
+    assert set(seen[14:]) == {0.0}
+    after = [scan(world) for _ in range(60)]
+    assert after[:40] == [0.0] * 40
+    assert after[-1] > 0.0
+
+
+def test_volts_that_are_unknown_do_not_let_the_brake_go() -> None:
+    world = World(site([node()], [charger()], brake_pu=0.85, brake_delay_s=2.0, brake_release_s=5.0), 20.0)
+    for _ in range(40):
+        scan(world)
+    for _ in range(6):
+        scan(world, volts=190.0)
+    assert world.out.allowed_a == pytest.approx([6.0])
+    world.link[:] = False
+    assert max(scan(world) for _ in range(60)) == 6.0

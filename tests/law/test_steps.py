@@ -5,7 +5,7 @@ import pytest
 from lawbench import EU_DROOP, INF, UTC_NS, VoltSource, World, charger, node, site
 
 from controller.law import image
-from controller.law.names import Alarm, Comfort, Reason, Trust
+from controller.law.names import Alarm, Comfort, Cp, Reason, Trust
 from controller.law.voltage import share_at
 from controller.runtime.plan import DroopSpec, WindowSpec
 
@@ -64,6 +64,16 @@ def test_no_car_is_no_amps_and_a_join_waits_for_nobody() -> None:
     assert world.out.reason[0] == Reason.NO_CAR
     world.plugged[:] = True
     assert world.step() == pytest.approx([32.0])
+
+
+@pytest.mark.parametrize("state", [Cp.E, Cp.F])
+def test_a_faulted_car_is_no_amps(state: Cp) -> None:
+    world = one()
+    world.run(20)
+    world.sense()
+    world.inp.charger_state[:] = state
+    assert world.step(sense=False) == pytest.approx([0.0])
+    assert world.out.reason[0] == Reason.NO_CAR
 
 
 def test_amps_that_a_car_does_not_take_go_to_others() -> None:
@@ -271,6 +281,27 @@ def test_rotation_gives_everybody_a_turn() -> None:
         assert (world.out.allowed_a > 0).sum() <= 2
     assert energy.min() > 0.5 * energy.max()
     assert Reason.ADMIT in world.out.reason
+
+
+@pytest.mark.parametrize(
+    ("told", "joins", "later"),
+    [
+        ({}, [10.0, 0.0], [0.0, 10.0]),
+        ({"grace_s": 60.0}, [0.0, 10.0], [0.0, 10.0]),
+        ({"min_on_s": 500.0}, [10.0, 0.0], [10.0, 0.0]),
+    ],
+)
+def test_grace_lets_a_new_car_run_and_minimum_on_time_one_that_runs(told: dict, joins: list, later: list) -> None:
+    """Room for one of two: the second plugs in behind the first; a slot later the rotation gives it its turn."""
+    chargers = [charger(0, name=f"c{k}", obey_s=1.0) for k in range(2)]
+    site_given = {"grace_s": 0.0, "min_on_s": 0.0, "min_off_s": 0.0, "rotation_s": 100.0} | told
+    world = World(site([node(limit_a=10.0)], chargers, **site_given), 0.0)
+    world.plugged[1] = False
+    world.run(15, 0.5)
+    world.plugged[1] = True
+    world.inp.session_no[1] = 7
+    assert world.run(20, 0.5) == pytest.approx(joins)
+    assert world.run(90, 0.5) == pytest.approx(later)
 
 
 def test_car_that_must_not_be_paused_keeps_its_floor_while_others_make_room() -> None:
