@@ -105,3 +105,4 @@ def test_volts_that_are_unknown_do_not_let_the_brake_go() -> None:
     assert world.out.allowed_a == pytest.approx([6.0])
     world.link[:] = False
     assert max(scan(world) for _ in range(60)) == 6.0
+    assert world.out.alarm[0] & Alarm.BRAKE

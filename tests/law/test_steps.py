@@ -304,6 +304,17 @@ def test_grace_lets_a_new_car_run_and_minimum_on_time_one_that_runs(told: dict, 
     assert world.run(90, 0.5) == pytest.approx(later)
 
 
+def test_who_was_paused_stays_paused_for_the_minimum_off_time() -> None:
+    world = World(site([node()], [charger(obey_s=1.0)], min_off_s=30.0), 10.0)
+    world.run(5, 0.5)
+    world.inp.wish_a[:] = 0.0
+    world.run(5, 0.5)
+    world.inp.wish_a[:] = INF
+    assert world.run(24.5, 0.5) == pytest.approx([0.0])
+    assert world.out.reason[0] == Reason.DWELL
+    assert world.run(1, 0.5) == pytest.approx([32.0])
+
+
 def test_car_that_must_not_be_paused_keeps_its_floor_while_others_make_room() -> None:
     chargers = [charger(0, name="a", priority=5), charger(0, name="b", no_pause=True)]
     world = World(site([node(limit_a=40.0)], chargers), 10.0)
@@ -363,6 +374,15 @@ def test_ramp_starts_at_the_floor_after_the_random_delay() -> None:
     assert world.out.reason[0] == Reason.RAMP
     assert world.run(0.4) == pytest.approx([6.0])
     assert world.run(20)[0] == pytest.approx(16.0, abs=1.0)
+
+
+def test_raises_within_the_band_are_skipped_and_falls_never() -> None:
+    world = World(site([node(limit_a=30.0, tau_s=0.0)], [charger(obey_s=0.0)]), 20.0, other=10.0)
+    seen = []
+    for other in (10.0, 9.8, 9.6, 9.7):
+        world.other[:] = other
+        seen.append(float(world.run(20, 0.5)[0]))
+    assert seen == pytest.approx([20.0, 20.0, 20.4, 20.3])
 
 
 @pytest.mark.parametrize(("step_a", "amps"), [(0.001, 10.0), (1.0, 10.0)])
