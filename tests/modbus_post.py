@@ -31,7 +31,7 @@ class Refused(Exception):
 
 
 class Post:
-    """Hold plant and twin of one model; `wire` is set once the socket stands."""
+    """Hold plant and twin of one model; `wire` and `port` are set once the socket stands."""
 
     def __init__(self, model: Model | str, failsafe_a: float = FAILSAFE_A, **changes: Any) -> None:
         self.model = load_model(model) if isinstance(model, str) else model
@@ -60,6 +60,7 @@ class Post:
             self.view.dc = DcOutput(_converter(self.part.dc))
         self.twin = ModbusChargerTwin(self.model, self.view, self.clock.seconds)
         self.wire: Raw | None = None
+        self.port = 0
         self.fleet.plug_in(0, 0.0, 0.4, 40e3)
         self.pass_s(1.0)
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from modbus_helpers import connected, serving
 from modbus_post import BOOT_S, DRIVEN, FAILSAFE_A, FAILSAFE_S, Post, Refused
+from pyModbusTCP.client import ModbusClient
 
 from hil.twins.modbus_server import ExceptionCode
 from instruments.catalog import load_model
@@ -30,6 +31,7 @@ def play(post: Post, story: Callable[[Post], Awaitable[None]]) -> None:
         async with serving(post.twin) as port, connected(port) as post.wire:
             for name, value in post.part.prepare.items():
                 await post.write(name, value)
+            post.port = port
             await story(post)
 
     asyncio.run(main())
@@ -116,6 +118,26 @@ def test_sixteen_amps_are_these_words_on_the_wire(name):
             function, address, words = told
             answer = await post.ask(struct.pack(">BHH", function, address, len(words)), unit_id)
             assert list(struct.unpack(f">{len(words)}H", answer[2:])) == words
+
+    play(Post(name), story)
+
+
+@pytest.mark.parametrize("name", DRIVEN)
+def test_a_client_of_others_commands_every_model_and_reads_its_amps(name):
+    async def story(post: Post) -> None:
+        (unit_id, function, address, words), told = ON_THE_WIRE[name]
+        client = ModbusClient(host="127.0.0.1", port=post.port, unit_id=unit_id, timeout=30.0, auto_close=True)
+        post.pass_s(post.part.timing.write_gap_s)
+        if function == 6:
+            taken = await asyncio.to_thread(client.write_single_register, address, words[0])
+        else:
+            taken = await asyncio.to_thread(client.write_multiple_registers, address, words)
+        assert taken and post.view.get("setpoint_a") == pytest.approx(16.0, abs=1e-3)
+        await hold(post, 16.0, 10.0)
+        if told is not None:
+            function, address, words = told
+            read = client.read_holding_registers if function == 3 else client.read_input_registers
+            assert await asyncio.to_thread(read, address, len(words)) == words
 
     play(Post(name), story)
 
