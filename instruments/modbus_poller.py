@@ -1,8 +1,8 @@
 """Share one TCP connection among all devices behind one address: gateways, stations with two sockets, controllers.
 
-One request is out at a time and a write goes before the reads that wait; the bus keeps its silence between requests
-and its back-off between connections. A time-out costs the connection only where nobody else answers on it: the
-transaction ids keep a late answer from being taken for another one.
+One request is out at a time. A write goes before the reads that wait, a few writes before a read. The bus keeps its
+silence between requests and its back-off between connections. A time-out costs the connection only where nobody else
+answers on it: the transaction ids keep a late answer from being taken for another one.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ BACKOFF_FIRST_S = 0.25
 BACKOFF_LAST_S = 5.0
 JITTER = 0.25  # of the back-off, so that a street does not come back in one moment
 EARLY_S = 1e-3  # a timer of the loop may come this much early
+URGENT_ROW = 3  # so many writes in a row while a read waits: orders of many devices must not keep readings away
 SILENT_UNITS = 3  # time-outs in a row, whoever was asked, after which the connection counts as dead
 
 
@@ -33,8 +34,8 @@ class Bus:
     """
 
     __slots__ = ("_backoff_s", "_busy", "_done", "_due_s", "_gap_ns", "_last_ns", "_opening", "_own", "_queue",
-                 "_refused", "_retry_ns", "_silent", "_timer", "_timer_loop", "_wire", "generation", "host", "late",
-                 "members", "port")  # fmt: skip
+                 "_refused", "_retry_ns", "_row", "_silent", "_timer", "_timer_loop", "_urgent", "_wire", "generation",
+                 "host", "late", "members", "port")  # fmt: skip
 
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
@@ -45,6 +46,8 @@ class Bus:
         self._opening = asyncio.Lock()
         self._busy = False
         self._queue: deque[asyncio.Future[None]] = deque()
+        self._urgent: deque[asyncio.Future[None]] = deque()
+        self._row = 0  # turns that urgent ones had since the last other one
         self._gap_ns = 0
         self._last_ns = 0
         self._silent = 0
@@ -102,7 +105,7 @@ class Bus:
             self.close()
 
     async def ask(self, unit_id: int, pdu: bytes, timeout_s: float, *, urgent: bool = False) -> bytes:
-        """Send one request and return the answer PDU; `urgent` goes before all that wait.
+        """Send one request and return the answer PDU; `urgent` goes before what is not.
 
         Errors: TimeoutError (the connection may be gone after it), ConnectionError.
         """
@@ -110,7 +113,7 @@ class Bus:
 
     async def ask_all(self, requests: Requests, timeout_s: float, *, urgent: bool = False) -> list[bytes]:
         """Send requests (unit id, PDU) in one segment and return the answer PDUs, in the order of the requests."""
-        if self._busy or self._queue:
+        if self._busy or self._queue or self._urgent:
             await self._turn(urgent)
         self._busy = True
         try:
@@ -127,7 +130,7 @@ class Bus:
 
         Return False, and do nothing, where others wait for the connection too, or it needs its silence, or is gone.
         """
-        if self._busy or self._queue or self._gap_ns or self._wire is None:
+        if self._busy or self._queue or self._urgent or self._gap_ns or self._wire is None:
             return False
         self._busy = self._own = True
         try:
@@ -208,10 +211,7 @@ class Bus:
     async def _turn(self, urgent: bool) -> None:
         """Wait until nobody else's request is out."""
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if urgent:
-            self._queue.appendleft(mine)
-        else:
-            self._queue.append(mine)
+        (self._urgent if urgent else self._queue).append(mine)
         if not self._busy:
             self._next()
         try:
@@ -222,13 +222,15 @@ class Bus:
             raise
 
     def _next(self) -> None:
-        while self._queue:
-            future = self._queue.popleft()
+        while self._queue or self._urgent:
+            urgent = bool(self._urgent) and not (self._queue and self._row >= URGENT_ROW)
+            future = (self._urgent if urgent else self._queue).popleft()
             if not future.done():
+                self._row = self._row + 1 if urgent else 0
                 self._busy = True
                 future.set_result(None)
                 return
-        self._busy = False
+        self._busy, self._row = False, 0
 
     def _ended(self) -> None:
         """Hear that the connection ended."""

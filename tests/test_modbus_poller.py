@@ -238,6 +238,26 @@ def test_a_gateway_keeps_its_silence_between_requests_and_lets_writes_go_first()
     assert all(later[0] - earlier[0] >= 0.019 for earlier, later in itertools.pairwise(seen))
 
 
+def test_writes_of_many_keep_their_order_and_let_a_read_through_after_every_third():
+    async def main() -> list[str]:
+        bus, turns = Bus("127.0.0.1", 1), []
+
+        async def ask(name: str) -> None:
+            with contextlib.suppress(ConnectionResetError):  # nobody is there: only the turns count
+                await bus.ask_all([(1, b"")], 1.0, urgent=name.startswith("w"))
+            turns.append(name)
+
+        bus._busy = True  # somebody's request is out
+        tasks = [asyncio.ensure_future(ask(name)) for name in ("r1", "r2", *(f"w{k}" for k in range(1, 8)))]
+        await asyncio.sleep(0)
+        bus._next()
+        await asyncio.wait_for(asyncio.gather(*tasks), 20)
+        assert not bus._busy
+        return turns
+
+    assert asyncio.run(main()) == ["w1", "w2", "w3", "r1", "w4", "w5", "w6", "r2", "w7"]
+
+
 def test_members_of_a_refused_address_share_its_back_off(monkeypatch):
     monkeypatch.setattr(modbus_poller, "jittered", lambda backoff_s: 60.0 + backoff_s)  # not over before all have asked
 

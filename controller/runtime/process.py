@@ -7,6 +7,7 @@ Nothing in here fails where a permission is missing: what was permitted is repor
 import ctypes
 import ctypes.util
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -18,6 +19,7 @@ BLAS_ENV = dict.fromkeys(
 PARENT_ENV = "VOLTBENCH_PARENT"  # the supervisor's pid, so that a child started too late knows that it is gone
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PR_SET_TIMERSLACK = 29  # linux/prctl.h
+OPEN_MAX = 10_240  # what macOS takes where it says that there is no limit
 MCL_CURRENT = 1  # asm-generic/mman.h
 LINUX = sys.platform.startswith("linux")
 
@@ -93,3 +95,10 @@ def ordinary() -> None:
     if os.sched_getscheduler(0) != os.SCHED_OTHER:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     _call("munlockall")
+
+
+def open_files() -> None:
+    """Allow this process as many open sockets as the system does: by default often 1,024, and a charger takes one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = max(soft, OPEN_MAX) if hard == resource.RLIM_INFINITY else hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))

@@ -25,7 +25,7 @@ from controller.runtime.events import NAME as EVENTS
 from controller.runtime.events import Events
 from controller.runtime.meter_log import MeterLog
 from controller.runtime.meter_ports import meter_ports
-from controller.runtime.process import die_with_parent, ignore_sigint
+from controller.runtime.process import die_with_parent, ignore_sigint, open_files
 from controller.runtime.site import Site, read_site
 from controller.runtime.store import Store
 from controller.runtime.wires_measure import PortMeter
@@ -317,6 +317,7 @@ def main(site_json: Path) -> int:
     """Run the wires of a site until SIGTERM; return the exit code."""
     ignore_sigint()
     die_with_parent()
+    open_files()
     site = read_site(site_json)
     events = Events(Path(site.run_dir) / EVENTS, "wires")
     try:
