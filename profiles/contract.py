@@ -4,6 +4,9 @@ Each family of kinds is a module beside this one that names its models in `Kinds
 """
 
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +16,7 @@ from profiles import contract_calls, contract_doe, contract_group, contract_lpc,
 from profiles.errors import ProfileError
 
 HERE = Path(__file__).parent / "contracts"
+_KEPT: ContextVar[Path | None] = ContextVar("kept", default=None)
 
 AnyContract = (
     contract_windows.Kinds
@@ -30,9 +34,32 @@ def bundled_contracts() -> list[str]:
     return sorted(path.stem for path in HERE.glob("*.toml"))
 
 
+def contract_path(name: str) -> Path:
+    """Return the file of a contract: the one kept with a run that is read, else by path, else a bundled one."""
+    folder = _KEPT.get()
+    if folder is not None and (kept := folder / kept_name(name)).is_file():
+        return kept
+    return Path(name) if name.endswith(".toml") else HERE / f"{name}.toml"
+
+
+def kept_name(name: str) -> str:
+    """Return the file name under which a run keeps a contract; the folder is part of it, so that no two share one."""
+    return name.removesuffix(".toml").replace("/", "_").replace("\\", "_") + ".toml"
+
+
+@contextmanager
+def kept_contracts(folder: Path) -> Iterator[None]:
+    """Read contracts from `folder` where it has them: what a run was held to, whatever its file says today."""
+    token = _KEPT.set(folder)
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
+
+
 def load_contract(name: str) -> AnyContract:
     """Load a bundled contract by name, or one by the path of its TOML file; ProfileError tells file:key."""
-    path = Path(name) if name.endswith(".toml") else HERE / f"{name}.toml"
+    path = contract_path(name)
     if not path.is_file():
         raise ProfileError(f"no contract {name!r}; bundled: {', '.join(bundled_contracts())}")
     try:

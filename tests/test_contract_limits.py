@@ -10,7 +10,8 @@ from controller.runtime.contract_limits import GUARD_MAX_AGE_S, dimmed_w, with_l
 from controller.runtime.contract_plan import Binding
 from controller.runtime.lpc_system import machine_settings
 from controller.runtime.plan import ChargerSpec, NodeSpec, PlanError
-from profiles.contract import HERE, READER, load_contract
+from hil.runs.folder import keep_contracts
+from profiles.contract import HERE, READER, contract_path, kept_contracts, load_contract
 
 INF = float("inf")
 NODES = [NodeSpec("head", -1), *(NodeSpec(f"poc{k}", 0) for k in range(3))]
@@ -79,6 +80,24 @@ def test_a_time_of_day_may_be_written_as_text_too(written, says):
     contract = changed("tdtr", notice__announce_by=written, moment=[{"from": "16:00", "until": "20:00"}])
     assert contract.notice == load_contract("tdtr").notice
     assert (contract.moment[0].from_s, contract.moment[0].to_s) == (16 * 3600.0, 20 * 3600.0)
+
+
+def test_a_run_is_held_to_the_contract_as_it_was_whatever_its_file_says_today(tmp_path, monkeypatch):
+    for folder in ("here", "there", "run"):
+        (tmp_path / folder).mkdir()
+    text = contract_path("tdtr").read_text()
+    monkeypatch.chdir(tmp_path)
+    for k, folder in enumerate(("here", "there")):
+        (tmp_path / folder / "mine.toml").write_text(text.replace("200000.0", f"{k + 1}000.0"))
+    names = ("here/mine.toml", "there/mine.toml", "tbtr", None)
+    hashes = keep_contracts(tmp_path / "run", names)
+    assert set(hashes) == {"contracts/here_mine.toml", "contracts/there_mine.toml", "contracts/tbtr.toml"}
+    (tmp_path / "here" / "mine.toml").write_text(text)
+    (tmp_path / "there" / "mine.toml").unlink()
+    with kept_contracts(tmp_path / "run" / "contracts"):
+        assert [load_contract(name).capacity_w for name in names[:2]] == [1000.0, 2000.0]
+        assert load_contract("tdtr").capacity_w == 200_000.0  # one that the run did not keep
+    assert load_contract("here/mine.toml").capacity_w == 200_000.0
 
 
 def test_an_energy_guard_hands_in_at_its_node_and_the_failsafe_is_the_fall_back():

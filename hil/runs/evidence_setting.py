@@ -16,7 +16,8 @@ from hil.rig.rigfile import LoadedRig, RigError, load_rig
 from hil.rig.schema import Rig
 from hil.rig.site_file import LoadedSite, load_site
 from hil.runs.evidence_limits import Held, Point, contracts_of, held_of
-from profiles.contract import load_contract
+from hil.runs.folder import CONTRACTS
+from profiles.contract import kept_contracts, load_contract
 from profiles.vehicle import Vehicle, load_vehicles
 
 FIELD_TOLERANCE = (0.5, 250.0)  # A per phase, W: a site file states none; the contract's own tolerance comes on top
@@ -63,9 +64,14 @@ class Setting:
 def setting_of(run_dir: Path, site_file: Path | None = None) -> Setting:
     """Return the setting of a run folder; RigError where it keeps neither rig nor site.
 
-    A site file may name contracts by relative paths: `site_file` gives it at its own place, where the copy in the
-    folder cannot be read.
+    Contracts are those that the folder keeps. `site_file` gives a site file at its own place, where the copy in the
+    folder names others by relative paths.
     """
+    with kept_contracts(run_dir / CONTRACTS):
+        return _setting(run_dir, site_file)
+
+
+def _setting(run_dir: Path, site_file: Path | None) -> Setting:
     facts = _manifest(run_dir)
     if facts.get("stage") == "field":
         return _of_site(load_site(str(site_file or run_dir / facts["site_file"])))

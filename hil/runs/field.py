@@ -34,7 +34,7 @@ from hil.rig.site_margin import site_margin
 from hil.rig.store_dir import PLAN, SITE, make_store_dir
 from hil.runs.evidence_meters import save_meters
 from hil.runs.exits import INTERRUPTED, OK
-from hil.runs.folder import RUNS, add_identities, make_run_dir, software
+from hil.runs.folder import RUNS, add_identities, keep_contracts, make_run_dir, software
 from hil.runs.summary import finite
 from instruments.catalog import charger_of, load_model
 from profiles.contract import load_contract
@@ -132,12 +132,13 @@ def write_field_site(loaded: LoadedSite, store_dir: Path, run_dir: Path, *, shad
 
 
 def write_site_manifest(run_dir: Path, loaded: LoadedSite, *, shadow: bool) -> None:
-    """Write manifest.json and a copy of the site file: what this run was."""
+    """Write manifest.json and copies of the site file and its contracts: what this run was."""
     text = loaded.path.read_bytes()
     facts = {
         "site": loaded.file.site.name,
         "site_file": loaded.path.name,
-        "sha256": {loaded.path.name: hashlib.sha256(text).hexdigest()},
+        "sha256": {loaded.path.name: hashlib.sha256(text).hexdigest()}
+        | keep_contracts(run_dir, (part.file for part in loaded.file.contract)),
         "stage": "field",
         "shadow": shadow,
         "seed": loaded.file.site.seed,

@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,10 +18,12 @@ from hil.rig.references import Problem
 from hil.rig.rigfile import LoadedRig, RigError
 from hil.rig.sessions import NAME as SESSIONS
 from hil.rig.sessions import stays, write_stays
+from profiles.contract import contract_path, kept_name
 
 if TYPE_CHECKING:  # the field stage makes run folders too, and imports no plant
     from hil.rig.assembler import Assembly
 
+CONTRACTS = "contracts"  # of a run folder: the contract files as they were
 RUNS = Path("runs")
 PACKAGES = ("numpy", "scipy", "numba", "pyvisa", "pyvisa-py", "pymodbus", "asyncua", "power-grid-model", "textual")
 
@@ -77,12 +79,27 @@ def software() -> dict[str, Any]:
     }
 
 
+def keep_contracts(run_dir: Path, names: Iterable[str | None]) -> dict[str, str]:
+    """Copy the contract files that a run is held to into its folder; return their SHA-256 by file."""
+    hashes = {}
+    for name in sorted({name for name in names if name}):
+        kept = run_dir / CONTRACTS / kept_name(name)
+        kept.parent.mkdir(exist_ok=True)
+        data = contract_path(name).read_bytes()
+        kept.write_bytes(data)
+        hashes[f"{CONTRACTS}/{kept.name}"] = hashlib.sha256(data).hexdigest()
+    return hashes
+
+
 def write_manifest(run_dir: Path, loaded: LoadedRig, assembly: "Assembly", facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Write manifest.json (file hashes, versions, seed, machine, the facts of this run), rig file and sessions.csv."""
+    """Write manifest.json (file hashes, versions, seed, machine, facts of the run), rig file, contracts, sessions."""
+    rig = loaded.rig
+    names = [*(part.file for part in rig.contract), *(part.reference for part in rig.contract)]
+    contracts = keep_contracts(run_dir, [*names, None if rig.guard is None else rig.guard.contract])
     manifest = {
         "rig": assembly.rig.rig.name,
         "rig_file": loaded.path.name,
-        "sha256": {loaded.path.name: hashlib.sha256(loaded.path.read_bytes()).hexdigest()},
+        "sha256": {loaded.path.name: hashlib.sha256(loaded.path.read_bytes()).hexdigest()} | contracts,
         **software(),
         "seed": assembly.rig.rig.seed,
         "feeder_agreement_pu": assembly.network.agreement_pu,

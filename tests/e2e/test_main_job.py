@@ -76,7 +76,7 @@ def test_the_manifest_names_what_made_the_run(short_run):
     manifest = json.loads((short_run[0] / "manifest.json").read_text())
     assert manifest["rig"] == "street"
     assert manifest["stage"] == "bench"
-    assert set(manifest["sha256"]) == {"street.toml"}
+    assert set(manifest["sha256"]) == {"street.toml", "contracts/flexpower_1.toml"}
     assert 0 < manifest["feeder_agreement_pu"] <= 1e-6
     assert {"voltbench", "python", "packages", "law", "machine", "seed"} <= set(manifest)
 
