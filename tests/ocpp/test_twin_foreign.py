@@ -7,29 +7,18 @@ whole central system for 1.6.
 import asyncio
 import contextlib
 import json
-import shutil
-import subprocess
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from foreign_node import node
 from twin_helpers import Bench, Log, changed
 
 from hil.plant.fleet import EvseSpec, EvSpec, Fleet
 from hil.twins.ocpp_charger import OcppChargerTwin
 
 SERVER = Path(__file__).parent / "foreign_server.js"
-
-
-def node():
-    """Return the path of node where it finds ocpp-rpc."""
-    found = shutil.which("node")
-    if found is None:
-        pytest.skip("node is not installed")
-    if subprocess.run([found, "-e", "require('ocpp-rpc')"], capture_output=True).returncode != 0:
-        pytest.skip("npm package ocpp-rpc is not installed (NODE_PATH)")
-    return found
 
 
 @contextlib.asynccontextmanager
