@@ -91,7 +91,9 @@ def _allowance(evidence: Evidence) -> Raw:
         )
         for row in evidence.taken
     ]  # fmt: skip
-    return section("Account, against the allowance", table(("what", "taken", "allowed", "within", "from"), rows, (1, 2)))
+    return section(
+        "Account, against the allowance", table(("what", "taken", "allowed", "within", "from"), rows, (1, 2))
+    )
 
 
 def _amount(value: float, unit: str) -> str:
