@@ -14,6 +14,11 @@ TOO_BUSY = "this host is too busy, run it again"  # says a run whose controller 
 RigFile = dict[str, Any]
 
 
+def too_busy(said: str) -> bool:
+    """Say whether a run told that its host had no time for it: a process, or all of them, not ready in time."""
+    return TOO_BUSY in said or ": not ready after " in said
+
+
 def toml_value(value: Any) -> str:
     """Write one value as TOML has it."""
     if isinstance(value, bool):

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from commandline import ENVIRONMENT, ROOT, TOO_BUSY, VOLTBENCH, toml_text
+from commandline import ENVIRONMENT, ROOT, VOLTBENCH, toml_text, too_busy
 
 from controller.runtime.events import read_events
 from controller.runtime.site import read_site
@@ -321,7 +321,7 @@ class Run:
         def on() -> bool:
             if self.process.poll() is not None:
                 said = self.said.read_text()
-                raise TooBusy(said) if TOO_BUSY in said else AssertionError(said)
+                raise TooBusy(said) if too_busy(said) else AssertionError(said)
             return self.lane.energiser in self.lane.energised()
 
         wait_until(on, "source or supply to be on")
