@@ -17,10 +17,10 @@ rises over the limit. Needs no meter at the constraint; with `group_node` the ro
 import math
 
 from controller.law.kernel import Array, Stage, kernel
-from controller.law.names import Reason
+from controller.law.names import Group, Reason
 
 GROUP = int(Reason.GROUP)
-CLUSTER, LIFO, PRO_RATA = 0, 1, 2
+CLUSTER, LIFO, PRO_RATA = int(Group.CLUSTER), int(Group.LIFO), int(Group.PRO_RATA)
 WATTS = 3
 HAIR = 1e-9
 

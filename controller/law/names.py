@@ -112,6 +112,14 @@ class Fairness(IntEnum):
     EQUALISED = 2  # own volts, the start shifted by the nominal drop
 
 
+class Group(IntEnum):
+    """Say how a group's capacity is cut into shares (PLAN ``group_rule``)."""
+
+    CLUSTER = 0
+    LIFO = 1
+    PRO_RATA = 2
+
+
 class VoltSource(IntEnum):
     """Say whose volts the droop of a charger reads."""
 

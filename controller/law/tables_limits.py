@@ -19,7 +19,7 @@ PLAN: tuple[Field, ...] = (
     Field("group_of", "i4", "M", "1", -1, "number of the group that the node is a member of; -1 none"),
     Field("anm_stack", "i4", "M", "1", 0, "place of the member in the stack; the highest is curtailed first"),
     Field("anm_firm_w", "f8", "M", "W", 0, "what the member is served before the others get more"),
-    Field("group_rule", "u1", "M", "1", 0, "0 cluster, 1 last in first out, 2 pro rata"),
+    Field("group_rule", "u1", "M", "1", 0, "names.Group: 0 cluster, 1 last in first out, 2 pro rata"),
     Field("group_limit_w", "f8", "M", "W", INF, "limit of the sum of imports"),
     Field("group_export_w", "f8", "M", "W", INF, "limit of the sum of exports, from 0"),
     Field("group_node", "i4", "M", "1", -1, "node whose room bounds the sum too; -1 none"),

@@ -20,7 +20,8 @@ from controller.runtime.events import NAME as EVENTS
 from controller.runtime.events import Events
 from controller.runtime.evidence import Evidence, acknowledged
 from controller.runtime.journal import Journal, JournalError
-from controller.runtime.ledger_format import Kind, LedgerError
+from controller.runtime.ledger_error import LedgerError
+from controller.runtime.ledger_format import Kind
 from controller.runtime.process import die_with_parent, ignore_sigint, on_sigterm
 from controller.runtime.ring import NAME as RING
 from controller.runtime.ring import Ring, RingError

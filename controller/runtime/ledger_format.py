@@ -19,6 +19,7 @@ import numpy as np
 
 from controller.law import image
 from controller.law.kernel import law_hash
+from controller.runtime.ledger_error import LedgerError
 
 FILE_MAGIC = b"VOLTLED1"
 HEAD = struct.Struct("<8sII")
@@ -34,10 +35,6 @@ class Kind(IntEnum):
     STATE = 2
     FULL = 3
     DELTA = 4
-
-
-class LedgerError(RuntimeError):
-    """Report a ledger that cannot be written or is not one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from controller.law.anm import CLUSTER, LIFO, PRO_RATA
+from controller.law.names import Group
 
 INF = math.inf
 GroupRule = Literal["cluster", "lifo", "pro_rata"]
-RULES: dict[str, int] = {"cluster": CLUSTER, "lifo": LIFO, "pro_rata": PRO_RATA}
+RULES: dict[str, int] = {"cluster": Group.CLUSTER, "lifo": Group.LIFO, "pro_rata": Group.PRO_RATA}
 
 
 @dataclass(frozen=True, slots=True)

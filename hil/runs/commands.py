@@ -5,10 +5,10 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from controller.runtime.journal import JournalError
-from controller.runtime.ledger_format import LedgerError
-from controller.runtime.replay import ReplayResult
+from controller.runtime.ledger_error import LedgerError
 from controller.runtime.store import StoreError
 from hil.rig.network_error import NetworkError
 from hil.rig.rigfile import RigError, load_rig
@@ -17,6 +17,9 @@ from hil.runs.exits import DEVICE, FAILED, INTERRUPTED, OK, USAGE
 from instruments.catalog import CatalogError, all_models, load_model
 from instruments.faults import PortFault
 from profiles.errors import ProfileError
+
+if TYPE_CHECKING:
+    from controller.runtime.replay import ReplayResult
 
 
 def dispatch(arguments: argparse.Namespace) -> int:
@@ -104,7 +107,7 @@ def replay(arguments: argparse.Namespace) -> int:
     return OK if result.identical else FAILED
 
 
-def replay_remarks(result: ReplayResult) -> list[str]:
+def replay_remarks(result: "ReplayResult") -> list[str]:
     """Say in lines what a replay met besides equal bits."""
     lines = list(result.notes)
     if result.first_difference is not None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from controller.runtime.events import NAME as EVENTS
 from controller.runtime.events import read_events
-from controller.runtime.ledger_format import LedgerError
+from controller.runtime.ledger_error import LedgerError
 from hil.rig.references import Problem
 from hil.rig.rigfile import RigError
 from hil.rig.schema import Rig

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from controller.law.names import Quality
 from controller.runtime.ledger import LedgerReader
-from controller.runtime.ledger_format import LedgerError
+from controller.runtime.ledger_error import LedgerError
 from controller.runtime.meter_log import NAME as WITNESSES
 from hil.runs.evidence import Series
 from hil.runs.evidence_limits import Held, Point, metered_node

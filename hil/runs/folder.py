@@ -11,7 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from controller.law.kernel import law_hash
 from controller.runtime.events import NAME as EVENTS
 from controller.runtime.events import read_events
 from hil.rig.references import Problem
@@ -69,6 +68,8 @@ def is_field(run_dir: Path) -> bool:
 
 def software() -> dict[str, Any]:
     """Return the versions, the machine and the time that a manifest names."""
+    from controller.law.kernel import law_hash  # imports the compiler, which sending an order does not need
+
     return {
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "voltbench": version("voltbench"),

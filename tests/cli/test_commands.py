@@ -3,6 +3,8 @@
 import argparse
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 from commandline import toml_text
@@ -97,6 +99,12 @@ def test_a_run_folder_that_cannot_be_made_ends_with_2(here, capsys):
     assert cli.main(["run", "--fast", "--for", "1s", "--out", "file/run"]) == 2
     assert "--out = file/run: cannot be made (Not a directory)" in capsys.readouterr().err
     assert cli.main(["run", "--fast", "--for", "1s", "--out", "file"]) == 2
+
+
+def test_to_send_an_order_or_read_a_journal_no_compiler_is_imported():
+    """It took longer than all else that an operator's order does."""
+    told = "import sys, hil.runs.commands, hil.runs.journaling, hil.runs.ordering; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", told]).returncode == 0
 
 
 def test_catalog_lists_every_model_with_its_vendor(capsys):

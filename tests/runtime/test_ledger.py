@@ -12,7 +12,8 @@ from controller.law import image
 from controller.runtime import ledger
 from controller.runtime import ledger_format as fmt
 from controller.runtime.ledger import LedgerReader, LedgerWriter
-from controller.runtime.ledger_format import Kind, LedgerError
+from controller.runtime.ledger_error import LedgerError
+from controller.runtime.ledger_format import Kind
 from controller.runtime.replay import replay
 from controller.runtime.ring import LEAST_SLOTS, Ring, RingError
 
