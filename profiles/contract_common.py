@@ -91,6 +91,17 @@ class Allowance(Strict):
     beyond: Beyond = Field(default="obey", description="a call beyond it is obeyed and flagged, or refused")
 
 
+class Recovery(Strict):
+    """State how load comes back once a limit rises; what the site's [law] has holds where it is stricter.
+
+    `ramp_w_per_s` is of all chargers of the contract together, beyond the floor at which one that was paused begins.
+    """
+
+    ramp_w_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    random_delay_s: Annotated[Value, Field(description="a paused charger waits a random part of it")] = 0.0
+    min_off_s: Annotated[Value, Field(description="of every charger of the site: the law has one")] = 0.0
+
+
 class Terms(Strict):
     """State what else the contract says; the reports print it, nothing is decided by it."""
 
@@ -186,6 +197,7 @@ class ContractBase(Strict):
     timezone: str | None = Field(default=None, description="IANA zone of its times; default: the site's")
     limit: Limit
     holidays: list[date] = Field(default=[])
+    recovery: Recovery = Recovery()
     terms: Terms = Terms()
 
     @property

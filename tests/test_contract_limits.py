@@ -1,6 +1,7 @@
 """Contracts whose limits are handed in or shared: files, what the law is given, and what is refused."""
 
 import tomllib
+from dataclasses import replace
 
 import pytest
 from pydantic import ValidationError
@@ -8,8 +9,9 @@ from pydantic import ValidationError
 from controller.law import lpc
 from controller.runtime.contract_limits import GUARD_MAX_AGE_S, dimmed_w, with_limits
 from controller.runtime.contract_plan import Binding
+from controller.runtime.contract_recovery import with_recovery
 from controller.runtime.lpc_system import machine_settings
-from controller.runtime.plan import ChargerSpec, NodeSpec, PlanError
+from controller.runtime.plan import ChargerSpec, NodeSpec, PlanError, SiteSpec
 from hil.runs.folder import keep_contracts
 from profiles.contract import HERE, READER, contract_path, kept_contracts, load_contract
 
@@ -155,3 +157,16 @@ def test_a_stack_goes_by_date_and_firm_parts_by_member():
 def test_a_contract_that_does_not_fit_its_site_is_refused(contract, bound, says):
     with pytest.raises(PlanError, match=says):
         with_limits([Binding(contract, bound)], NODES, CHARGERS)
+
+
+def test_load_comes_back_as_slowly_as_the_strictest_of_site_and_contracts_asks():
+    """Two chargers of three phases share 690 W/s: 0.5 A/s each; nobody is made faster than the site lets."""
+    chargers = tuple(replace(charger, ramp_up_a_per_s=1.0, random_delay_s=20.0) for charger in CHARGERS)
+    site = SiteSpec(nodes=tuple(NODES), chargers=chargers, min_off_s=120.0)
+    slow = changed("lpc_guard", recovery={"ramp_w_per_s": 690.0, "random_delay_s": 60.0, "min_off_s": 600.0})
+    quick = changed("lpp_guard", recovery={"ramp_w_per_s": 69000.0, "random_delay_s": 5.0, "min_off_s": 10.0})
+    found = with_recovery([Binding(slow, (0, 1)), Binding(quick, ALL), Binding(changed("par14a"), ALL)], site)
+    assert [charger.ramp_up_a_per_s for charger in found.chargers] == pytest.approx([0.5, 0.5, 1.0])
+    assert [charger.random_delay_s for charger in found.chargers] == [60.0, 60.0, 20.0]
+    assert found.min_off_s == 600.0
+    assert with_recovery([Binding(quick, ALL)], site) == site

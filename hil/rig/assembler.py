@@ -15,6 +15,7 @@ from controller.law import image
 from controller.law.names import Fairness, VoltSource
 from controller.runtime.contract_limits import with_limits
 from controller.runtime.contract_plan import Binding, plan_contracts
+from controller.runtime.contract_recovery import with_recovery
 from controller.runtime.plan import (
     ChargerSpec,
     DroopSpec,
@@ -223,7 +224,7 @@ def _site_spec(
     bindings = [*guarded(rig), *bind_contracts(rig.contract, loaded.contracts, chargers, tree.nodes)]
     nodes, groups = with_limits(bindings, tree.nodes, chargers)
     agreed = plan_contracts(bindings, chargers, rig.scenario.start.date(), tree.nodes, rig.rig.timezone)
-    return SiteSpec(
+    site = SiteSpec(
         nodes=nodes,
         chargers=tuple(chargers),
         windows=agreed.windows,
@@ -240,6 +241,7 @@ def _site_spec(
         brake_release_s=law.brake_release_s,
         brake_lost_s=float("inf") if law.brake_lost_s is None else law.brake_lost_s,
     )
+    return with_recovery(bindings, site)
 
 
 def _export(charger: ChargerPart, car: Vehicle) -> ExportSpec | None:

@@ -20,6 +20,7 @@ from controller.law import image
 from controller.law.names import Fairness, VoltSource
 from controller.runtime.contract_limits import with_limits
 from controller.runtime.contract_plan import plan_contracts
+from controller.runtime.contract_recovery import with_recovery
 from controller.runtime.failsafe_check import check_failsafes
 from controller.runtime.opcua_keys import OpcuaServerPort
 from controller.runtime.plan import ChargerSpec, DroopSpec, NodeSpec, PlanError, SiteSpec, build_plan
@@ -124,7 +125,7 @@ def site_spec(file: SiteFile, models: list[catalog.Model], contracts: list[AnyCo
     nodes, groups = with_limits(bound, bare, chargers)
     today = datetime.now(ZoneInfo(file.site.timezone)).date()
     agreed = plan_contracts(bound, chargers, today, bare, file.site.timezone)
-    return SiteSpec(
+    site = SiteSpec(
         nodes=nodes,
         chargers=chargers,
         windows=agreed.windows,
@@ -141,6 +142,7 @@ def site_spec(file: SiteFile, models: list[catalog.Model], contracts: list[AnyCo
         brake_release_s=law.brake_release_s,
         brake_lost_s=INF if law.brake_lost_s is None else law.brake_lost_s,
     )
+    return with_recovery(bound, site)
 
 
 def _charger(file: SiteFile, part: SiteCharger, model: catalog.Model) -> ChargerSpec:
