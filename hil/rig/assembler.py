@@ -13,9 +13,7 @@ import numpy as np
 
 from controller.law import image
 from controller.law.names import Fairness, VoltSource
-from controller.runtime.contract_limits import with_limits
-from controller.runtime.contract_plan import Binding, plan_contracts
-from controller.runtime.contract_recovery import with_recovery
+from controller.runtime.contract_plan import Binding
 from controller.runtime.plan import (
     ChargerSpec,
     DroopSpec,
@@ -28,6 +26,7 @@ from controller.runtime.plan import (
 from controller.runtime.site import ContractPort
 from hil.plant.feeder import FeederSolver
 from hil.plant.fleet import EvseSpec, EvSpec
+from hil.rig.agreed_site import agreed_site
 from hil.rig.charger_keys import ChargerPart
 from hil.rig.contracts import bind_contracts, contract_ports
 from hil.rig.dc_charger import DcPart, dc_part
@@ -222,26 +221,8 @@ def _site_spec(
             )
         )
     bindings = [*guarded(rig), *bind_contracts(rig.contract, loaded.contracts, chargers, tree.nodes)]
-    nodes, groups = with_limits(bindings, tree.nodes, chargers)
-    agreed = plan_contracts(bindings, chargers, rig.scenario.start.date(), tree.nodes, rig.rig.timezone)
-    site = SiteSpec(
-        nodes=nodes,
-        chargers=tuple(chargers),
-        windows=agreed.windows,
-        calendar_day=agreed.calendar_day,
-        groups=groups,
-        period_s=rig.rig.scan_period_s,
-        rotation_s=law.rotation_s,
-        min_on_s=law.min_on_s,
-        min_off_s=law.min_off_s,
-        grace_s=law.grace_s,
-        brake_pu=law.brake_pu,
-        brake_over=law.brake_over,
-        brake_delay_s=law.brake_delay_s,
-        brake_release_s=law.brake_release_s,
-        brake_lost_s=float("inf") if law.brake_lost_s is None else law.brake_lost_s,
-    )
-    return with_recovery(bindings, site)
+    today, period_s = rig.scenario.start.date(), rig.rig.scan_period_s
+    return agreed_site(tree.nodes, chargers, bindings, law, today=today, timezone=rig.rig.timezone, period_s=period_s)
 
 
 def _export(charger: ChargerPart, car: Vehicle) -> ExportSpec | None:

@@ -18,13 +18,11 @@ from pydantic import ValidationError
 
 from controller.law import image
 from controller.law.names import Fairness, VoltSource
-from controller.runtime.contract_limits import with_limits
-from controller.runtime.contract_plan import plan_contracts
-from controller.runtime.contract_recovery import with_recovery
 from controller.runtime.failsafe_check import check_failsafes
 from controller.runtime.opcua_keys import OpcuaServerPort
 from controller.runtime.plan import ChargerSpec, DroopSpec, NodeSpec, PlanError, SiteSpec, build_plan
 from controller.runtime.site import ChargerPort, CsmsPort, MeterPort, SubstationPort
+from hil.rig.agreed_site import agreed_site
 from hil.rig.contracts import bind_contracts, check_contract
 from hil.rig.meter_keys import with_meters
 from hil.rig.meter_references import check_meters
@@ -118,31 +116,11 @@ def load_site(name: str) -> LoadedSite:
 
 def site_spec(file: SiteFile, models: list[catalog.Model], contracts: list[AnyContract]) -> SiteSpec:
     """Declare nodes, chargers and windows of a checked site file for the plan."""
-    law = file.law
     chargers = tuple(_charger(file, part, model) for part, model in zip(file.charger, models, strict=True))
     bare = with_meters(_nodes(file), file.meter)
     bound = bind_contracts(file.contract, contracts, chargers, bare)
-    nodes, groups = with_limits(bound, bare, chargers)
-    today = datetime.now(ZoneInfo(file.site.timezone)).date()
-    agreed = plan_contracts(bound, chargers, today, bare, file.site.timezone)
-    site = SiteSpec(
-        nodes=nodes,
-        chargers=chargers,
-        windows=agreed.windows,
-        calendar_day=agreed.calendar_day,
-        groups=groups,
-        period_s=file.site.scan_period_s,
-        rotation_s=law.rotation_s,
-        min_on_s=law.min_on_s,
-        min_off_s=law.min_off_s,
-        grace_s=law.grace_s,
-        brake_pu=law.brake_pu,
-        brake_over=law.brake_over,
-        brake_delay_s=law.brake_delay_s,
-        brake_release_s=law.brake_release_s,
-        brake_lost_s=INF if law.brake_lost_s is None else law.brake_lost_s,
-    )
-    return with_recovery(bound, site)
+    today, zone = datetime.now(ZoneInfo(file.site.timezone)).date(), file.site.timezone
+    return agreed_site(bare, chargers, bound, file.law, today=today, timezone=zone, period_s=file.site.scan_period_s)
 
 
 def _charger(file: SiteFile, part: SiteCharger, model: catalog.Model) -> ChargerSpec:
