@@ -13,24 +13,17 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from controller.law.names import Cp, Reason, Step
+from controller.law.names import Cp
 from controller.runtime.contract_account import Account, Call
 from controller.runtime.contract_plan import Binding, Rows
 from controller.runtime.contract_terms import Judgement, bounds_w, covers, judge, span_of
+from controller.runtime.held_back import held_back_w
 from controller.runtime.journal import Entry
 from controller.runtime.order import Answer, Order, from_fields
 from controller.runtime.order_book import OrderBook
 from controller.runtime.order_keys import Key
 from profiles.contract_calls import Called, FullyVariable, SteeringCall
 from profiles.contract_windows import SteeringFixed
-
-HELD_BACK = tuple(
-    int(r)
-    for r in (
-        Reason.WINDOW, Reason.ORDER, Reason.ADMIT, Reason.FLOOR, Reason.HEADROOM, Reason.RESERVED, Reason.QUANTISE,
-        Reason.RAMP, Reason.DWELL,
-    )
-)  # fmt: skip
 
 
 class ContractBook:
@@ -165,11 +158,7 @@ class ContractBook:
         for name, limit_w in self.limits_w(now_s).items():
             if limit_w == math.inf:
                 continue
-            chargers = np.array(self._bindings[name].chargers, dtype=int)
-            held = np.isin(out.reason[chargers], HELD_BACK) & (inp.charger_state[chargers] >= Cp.B)
-            amps = np.maximum(out.chain[chargers, Step.VOLTAGE] - out.allowed_a[chargers], 0.0)
-            volts = np.nansum(inp.charger_v[chargers], axis=1)
-            self.accounts[name].curtail(now_s, float((amps * volts * held).sum()) * dt_s / 3600.0)
+            self.accounts[name].curtail(now_s, held_back_w(self._bindings[name].chargers, inp, out) * dt_s / 3600.0)
 
     def states(self, now_s: float) -> dict[str, dict[str, Any]]:
         """Return each contract's account of its present local year."""

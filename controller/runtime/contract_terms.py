@@ -9,7 +9,7 @@ from controller.runtime.contract_account import Account, Call, Name
 from controller.runtime.contract_calendar import begins_on
 from controller.runtime.order import Order
 from profiles.contract_calls import Called, FullyVariable, SteeringCall
-from profiles.contract_common import ContractBase, Notice, Span
+from profiles.contract_common import Allowance, ContractBase, Notice, Span
 
 DAY_S = 86_400.0
 
@@ -82,32 +82,37 @@ def _late(notice: Notice, account: Account, from_s: float, now_s: float) -> str:
 
 
 def _beyond(contract: Called | SteeringCall, account: Account, name: Name, call: Call) -> str:
-    allowance, found = contract.allowance, []
-    from_s, to_s = call.from_s, call.to_s
     taken = account.with_call(name, call)  # what an earlier call of this name has used stays used
-    for year in range(account.year(from_s), account.year(to_s) + 1):
-        hours = taken.hours(*account.year_span(year))
+    found = over_allowance(contract.allowance, taken, call.from_s, call.to_s)
+    if contract.moment and not _in_a_moment(contract, account, call.from_s, call.to_s):
+        found.append("outside the agreed moments")
+    return "; ".join(found)
+
+
+def over_allowance(allowance: Allowance, taken: Account, from_s: float, to_s: float) -> list[str]:
+    """Return what of an account is over its allowance in the local years and days of an interval (UTC epoch s)."""
+    found = []
+    for year in range(taken.year(from_s), taken.year(to_s) + 1):
+        hours = taken.hours(*taken.year_span(year))
         most = allowance.max_hours_per_year if allowance.max_hours_per_year is not None else math.inf
         if allowance.max_share_of_year is not None:
             most = min(most, allowance.max_share_of_year * 24 * (366 if calendar.isleap(year) else 365))
         if hours > most + 1e-9:
             found.append(f"{hours:.2f} h of {year}, allowed {most:g} h")
         calls = taken.calls_in(year)
-        begins = year == account.year(from_s)
+        begins = year == taken.year(from_s)
         if allowance.max_calls_per_year is not None and begins and calls > allowance.max_calls_per_year:
             found.append(f"{calls} calls of {year}, allowed {allowance.max_calls_per_year}")
-        energy_kwh = account.curtailed_wh.get(year, 0.0) / 1e3
+        energy_kwh = taken.curtailed_wh.get(year, 0.0) / 1e3
         if allowance.max_kwh_per_year is not None and energy_kwh >= allowance.max_kwh_per_year:
             found.append(f"{energy_kwh:.1f} kWh curtailed in {year}, allowed {allowance.max_kwh_per_year:g} kWh")
     if allowance.max_hours_per_day is not None:
-        for day in account.day_spans(from_s, to_s):
+        for day in taken.day_spans(from_s, to_s):
             hours = taken.hours(*day)
             if hours > allowance.max_hours_per_day + 1e-9:
                 found.append(f"{hours:.2f} h of a day, allowed {allowance.max_hours_per_day:g} h")
                 break
-    if contract.moment and not _in_a_moment(contract, account, from_s, to_s):
-        found.append("outside the agreed moments")
-    return "; ".join(found)
+    return found
 
 
 def _in_a_moment(contract: Called | SteeringCall, account: Account, from_s: float, to_s: float) -> bool:

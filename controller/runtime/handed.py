@@ -23,6 +23,7 @@ from controller.runtime.handed_dim import Dimming
 from controller.runtime.handed_guards import Guard
 from controller.runtime.handed_image import HandedImage
 from controller.runtime.handed_keys import EnvelopePort, HandedPort
+from controller.runtime.held_back import View
 from controller.runtime.journal import Journal, JournalError, read_entries
 from controller.runtime.lpc_link import LocalSocket
 from controller.runtime.order_keys import KeyFileError, load_key
@@ -90,12 +91,14 @@ class EnvelopeSource:
 class Handed:
     """Hold everything that is handed in at one site, with its image and its journal."""
 
-    __slots__ = ("_clock", "_dim", "_events", "_guards", "_image", "_journal", "_names", "_pending", "_sources")
+    __slots__ = (
+        "_clock", "_dim", "_events", "_guards", "_image", "_journal", "_names", "_pending", "_sources", "_view",
+    )  # fmt: skip
 
     def __init__(self, site: Site, port: HandedPort, journal: Journal, events: Events) -> None:
         """Open the image and the sources; KeyFileError or ValueError where a file of theirs cannot be read."""
         self._journal, self._events, self._names = journal, events, site.node_names
-        self._clock, self._image = SiteClock(site.utc_minus_mono_ns), HandedImage(site)
+        self._clock, self._image, self._view = SiteClock(site.utc_minus_mono_ns), HandedImage(site), View(site)
         self._pending: deque[tuple[str, dict[str, Any]]] = deque(maxlen=PENDING)
         self._image.recall()
         self._guards = [Guard(site, each, events, self.keep, self.publish) for each in port.guards]
@@ -124,6 +127,7 @@ class Handed:
                 await guard.listener.stop()
             if self._dim is not None:
                 await self._dim[1].close()
+                self._dim[0].close()
 
     def look(self) -> None:
         """Look after the files, let the time pass, and publish."""
@@ -136,6 +140,9 @@ class Handed:
         self.publish()
         for guard in self._guards:
             guard.look()
+        if self._dim is not None:
+            for name, text in self._dim[0].look(self._view).items():
+                self._events.write("allowance_used_up", contract=name, text=text)
         self._flush()
 
     def _keep_schedule(self, node: str, schedule: Schedule, now_ns: int, renewed_s: float) -> None:

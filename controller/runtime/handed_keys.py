@@ -4,6 +4,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from profiles.contract_doe import OperatingEnvelope
 from profiles.contract_lpc import Lpc
+from profiles.contract_par14a import Par14a
 
 
 class Keys(BaseModel):
@@ -29,11 +30,20 @@ class EnvelopePort(Keys):
     contract: OperatingEnvelope
 
 
+class DimmedContract(Keys):
+    """Say which section 14a contract is dimmed, whose clock its days are of, and which chargers it binds."""
+
+    contract: Par14a
+    zone: str
+    chargers: list[int]
+
+
 class DimPort(Keys):
-    """Say where dimming of section 14a is called for, and what each group may draw then."""
+    """Say where dimming of section 14a is called for, what each group may draw then, and by which contracts."""
 
     socket: str
     groups: dict[int, float] = Field(min_length=1, description="group -> W while it is dimmed")
+    contracts: list[DimmedContract] = Field(description="whose accounts are kept: none that is dimmed throughout")
 
 
 class HandedPort(Keys):

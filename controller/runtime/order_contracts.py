@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from controller.law import image
-from controller.runtime import stores
 from controller.runtime.contract_book import ContractBook
 from controller.runtime.contract_plan import Binding
+from controller.runtime.held_back import ACCOUNT_S, COUNT_S, MOST_S, View
 from controller.runtime.journal import Entry, JournalError
 from controller.runtime.order import Answer, Order
 from controller.runtime.order_book import Force
@@ -23,9 +22,6 @@ from controller.runtime.order_keys import Key
 from controller.runtime.site import ContractPort, Site
 from profiles.contract import READER
 
-COUNT_S = 1.0
-MOST_S = 5.0  # a gap longer than this is nobody's curtailment
-ACCOUNT_S = 300.0
 SOURCE = "orders"
 UNKEPT = -1  # number of a call in the caps of nodes that is obeyed and not kept: its window counts it
 
@@ -154,27 +150,3 @@ class Calls:
                 with contextlib.suppress(JournalError):
                     self._keep("account", source=SOURCE, subject=name, **state)
                     self._written[name] = state
-
-
-class View:
-    """Look at the newest inputs and outputs of the scan."""
-
-    __slots__ = ("_in_bytes", "_latched", "_out_bytes", "_output", "inp", "out")
-
-    def __init__(self, site: Site) -> None:
-        dims = site.image_dims()
-        self._in_bytes, self.inp = image.allocate("input", dims)
-        self._out_bytes, self.out = image.allocate("output", dims)
-        self._latched, self._output = stores.attach(site, "latched.img"), stores.attach(site, "output.img")
-
-    @property
-    def scanned(self) -> bool:
-        """Say whether the scan has ever published."""
-        return self._output.sequence > 0 and self._latched.sequence > 0
-
-    def fresh(self) -> "View":
-        """Copy what is newest."""
-        if self.scanned:
-            self._latched.read(self._in_bytes)
-            self._output.read(self._out_bytes)
-        return self

@@ -6,7 +6,7 @@ from pathlib import Path
 from controller.runtime.contract_limits import measured_at
 from controller.runtime.contract_plan import Binding
 from controller.runtime.handed_guards import check_socket
-from controller.runtime.handed_keys import DimPort, EnvelopePort, GuardPort, HandedPort
+from controller.runtime.handed_keys import DimmedContract, DimPort, EnvelopePort, GuardPort, HandedPort
 from controller.runtime.order_keys import KeyFileError, load_key
 from controller.runtime.plan_spec import SiteSpec
 from hil.rig.contracts import ContractPart
@@ -20,10 +20,10 @@ GUARD, DIM = "guard.sock", "dim.sock"
 Bound = Sequence[tuple[str, ContractPart | None, Binding]]  # key in the file, its part, what it binds
 
 
-def handed_port(where: str, bound: Bound, spec: SiteSpec, run_dir: Path) -> HandedPort | None:
+def handed_port(where: str, bound: Bound, spec: SiteSpec, zone: str, run_dir: Path) -> HandedPort | None:
     """Return what the contracts of a rig or site need; None where nothing is handed in. RigError names what is wrong.
 
-    One guard a node: contracts of consumption and of production at one node share its socket.
+    One guard a node: contracts of consumption and of production at one node share its socket. `zone` is the site's.
     """
     problems = [problem for key, part, each in bound for problem in _misplaced(f"{where}:{key}", part, each)]
     guards: dict[int, GuardPort] = {}
@@ -48,7 +48,7 @@ def handed_port(where: str, bound: Bound, spec: SiteSpec, run_dir: Path) -> Hand
             envelopes.append(EnvelopePort(file=file, key=secret, nodes=list(at), contract=contract))
     dims = {k: group.dimmed_w for k, group in enumerate(spec.groups) if group.dimmed_w < float("inf")}
     named = [part.socket for _, part, b in bound if isinstance(b.contract, Par14a) and part is not None and part.socket]
-    dim = DimPort(socket=named[0] if named else DIM, groups=dims) if dims else None
+    dim = DimPort(socket=named[0] if named else DIM, groups=dims, contracts=_dimmed(bound, zone)) if dims else None
     sockets = [guard.socket for guard in guards.values()] + ([dim.socket] if dim is not None else [])
     wrong = [(name, check_socket(run_dir.absolute() / name)) for name in sockets]
     problems += [Problem(f"{where}:contract.socket", f'"{name}"', text) for name, text in wrong if text]
@@ -59,6 +59,18 @@ def handed_port(where: str, bound: Bound, spec: SiteSpec, run_dir: Path) -> Hand
     if not (guards or envelopes or dim):
         return None
     return HandedPort(guards=list(guards.values()), envelopes=envelopes, dim=dim)
+
+
+def _dimmed(bound: Bound, zone: str) -> list[DimmedContract]:
+    """Return the section 14a contracts that a contact dims, by name, with all chargers that each binds."""
+    found: dict[str, DimmedContract] = {}
+    for _, _, each in bound:
+        contract = each.contract
+        if isinstance(contract, Par14a) and not contract.dimmed:
+            before = found[contract.name].chargers if contract.name in found else []
+            chargers = sorted({*before, *each.chargers})
+            found[contract.name] = DimmedContract(contract=contract, zone=contract.timezone or zone, chargers=chargers)
+    return list(found.values())
 
 
 def _misplaced(key: str, part: ContractPart | None, binding: Binding) -> list[Problem]:

@@ -152,7 +152,7 @@ def _handed(assembly: Assembly, run_dir: Path) -> HandedPort | None:
     ]
     own = [(f"contract[{k}]", parts[k], each) for k, each in enumerate(bindings)]
     played = [("guard.contract", None, each) for each in guarded(rig)]
-    return handed_port(rig.rig.name, [*played, *own], spec, run_dir)
+    return handed_port(rig.rig.name, [*played, *own], spec, rig.rig.timezone, run_dir)
 
 
 def _station_keys(part: SubstationPart, store_dir: Path) -> OpcuaKeys:

@@ -69,8 +69,8 @@ def limit_text(contract: AnyContract) -> str:
 
 
 def allowance_text(contract: AnyContract) -> str:
-    """Return how much a contract may be called on; — where it is not called."""
-    if not isinstance(contract, Called | SteeringCall):
+    """Return how much a contract may be called on, or dimmed; — where nobody calls."""
+    if not isinstance(contract, Called | SteeringCall | Par14a):
         return "—"
     allowance = contract.allowance
     told = [text.format(value) for key, text in ALLOWED.items() if (value := getattr(allowance, key)) is not None]

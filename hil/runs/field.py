@@ -117,7 +117,7 @@ def _handed(loaded: LoadedSite, run_dir: Path) -> HandedPort | None:
     contracts = [load_contract(part.file) for part in parts]
     bound = bind_contracts(parts, contracts, spec.chargers, spec.nodes)
     keyed = [(f"contract[{k}]", parts[k], each) for k, each in enumerate(bound)]
-    return handed_port(loaded.path.name, keyed, spec, run_dir)
+    return handed_port(loaded.path.name, keyed, spec, loaded.file.site.timezone, run_dir)
 
 
 def write_field_site(loaded: LoadedSite, store_dir: Path, run_dir: Path, *, shadow: bool) -> Site:

@@ -27,7 +27,7 @@ from controller.runtime.events import Events
 from controller.runtime.handed import EnvelopeSource
 from controller.runtime.handed_guards import Guard
 from controller.runtime.handed_image import HandedImage
-from controller.runtime.handed_keys import DimPort, EnvelopePort, GuardPort, HandedPort
+from controller.runtime.handed_keys import DimmedContract, DimPort, EnvelopePort, GuardPort, HandedPort
 from controller.runtime.journal import read_entries, verify
 from controller.runtime.order import Answer, Order
 from controller.runtime.order_image import BookImage
@@ -40,6 +40,7 @@ INF = math.inf
 BEAT = {"type": "heartbeat"}
 LIMIT = {"type": "write", "use_case": "lpc", "what": "limit", "value_w": 6000.0, "active": True, "duration_s": None}
 DOE = load_contract("operating_envelope")
+PAR14A = DimmedContract(contract=load_contract("par14a"), zone="Europe/Berlin", chargers=[0, 1])
 
 
 def with_handed(site, tmp_path, **more):
@@ -47,7 +48,7 @@ def with_handed(site, tmp_path, **more):
     given = HandedPort(
         guards=[GuardPort(node=1, socket="g.sock", contracts=[load_contract("lpc_guard")])],
         envelopes=[EnvelopePort(file=str(tmp_path / "e.csv"), nodes=[0], contract=DOE)],
-        dim=DimPort(socket="d.sock", groups={0: 4200.0}),
+        dim=DimPort(socket="d.sock", groups={0: 4200.0}, contracts=[PAR14A]),
     )
     made = site.model_copy(update={"handed": given} | more)
     (tmp_path / "site.json").write_text(made.model_dump_json())
@@ -150,6 +151,8 @@ def test_a_guard_limits_a_running_site_and_a_restart_of_the_process_does_not_lif
         assert say(site.socket("d.sock"), {"type": "dim", "active": False})[0]["ack"]
         assert latched(site).group_w[0] == INF
     kept = [(e.kind, e.source, (e.body or {}).get("rule")) for e in read_entries(site.journal())]
+    account = [e.body for e in read_entries(site.journal()) if (e.kind, e.subject) == ("account", "par14a")][-1]
+    assert account["calls"] == 1 and 0.0 < account["hours_of_day"] < 0.2  # one dimming, through the restart
     assert ("accepted", "lpc", "") in kept
     assert ("decided", "lpc", "904") in kept
     assert sum(kind == "refused" for kind, _, _ in kept) == 4
