@@ -15,12 +15,12 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from rich.console import Console
 
-from controller.law import image
 from controller.runtime import stores
 from controller.runtime.events import NAME as EVENTS
 from controller.runtime.events import Events
 from controller.runtime.figures import write_timing
 from controller.runtime.handed_keys import HandedPort
+from controller.runtime.held_back import View
 from controller.runtime.journal import Journal
 from controller.runtime.processes import STOP_BENCH, controller_processes
 from controller.runtime.shadow import ShadowJournal
@@ -196,28 +196,25 @@ def _desk_argv(site: Site) -> list[str]:
 
 
 class _Line:
-    """Print a line now and then: chargers on the line, amps allowed and drawn, the root's load."""
+    """Print a line now and then: chargers linked, amps allowed and drawn, the load of the topmost measured node."""
 
-    __slots__ = ("_in_bytes", "_inp", "_latched", "_next_s", "_out", "_out_bytes", "_output", "_say", "_start_s")
+    __slots__ = ("_names", "_next_s", "_say", "_start_s", "_view")
 
     def __init__(self, site: Site, say: Console) -> None:
-        dims = site.image_dims()
-        self._in_bytes, self._inp = image.allocate("input", dims)
-        self._out_bytes, self._out = image.allocate("output", dims)
-        self._latched, self._output = stores.attach(site, "latched.img"), stores.attach(site, "output.img")
-        self._say = say
+        self._view, self._names, self._say = View(site), site.node_names, say
         self._start_s, self._next_s = time.monotonic(), 0.0
 
     def show(self) -> None:
         """Print the line where it is due."""
         now_s = time.monotonic()
-        if now_s < self._next_s or not self._latched.read(self._in_bytes) or not self._output.read(self._out_bytes):
+        if now_s < self._next_s or not self._view.fresh().scanned:
             return
         self._next_s = now_s + LINE_S
-        inp, out = self._inp, self._out
+        inp, out = self._view.inp, self._view.out
         drawn_a = np.nansum(np.nanmax(np.nan_to_num(inp.charger_a), axis=1))
+        known = np.flatnonzero(np.isfinite(inp.node_w))
+        load = f"{self._names[known[0]]} {inp.node_w[known[0]] / 1e3:6.1f} kW" if len(known) else "no node measured"
         self._say.print(
             f"{now_s - self._start_s:8.0f} s  {int((inp.charger_link == 1).sum())}/{len(inp.charger_link)} linked"
-            f"  allowed {float(np.sum(out.allowed_a)):6.1f} A  drawn {float(drawn_a):6.1f} A"
-            f"  root {float(inp.node_w[0]) / 1e3:6.1f} kW"
+            f"  allowed {float(np.sum(out.allowed_a)):6.1f} A  drawn {float(drawn_a):6.1f} A  {load}"
         )
