@@ -58,6 +58,7 @@ STYLE: dict[Any, Any] = {
     "legend.fontsize": 8,
 }
 MOST_POINTS = 1600
+FEW_MARKS = 5  # labels of more run into each other
 
 
 def time_unit(trace: Trace) -> tuple[str, float]:
@@ -78,11 +79,23 @@ def mark_lines(ax: Axes, marks: Sequence[Mark], run: Trace) -> None:
 
 
 def mark_labels(ax: Axes, marks: Sequence[Mark], run: Trace) -> None:
+    """Name the marks above a picture; more than a few get numbers, which `mark_key` explains."""
     for k, mark in enumerate(sorted(marks, key=lambda m: m.t_s)):
         place = (mark.t_s / time_unit(run)[1], 1.0)
         offset = (1, 3 + 11 * (k % 2))
-        ax.annotate(mark.label, place, xycoords=("data", "axes fraction"), xytext=offset, fontsize=7.5,
+        text = mark.label if len(marks) <= FEW_MARKS else str(k + 1)
+        ax.annotate(text, place, xycoords=("data", "axes fraction"), xytext=offset, fontsize=7.5,
                     textcoords="offset points", color=MUTED, annotation_clip=False)  # fmt: skip
+
+
+def mark_key(marks: Sequence[Mark], run: Trace) -> str:
+    """Return what the numbers of `mark_labels` stand for, with their times; "" where the labels stand there."""
+    if len(marks) <= FEW_MARKS:
+        return ""
+    unit, length_s = time_unit(run)
+    inorder = enumerate(sorted(marks, key=lambda m: m.t_s), 1)
+    told = [f"({k}) {mark.label} at {mark.t_s / length_s:.3g} {unit}" for k, mark in inorder]
+    return f"Dotted lines: {', '.join(told)}."
 
 
 def thin(t: np.ndarray, y: np.ndarray, points: int = MOST_POINTS) -> tuple[np.ndarray, np.ndarray]:

@@ -14,6 +14,7 @@ from hil.runs import bench_figures, figures
 from hil.runs.bench_trace import load_bench
 from hil.runs.indicators import Held, curtailed_wh, flexpower, held_back, order_to_ampere, worst_customer
 from hil.runs.page import Raw, badge, figure, fold, number, page, section, table, text, tiles
+from hil.runs.picture import mark_key
 from hil.runs.promises import Mark, Verdict
 from hil.runs.rules import scan_figures
 from hil.runs.trace import Trace
@@ -138,6 +139,7 @@ def _street_section(info: RigInfo, controlled: Trace, uncontrolled: Trace | None
         f"Volts at {worst} (lowest without control) over the band of all customers with a charger; feeder-head amps "
         "per phase and active power of all customers. Both columns share their scales."
     )
+    caption = " ".join(filter(None, (caption, mark_key(info.get("marks", ()), controlled))))
     return section("The feeder", figure(svg, caption))
 
 

@@ -116,6 +116,16 @@ def test_names_are_drawn_as_they_are_even_where_they_look_like_formulas(tmp_path
     assert Tags(text).open == []
 
 
+def test_many_marks_are_numbered_and_explained_below(tmp_path):
+    few = report(tmp_path)
+    assert "Dotted lines" not in few and "6 A window" in few
+    marks = [Mark(10.0 + k, f"fault <{k}>") for k in range(6)]
+    info = {"title": "many", "facts": {}, "marks": marks, "obey_s": [12.0] * 4}
+    text = report(tmp_path, rig_info=info)
+    assert "Dotted lines: (1) fault &lt;0&gt; at 10 s, (2) fault &lt;1&gt; at 11 s," in text
+    assert text.count("fault &lt;5&gt;") == 1  # in the key alone
+
+
 def test_the_verdicts_come_first_with_state_value_and_limit(tmp_path):
     text = report(tmp_path)
     assert text.index("<h2>Verdicts") < text.index("<svg")
