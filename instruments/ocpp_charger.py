@@ -130,6 +130,7 @@ class OcppCharger:
         """Begin anew with a point of which nothing is known but that it is there."""
         self._boots = self._inbox.boots
         self._keeper.begin()
+        self.reading.phases = self._keeper.in_use(0)
         self._setup = [self._ask_now] if self._read_only else [self._no_foreign, self._sample, self._ask_now]
 
     def detach(self, rpc: OcppRpc) -> None:
@@ -199,6 +200,12 @@ class OcppCharger:
     def wake(self) -> None:
         """Look at the order now."""
         self._wake.set()
+
+    def ask_phases(self, number: int) -> None:
+        """Take the number of phases to charge on: 1 or 3, 0 no request; it goes out with the next order."""
+        if self._keeper.ask_phases(number):
+            self.reading.phases = self._keeper.in_use(self.reading.phases)
+            self.wake()
 
     async def drop(self) -> None:
         """Close the connection; the point dials again."""
@@ -296,6 +303,7 @@ class OcppCharger:
         if sent is not None:
             ask["chargingRateUnit"] = sent.unit
         found = composite(self._version, await self._read("GetCompositeSchedule", ask))
+        self.reading.phases = self._keeper.in_use(0 if found is None else found.phases)
         if found is None:
             self.reading.limit_a = math.nan
             detail = "no composite schedule: what it applies is known from measured amps only"

@@ -6,6 +6,7 @@ end ran out there would be nothing below it, and the point would charge at its r
 
 import math
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from instruments.catalog import Model, charger_of, ocpp_of
@@ -39,8 +40,8 @@ class OrderKeeper:
     read_only: nothing is ever due
     """
 
-    __slots__ = ("_car", "_clock_ns", "_failsafe_a", "_failsafe_s", "_floor_stands", "_gap_ns", "_model", "_part",
-                 "_phases", "_read_only", "_reading", "_sent_ns", "_unit", "_updates", "_utc_ns", "floor_ns",
+    __slots__ = ("_asked", "_car", "_clock_ns", "_failsafe_a", "_failsafe_s", "_floor_stands", "_gap_ns", "_model",
+                 "_part", "_phases", "_read_only", "_reading", "_sent_ns", "_unit", "_updates", "_utc_ns", "floor_ns",
                  "limits", "name", "phases_sent", "phases_w", "sent", "writes_ns")  # fmt: skip
 
     def __init__(
@@ -63,6 +64,7 @@ class OrderKeeper:
         self._unit = 0  # index among the units that the point takes
         self._sent_ns = self.writes_ns = 0
         self._car = 0  # session that `phases_w` was seen in
+        self._asked = 0  # phases to charge on; 0 no request
         self.phases_w = self.phases_sent = phases
         self.limits: PointLimits | None = None
         self.begin()
@@ -80,7 +82,28 @@ class OrderKeeper:
         if not math.isfinite(want_a) or (want_a != 0.0 and not part.min_a <= want_a <= part.max_a):
             detail = f"{want_a:g} A; allowed: 0 or {part.min_a:g}..{part.max_a:g} A"
             raise PortFault(FaultKind.RANGE, self.name, self._part.purpose, detail)
-        return order_of(self._allowed_a(want_a), self._rate_unit(), self._reading.volt_v, self._shared())
+        one = self._asked == 1 and self.switches
+        phases = 1 if one else self._shared()
+        found = order_of(self._allowed_a(want_a), self._rate_unit(), self._reading.volt_v, phases)
+        if one and self.limits is not None and self.limits.phase_to_use:
+            return replace(found, phase_to_use=1)
+        return found
+
+    def ask_phases(self, number: int) -> bool:
+        """Take the number of phases to charge on, 1 or 3, 0 no request; return whether that is news."""
+        news, self._asked = number != self._asked, number
+        return news
+
+    @property
+    def switches(self) -> bool:
+        """Say whether the point tells that it goes to one phase when a schedule says so."""
+        return self.limits is not None and self.limits.switches
+
+    def in_use(self, told: int) -> int:
+        """Return the phases in use, -1 where none were asked for: all, unless it can switch, tells one and draws so."""
+        if self._asked == 0:
+            return -1
+        return 1 if self.switches and told == 1 and drawing_phases(self._reading) < 2 else self._phases
 
     def due(self, order: Order, now_ns: int, transaction: str | int | None) -> bool:
         """Say whether an order has to go out now: it changed, or has to be renewed, and the gap is over."""
@@ -101,7 +124,7 @@ class OrderKeeper:
         ordered_a = self._allowed_a(want_a)
         self.sent, self.writes_ns = None, self._clock_ns()
         writer = self._writer(version)
-        if self._updates:
+        if self._updates and order.phases == self.phases_sent:  # an update cannot move the number of phases
             self._updates = False  # a refused update is followed by the whole profile
             await self._set(call, "UpdateDynamicSchedule", writer.update(order))
         else:
@@ -111,7 +134,7 @@ class OrderKeeper:
         self._updates = self._part.kind == "Dynamic" and self._ends
         self._reading.sent_a, self._reading.sent_ns = ordered_a, self._sent_ns
         self._reading.round_trip_ns = self._sent_ns - self.writes_ns
-        self.phases_sent = self._shared()
+        self.phases_sent = order.phases
 
     def held_back(self, want_a: float) -> str:
         """Say why less than wanted was sent; an empty text where it was not."""

@@ -21,19 +21,26 @@ TENTH = 0.1
 
 @dataclass(frozen=True, slots=True)
 class PointLimits:
-    """Hold what a charge point says of its smart charging: units that it takes, and its highest stack level."""
+    """Hold what a charge point says of its smart charging.
+
+    Units that it takes, its highest stack level, whether it goes from three phases to one when a schedule says so, and
+    whether it takes the phase to use.
+    """
 
     units: tuple[str, ...]
     max_stack_level: int
+    switches: bool = False
+    phase_to_use: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Hold one limit as it goes onto the wire: number with one decimal, unit, and phases (0: not said)."""
+    """Hold one limit as it goes onto the wire: number with one decimal, unit, phases, the one to use (0: not said)."""
 
     limit: float
     unit: str
     phases: int = 0
+    phase_to_use: int = 0
 
 
 def tenths_down(value: float) -> float:
@@ -134,6 +141,8 @@ class ProfileWriter:
             period["operationMode"] = part.operation_mode
         if order.phases:
             period["numberPhases"] = order.phases
+        if order.phase_to_use:
+            period["phaseToUse"] = order.phase_to_use
         schedule: dict[str, Any] = {"chargingRateUnit": order.unit, "chargingSchedulePeriod": [period]}
         profile: dict[str, Any] = {
             "stackLevel": level,

@@ -58,6 +58,7 @@ class PointReading:
     sent_ns: int = 0
     failsafe_a: float = math.nan
     failsafe_s: float = math.nan
+    phases: int = -1  # in use, of a point that is asked to switch; -1 not known
     round_trip_ns: int = 0
     errors: int = 0
     fault: str = ""

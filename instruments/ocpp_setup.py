@@ -13,25 +13,31 @@ from instruments.ocpp_profiles import PointLimits
 Call = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
 RATE_UNITS = {"Current": "A", "A": "A", "Power": "W", "W": "W"}
 LEVEL_16, UNIT_16 = "ChargeProfileMaxStackLevel", "ChargingScheduleAllowedChargingRateUnit"
+SWITCH_16, AC_SWITCH = "ConnectorSwitch3to1PhaseSupported", "ACPhaseSwitchingSupported"
 SMART = "SmartChargingCtrlr"
 
 
 async def ask_limits(call: Call, part: OcppPart, version: str) -> PointLimits:
-    """Return units and highest stack level as the point tells them; the record's where it does not.
+    """Return units and highest stack level as the point tells them, the record's where it does not; and its phases.
+
+    It switches phases where it says so: 1.6 ConnectorSwitch3to1PhaseSupported, 2.x Phases3to1 (or
+    ACPhaseSwitchingSupported of the EVSE, with which alone a schedule may name the phase to use: K01.FR.20).
 
     Errors: PortFault of the link; one of the point's own answer counts as not told.
     """
     told: dict[str, str] = {}
     try:
         if version == "ocpp1.6":
-            answer = await call("GetConfiguration", {"key": [LEVEL_16, UNIT_16]})
+            answer = await call("GetConfiguration", {"key": [LEVEL_16, UNIT_16, SWITCH_16]})
             told = {row["key"]: str(row.get("value", "")) for row in answer.get("configurationKey") or []}
         else:
+            names = {"ProfileStackLevel": LEVEL_16, "RateUnit": UNIT_16, "Phases3to1": SWITCH_16, AC_SWITCH: AC_SWITCH}
+            evse = {"name": "EVSE", "evse": {"id": part.connector}}
             wanted = [
-                {"component": {"name": SMART}, "variable": {"name": n}} for n in ("ProfileStackLevel", "RateUnit")
+                {"component": evse if name == AC_SWITCH else {"name": SMART}, "variable": {"name": name}}
+                for name in names
             ]
             answer = await call("GetVariables", {"getVariableData": wanted})
-            names = {"ProfileStackLevel": LEVEL_16, "RateUnit": UNIT_16}
             for row in answer["getVariableResult"]:
                 if row["attributeStatus"] == "Accepted" and row["variable"]["name"] in names:
                     told[names[row["variable"]["name"]]] = str(row.get("attributeValue", ""))
@@ -42,7 +48,8 @@ async def ask_limits(call: Call, part: OcppPart, version: str) -> PointLimits:
     units = tuple(RATE_UNITS[word] for word in words if word in RATE_UNITS) or tuple(part.rate_units)
     level = told.get(LEVEL_16, "")
     most = int(level) if level.isdigit() else part.max_stack_level
-    return PointLimits(("W",) if part.quirks.only_watts else units, most)
+    one, three = (told.get(key, "").lower() == "true" for key in (AC_SWITCH, SWITCH_16))
+    return PointLimits(("W",) if part.quirks.only_watts else units, most, switches=one or three, phase_to_use=one)
 
 
 async def configure(call: Call, part: OcppPart, version: str) -> list[str]:

@@ -165,6 +165,7 @@ READS: dict[str, Callable[[EvseView], float | str]] = {
     "frequency_hz": lambda v: FREQUENCY_HZ,
     "power_factor": lambda v: 1.0,
     "phases": lambda v: float(v._spec.phases),
+    "can_switch_phases": lambda v: float(v._spec.switch_phases),
     "phases_set": lambda v: float(v._state.phases_set),
     "phases_in_use": lambda v: float(v._state.shown_phases),
     "export_wh": lambda v: float(v._state.export_wh),

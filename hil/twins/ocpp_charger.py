@@ -48,6 +48,7 @@ class OcppChargerTwin:
             max_periods=part.max_periods,
             max_profiles=part.max_profiles,
             connectors=part.connector,
+            phase_switching=float(view.get("can_switch_phases")) == 1.0,
             external_from_csms=part.purpose == "ChargingStationExternalConstraints",
         )
         self.point = Point(view, clock_s, utc_ns, ProfileStore(rules), self.faults, connector=part.connector)

@@ -191,6 +191,8 @@ class Point:
             since_s = now_s if self.transaction is None else self.transaction.since_s
             found = limit_at(self.profiles(), self.connector, now_s, self.terminals(), self.charging, since_s)
             wanted_a = found.limit_a
+            if self.store.rules.phase_switching and float(self.view.get("phases_set")) != found.phases:
+                self.view.set("phases_set", float(found.phases), self.clock_s())
         self._linked_a = wanted_a if self.offline_s == 0.0 else self._linked_a
         self.fallen = wanted_a < self._linked_a - LOWER_A
         if self.clock_s() < self.rebooting_until_s:

@@ -35,6 +35,7 @@ def variables_of(rules: Rules, *, only_watts: bool) -> dict[str, str]:
         "SmartChargingCtrlr.PeriodsPerSchedule": str(rules.max_periods),
         "SmartChargingCtrlr.Entries": str(rules.max_profiles),
         "SmartChargingCtrlr.Phases3to1": str(rules.phase_switching).lower(),
+        "EVSE.ACPhaseSwitchingSupported": str(rules.phase_switching).lower(),
         "SmartChargingCtrlr.ExternalControlSignalsEnabled": "true",
         "SmartChargingCtrlr.NotifyChargingLimitWithSchedules": "true",
         "SmartChargingCtrlr.LimitChangeSignificance": "1",

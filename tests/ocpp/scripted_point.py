@@ -108,13 +108,14 @@ class ScriptedPoint:
             return {"configurationKey": [{"key": k, "readonly": True, "value": v} for k, v in keys.items()]}
         if action == "GetVariables":
             values = {"ProfileStackLevel": "8", "RateUnit": "A,W"}
-            rows = payload["getVariableData"]
+            found = [(row, values.get(row["variable"]["name"])) for row in payload["getVariableData"]]
             return {
                 "getVariableResult": [
-                    {**row, "attributeStatus": "Accepted", "attributeValue": values[row["variable"]["name"]]}
-                    for row in rows
+                    {**row, "attributeStatus": "UnknownVariable"} if value is None
+                    else {**row, "attributeStatus": "Accepted", "attributeValue": value}
+                    for row, value in found
                 ]
-            }
+            }  # fmt: skip
         if action == "SetVariables":
             rows = [{k: row[k] for k in ("component", "variable")} for row in payload["setVariableData"]]
             return {"setVariableResult": [{**row, "attributeStatus": "Accepted"} for row in rows]}

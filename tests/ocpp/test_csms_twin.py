@@ -17,9 +17,9 @@ from hil.twins.ocpp_profiles import Refused, read_profile
 from instruments.catalog import Model
 
 
-def world(model: Model) -> tuple[Bench, OcppChargerTwin]:
+def world(model: Model, **evse: Any) -> tuple[Bench, OcppChargerTwin]:
     """Return a car at a point of `model`, and the point."""
-    spec = EvseSpec("cp1", phases=3, hard_max_a=32.0, pwm_gap_s=0.1, contactor_close_s=0.1)
+    spec = EvseSpec("cp1", phases=3, hard_max_a=32.0, pwm_gap_s=0.1, contactor_close_s=0.1, **evse)
     car = EvSpec("car", phases=3, max_a=32.0, dead_time_s=0.1, fall_a_per_s=100.0, rise_a_per_s=100.0)
     fleet = Fleet([spec], [car])
     found = Bench(fleet, Log())
@@ -93,3 +93,59 @@ def test_a_set_point_that_would_not_be_followed_is_refused(keys: dict[str, Any],
     with pytest.raises(Refused) as refused:
         read_profile(period(**keys), 1)
     assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize("version", ["ocpp1.6", "ocpp2.0.1", "ocpp2.1"])
+def test_a_point_that_can_goes_to_one_phase_when_it_is_asked_and_back(version: str) -> None:
+    async def play() -> None:
+        found, twin = world(quick(version), switch_phases=True, switch_pause_s=0.2, switch_dwell_s=0.2)
+        view, physics = twin.point.view, asyncio.create_task(found.physics())
+        try:
+            async with bench(quick(version)) as here:
+                here.charger.ask_phases(3)
+                await twin.start(here.url)
+                await until(lambda: drawn(view) == [16, 16, 16], "three phases")
+                for number, amps in ((1, [10, 0, 0]), (3, [10, 10, 10])):
+                    here.want_a = 0.0
+                    await until(lambda: drawn(view) == [0, 0, 0], "a pause before the switch")
+                    here.charger.ask_phases(number)
+                    await until(lambda n=number: here.charger.reading.phases == n, f"{number} told by the point")
+                    here.want_a = 10.0
+                    await until(lambda a=amps: drawn(view) == a, f"{amps} drawn")
+                    assert here.charger.reading.phases == number
+                (period,) = (
+                    twin.point.store.raw[2]["chargingSchedule"][0]["chargingSchedulePeriod"]
+                    if (version != "ocpp1.6")
+                    else twin.point.store.raw[2]["chargingSchedule"]["chargingSchedulePeriod"]
+                )
+                assert period["numberPhases"] == 3 and "phaseToUse" not in period
+        finally:
+            await twin.stop()
+            physics.cancel()
+            await asyncio.gather(physics, return_exceptions=True)
+
+    asyncio.run(play())
+
+
+def test_a_point_that_cannot_switch_is_not_told_one_phase_and_counts_on_all() -> None:
+    async def play() -> None:
+        found, twin = world(quick("ocpp2.0.1"))
+        view, physics = twin.point.view, asyncio.create_task(found.physics())
+        try:
+            async with bench(quick("ocpp2.0.1")) as here:
+                here.charger.ask_phases(1)
+                await twin.start(here.url)
+                await until(lambda: drawn(view) == [16, 16, 16], "three phases")
+                await until(lambda: here.charger.reading.limit_a == 16.0, "composite schedule read")
+                assert here.charger.reading.phases == 3
+        finally:
+            await twin.stop()
+            physics.cancel()
+            await asyncio.gather(physics, return_exceptions=True)
+
+    asyncio.run(play())
+
+
+def drawn(view: Any) -> list[int]:
+    """Return the amps on each phase, rounded."""
+    return [round(float(view.get(f"current_l{k}_a"))) for k in (1, 2, 3)]
