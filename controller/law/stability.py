@@ -6,8 +6,9 @@ and lambda an eigenvalue of K S, the loop has the characteristic polynomial
 
     z^(d+1) - (1 - alpha) z^d + alpha lambda = 0
 
-which leaves the unit circle at the critical lambda: 2 / alpha - 1 without delay. Under lambda < 1 it is stable with
-any delay. Source: facts A5, derived there and checked against its tables; after Farivar, Zhou, Chen and Low (2015)
+which leaves the unit circle at the critical lambda: 2 / alpha - 1 without delay. Under |lambda| < 1 it is stable with
+any delay. A lambda that is not real (load on another phase moves the volts by a resistance and a reactance) or negative
+(it lifts them) is critical earlier, at 1 where it is negative: it has its own critical magnitude. Source: facts A5, derived there and checked against its tables; after Farivar, Zhou, Chen and Low (2015)
 and the filtered update of the Jahangiri/Aliprantis volt-VAr chapter, Eq. 3.4.
 """
 
@@ -18,13 +19,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 HALVINGS = 80
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Margin:
     """Hold the loop gain, the gain at which it would oscillate, and their ratio in dB (+inf: no droop at all).
 
-    `alpha` and `delay` (scans) are what they were computed for, `slope` the steepest slope, in the unit it was given.
+    `alpha` and `delay` (scans) are what they were computed for, `slope` the steepest slope, in the unit it was given,
+    `angle_rad` the angle of the eigenvalue.
     """
 
     lambda_max: float
@@ -33,29 +36,34 @@ class Margin:
     alpha: float = math.nan
     delay: int = 0
     slope: float = math.nan
+    angle_rad: float = 0.0
 
 
 class MarginError(ValueError):
     """Report a plan whose margin is under the required one."""
 
 
-def critical_lambda(alpha: float, delay: int) -> float:
-    """Return the eigenvalue at which the loop begins to oscillate, for a filter weight and a delay in scans.
+def critical_lambda(alpha: float, delay: int, angle_rad: float = 0.0) -> float:
+    """Return the magnitude of an eigenvalue at which the loop begins to oscillate, for a filter weight and a delay.
 
-    Without delay the closed form 2 / alpha - 1; otherwise the crossing z = exp(j w) of the unit circle, where the
-    phases d w + arg(z - (1 - alpha)) add up to pi.
+    `delay` in scans, `angle_rad` the eigenvalue's angle: 0 where load lowers the volts, pi where it lifts them. Without
+    delay and angle the closed form 2 / alpha - 1; otherwise the first crossing z = exp(j w) of the unit circle, where
+    the phases d w + arg(z - (1 - alpha)) add up to pi - |angle|.
     """
     if not 0.0 < alpha <= 1.0:
         raise ValueError(f"alpha: {alpha}; allowed is over 0 to 1 (scan period / filter time constant)")
     if delay < 0 or delay != int(delay):
         raise ValueError(f"delay: {delay} scans; allowed is a whole number from 0")
-    if delay == 0:
+    crossing = math.pi - abs(angle_rad)
+    if not crossing >= 0.0:
+        raise ValueError(f"angle: {angle_rad} rad; allowed is -pi to pi")
+    if delay == 0 and angle_rad == 0.0:
         return 2.0 / alpha - 1.0
     low, high = 0.0, math.pi
     for _ in range(HALVINGS):
         middle = 0.5 * (low + high)
         phase = delay * middle + math.atan2(math.sin(middle), math.cos(middle) - (1.0 - alpha))
-        low, high = (middle, high) if phase < math.pi else (low, middle)
+        low, high = (middle, high) if phase < crossing else (low, middle)
     return math.hypot(math.cos(low) - (1.0 - alpha), math.sin(low)) / alpha
 
 
@@ -65,7 +73,7 @@ def stability_margin(slopes: ArrayLike, sensitivities: ArrayLike, alpha: float, 
     `slopes` (N): steepest slope of each charger's curve [A/V, or W/pu in the unit of the sensitivities], not negative;
     `sensitivities` (N, N): fall of the volts at i per amp (watt) drawn at j [V/A, or pu/W], positive where load lowers
     the volts; `alpha`: weight of a new value in the filter, period / tau (0 to 1]; `delay`: whole scans between a
-    voltage and the amps that follow it. Complex eigenvalues (mutual impedances) count with their magnitude.
+    voltage and the amps that follow it. The figures are those of the eigenvalue with the least margin.
     """
     gain = np.asarray(slopes, dtype=np.float64).reshape(-1)
     field = np.asarray(sensitivities, dtype=np.float64)
@@ -75,38 +83,52 @@ def stability_margin(slopes: ArrayLike, sensitivities: ArrayLike, alpha: float, 
         raise ValueError(f"slopes: {gain.tolist()}; allowed are finite numbers from 0")
     if not np.isfinite(field).all():
         raise ValueError("sensitivities: not finite; take them from the impedance matrix or a measured step")
-    critical = critical_lambda(alpha, delay)
-    largest = float(np.abs(np.linalg.eigvals(gain[:, None] * field)).max()) if gain.size else 0.0
-    margin = 20.0 * math.log10(critical / largest) if largest > 0.0 else math.inf
-    return Margin(largest, critical, margin, alpha, int(delay), float(gain.max()) if gain.size else 0.0)
+    steepest = float(gain.max()) if gain.size else 0.0
+    worst = Margin(0.0, critical_lambda(alpha, delay), math.inf, alpha, int(delay), steepest)
+    for mode in np.linalg.eigvals(gain[:, None] * field) if gain.any() else ():
+        size, angle = float(abs(mode)), _angle_rad(mode)
+        critical = critical_lambda(alpha, delay, angle)
+        margin = 20.0 * math.log10(critical / size) if size > 0.0 else math.inf
+        if margin < worst.margin_db:
+            worst = Margin(size, critical, margin, alpha, int(delay), steepest, angle)
+    return worst
 
 
-def broadcast_sensitivities(sensitivities: ArrayLike, slopes: ArrayLike | None = None) -> NDArray[np.float64]:
+def _angle_rad(mode: complex) -> float:
+    """Return the angle of an eigenvalue, 0 where rounding alone made it complex."""
+    return float(np.angle(mode)) if abs(mode.imag) > ROUNDING * abs(mode) or mode.real < 0.0 else 0.0
+
+
+def broadcast_sensitivities(
+    sensitivities: ArrayLike, slopes: ArrayLike | None = None, lifted: bool = False
+) -> NDArray[np.float64]:
     """Return the sensitivities (N, N) of a common droop: everybody follows the worst node.
 
     Which node is the worst may change, so it is the one that all chargers together pull down the most, each by its
-    slope (N; alike if not given). The loop gain of a common droop is the sum of its row: never under that of the local
-    one on one phase; load on another phase lifts these volts, so over three phases it may be.
+    slope (N; alike if not given); with `lifted` the one that they pull down the least. The loop gain of a common droop
+    is the sum of its row: never under that of the local one on one phase; load on another phase lifts these volts, so
+    over three phases it may be, and a row that load lifts on the whole has a negative gain, critical at 1.
     """
     field = np.asarray(sensitivities, dtype=np.float64)
     gain = np.ones(len(field)) if slopes is None else np.asarray(slopes, dtype=np.float64)
-    worst = field[int(np.argmax(field @ gain))]
+    pull = field @ gain
+    worst = field[int(np.argmin(pull) if lifted else np.argmax(pull))]
     return np.tile(worst, (len(field), 1))
 
 
-def longest_delay(lambda_max: float, alpha: float, required_db: float = 6.0) -> float:
+def longest_delay(lambda_max: float, alpha: float, required_db: float = 6.0, angle_rad: float = 0.0) -> float:
     """Return the longest delay in scans that keeps the margin: +inf where any does, -1 where not even none does."""
     needed = lambda_max * 10.0 ** (required_db / 20.0)
     if needed <= 1.0:  # the critical gain falls towards 1 with the delay, and never under it
         return math.inf
-    if critical_lambda(alpha, 0) < needed:
+    if critical_lambda(alpha, 0, angle_rad) < needed:
         return -1.0
     low, high = 0, 1
-    while critical_lambda(alpha, high) >= needed:
+    while critical_lambda(alpha, high, angle_rad) >= needed:
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if critical_lambda(alpha, middle) >= needed else (low, middle)
+        low, high = (middle, high) if critical_lambda(alpha, middle, angle_rad) >= needed else (low, middle)
     return float(low)
 
 
@@ -121,7 +143,7 @@ def require_margin(margin: Margin, required_db: float = 6.0, name: str = "voltag
     )
     if 0.0 < margin.alpha <= 1.0:
         fits = margin.slope * 10.0 ** ((margin.margin_db - required_db) / 20.0)
-        longest = longest_delay(margin.lambda_max, margin.alpha, required_db)
+        longest = longest_delay(margin.lambda_max, margin.alpha, required_db, margin.angle_rad)
         allowed = f"up to {longest:g} scans" if longest >= 0.0 else "none at this slope"
         text += f" (slope {margin.slope:.3g}, allowed up to {fits:.3g}; delay {margin.delay} scans, allowed {allowed})"
     raise MarginError(text)

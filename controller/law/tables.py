@@ -186,6 +186,7 @@ STATE_FIELDS: tuple[Field, ...] = (
     Field("seen_ns", "i8", "N", "ns", 0, "monotonic time of that reading"),
     Field("seen_state", "i1", "N", "1", -1, "last believed control-pilot state"),
     Field("volts_v", "f8", "N", "V", 0, "sum of the volts on its phases, for watts; the high side where unknown"),
+    Field("stand_v", "f8", "N", "V", 0, "highest volts of its phases when last known: unknown ones count no less"),
     Field("linked", "u1", "N", "1", 0, "1 where the link answered in the last scan"),
     Field("contact_ns", "i8", "N", "ns", 0, "last time at which the charger can have heard us"),
     Field("sent_a", "f8", "N", "A", 0, "last allowed amps that can have reached it"),

@@ -22,7 +22,7 @@ UTC_STEP_S = 2.0
 PLAUSIBLE = 2.0  # a meter that says more than twice the ceiling would hide uncontrolled load
 NODE_PLAUSIBLE = 10.0  # times the node's limit: more is a broken meter, and its negative would be headroom
 LOW_PU, MOST_PU = 0.8, 1.5  # range of volts that converts watts; outside it the volts are a fault, not a basis
-HIGH_PU = 1.1  # stands in for volts that are not known: more volts, fewer amps
+HIGH_PU = 1.1  # stands in for volts that are not known, or the last known where they were more: fewer amps
 
 
 @Stage
@@ -78,6 +78,7 @@ def chargers(
     seen_ns: Array,
     seen_state: Array,
     volts_v: Array,
+    stand_v: Array,
     node_hold: Array,
     no_raise: Array,
     clock_ok: Array,
@@ -95,21 +96,24 @@ def chargers(
             p = int(live_map[i, t])
             if p >= 0:
                 good = good and -limit_a <= charger_a[i, t] <= limit_a  # false on NaN
-        volts = 0.0
+        volts, highest = 0.0, 0.0
         watts = 0.0
         metered = True
+        stand = max(HIGH_PU * u_nom_v[0], stand_v[i])
         for t in range(3):
             p = int(live_map[i, t])
             if p >= 0:
                 volt = charger_v[i, t]
                 if not (good and LOW_PU * u_nom_v[0] <= volt <= MOST_PU * u_nom_v[0]):
-                    volt = HIGH_PU * u_nom_v[0]
+                    volt = stand
                     metered = False
                 volts += volt
+                highest = max(highest, volt)
                 if good:
                     seen_a[i, p] = charger_a[i, t]
                     watts += volt * charger_a[i, t]
         volts_v[i] = volts
+        stand_v[i] = highest  # where they are not known, no less than what stood in
         if good:
             if -limit_a * volts <= charger_w[i] <= limit_a * volts:  # false on NaN
                 seen_w[i] = charger_w[i]

@@ -26,10 +26,10 @@ import numpy as np
 
 from controller.law.kernel import Array, Stage, kernel
 from controller.law.names import Trust
+from controller.law.trust import HIGH_PU, LOW_PU, MOST_PU
 
 BELIEVED, HELD, DESIGN = int(Trust.BELIEVED), int(Trust.HELD), int(Trust.DESIGN)
 WATTS = 3
-HIGH_PU = 1.1  # volts that are not known count high: no more watts than amps at these volts
 SETTLED = 0.01  # A or W: the estimate has come up to what was proven
 
 
@@ -103,7 +103,8 @@ def estimate(
     explained(now_ns, parent, max_age_s, seen_a, seen_w, seen_ns, volts_v, linked, swing_a, drop_a, obey_hi_a,
               back_swing_a, back_drop_a, tree_place, own_from, own_to, order, entry_of, entry_from, entry_to,
               charger_trust, reserved_a, export_reserved_a, load, load_hi, free, room, slope)  # fmt: skip
-    high_v = HIGH_PU * u_nom_v[0]
+    high_v = HIGH_PU * u_nom_v[0]  # volts that are not known count high
+    least_v, most_v = LOW_PU * u_nom_v[0], MOST_PU * u_nom_v[0]
     for m in range(parent.shape[0]):
         weight = dt_s[0] / (node_tau_s[m] + dt_s[0]) if dt_s[0] > 0.0 else 0.0
         late_s = (now_ns[0] - node_a_seen_ns[m]) * 1e-9 - node_max_age_s[m]
@@ -121,9 +122,9 @@ def estimate(
             design_w += node_design_a[m, p] * high_v
             generated_w += node_design_export_a[m, p] * high_v
             if math.isfinite(node_a[m, p]):
-                volt = node_v[m, p] if node_v_ok[m] == 1 and 0.0 < node_v[m, p] < high_v else high_v
+                volt = node_v[m, p] if node_v_ok[m] == 1 and least_v <= node_v[m, p] <= most_v else high_v
                 watts += node_a[m, p] * volt
-                apparent += abs(node_a[m, p]) * high_v
+                apparent += abs(node_a[m, p]) * max(volt, high_v)  # more watts than that are a broken meter's
         for c in range(4):
             grown = grown_a if c < WATTS else 3.0 * grown_a * high_v
             if node_metered[m] == 0 or node_trust[m] == DESIGN:

@@ -47,7 +47,9 @@ def margins(assembly: Assembly) -> Margins:
         if text is not None:
             problems.append(Problem("bench.max_loop_gain", f"{rig.bench.max_loop_gain:g}", text))
     falls = -solver.sensitivity_v_per_a()[np.ix_(rows, rows)]
-    margin, refused = droop_margin(assembly.plan(), falls, rig.law.droop.fairness, rig.law.droop.required_margin_db)
+    margin, refused = droop_margin(
+        assembly.plan(), falls, rig.law.droop.fairness, rig.law.droop.required_margin_db, assembly.charger_names
+    )
     problems += [Problem("law.droop", "", text) for text in refused]
     if problems:
         raise RigError(problems)

@@ -22,7 +22,8 @@ def site_margin(loaded: LoadedSite) -> str:
     field = np.minimum.outer(own, own)
     droop = loaded.file.law.droop
     _, _, plan = build_plan(loaded.spec)
-    margin, refused = droop_margin(plan, field, droop.fairness, droop.required_margin_db)
+    names = [part.name for part in loaded.file.charger]
+    margin, refused = droop_margin(plan, field, droop.fairness, droop.required_margin_db, names)
     if refused:
         raise RigError([Problem(f"{loaded.path.name}:law.droop", "", text) for text in refused])
     return (

@@ -259,8 +259,9 @@ LOST = (
 def test_who_loses_an_input_rises_in_neither_direction(name: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     world = Cars(any_site(rng), 6.0, other=float(rng.uniform(-5, 20)))
+    world.plan.volt_source[:] = int(rng.integers(3))  # one that loses its volts may leave room to one that needs none
     world.plan.rotation_s[0] = 1e6
-    world.volts[:] = rng.uniform(205, 250, world.volts.shape)
+    world.volts[:] = rng.uniform(205, 265, world.volts.shape)
     inp, n, m = world.inp, world.dims.n, world.dims.m
     inp.wish_a[:] = rng.choice([INF, -10.0, 12.0], n)
     inp.override_a[:] = rng.choice([INF, 9.0], n)
@@ -337,3 +338,47 @@ def test_a_jump_of_the_clock_does_not_forget_who_is_out_of_reach() -> None:
         assert world.out.allowed_a[1] <= 36.0 - held + 1e-6
     world.run(60)
     assert world.out.allowed_a[1] == pytest.approx(32.0)
+
+
+@pytest.mark.parametrize("volts", [245.0, 260.0, 300.0])
+@pytest.mark.parametrize("lost", ["volts of one", "volts of all", "reading of one"])
+def test_watts_hold_at_high_volts_and_unknown_volts_count_no_less_than_the_last(volts: float, lost: str) -> None:
+    """Volts over 1.1 pu that are not read any more are not 253 V: that would be more amps for the same watts."""
+    cars = [charger(k, at=0) for k in range(2)]
+    world = World(site([node(limit_a=200.0)], cars, min_off_s=0.0), 6.0, volts=volts)
+    rest = np.zeros(2)
+    for k in range(500):
+        world.sense()
+        world.inp.order_w[0] = 5200.0
+        world.inp.node_v[:] = volts
+        world.inp.node_w[:] = (world.inp.node_a * volts).sum(axis=1)
+        if k > 300:
+            world.inp.charger_v[: 2 if lost == "volts of all" else 1] = np.nan
+            world.inp.charger_quality[0] = 2 if lost == "reading of one" else 0
+        world.step(sense=False)
+        if k >= 100:
+            assert (world.drawn * volts).sum() <= 5200.0 + 1e-6, k
+        if k == 300:
+            rest = world.drawn.copy()
+            assert (rest * volts).sum() > 5190.0  # and they are used
+        if k > 300:
+            assert (world.out.allowed_a <= rest + 1e-9).all()
+
+
+def test_a_raise_that_went_out_before_the_link_was_lost_is_reserved() -> None:
+    """Its order went up in the scan before the one that finds it gone: it may have heard it."""
+    cars = [charger(0, name=f"c{k}", failsafe_s=60.0) for k in range(2)]
+    world = World(site([node(limit_a=60.0, metered=False, design_a=0.0)], cars, min_off_s=0.0), 10.0)
+    world.inp.wish_a[:] = 10.0
+    world.run(20)
+    world.inp.wish_a[0] = INF
+    while world.out.allowed_a[0] <= 10.0:  # until the scan that raises it
+        world.step(follow=False)
+        assert world.scan < 600
+    raised = world.out.allowed_a[0]
+    world.link[0] = False
+    world.step(follow=False)
+    assert world.out.reserved_a[0] >= raised
+    world.inp.wish_a[1] = INF
+    world.run(20)
+    assert world.out.allowed_a[1] <= 60.0 - raised + 1e-6

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from lawbench import EU_DROOP, INF, VoltSource, charger, node, site
 
+from controller.law import preset
 from controller.law.names import Fairness
 from controller.law.stability import (
     MarginError,
@@ -15,7 +16,7 @@ from controller.law.stability import (
     require_margin,
     stability_margin,
 )
-from controller.runtime.plan import DroopSpec, ExportSpec, PlanError, ReserveSpec, WindowSpec, build_plan
+from controller.runtime.plan import DroopSpec, ExportSpec, PlanError, ReserveSpec, WindowSpec, build_plan, droop_of
 from hil.rig.droop_margin import droop_margin
 
 STEEP = DroopSpec(((0.950, 0.2), (0.955, 1.0)))
@@ -100,12 +101,50 @@ def test_an_export_curve_that_would_oscillate_is_refused() -> None:
     """IEEE 1547 volt-watt: 16 A over 0.04 pu are 1.74 A/V; with 1.5 V/A a loop gain of 2.6 at a delay of 200 scans."""
     given = {"volt_source": VoltSource.OWN, "export": ExportSpec(16.0, points=((1.06, 1.0), (1.1, 0.0)))}
     _, _, plan = build_plan(site([node()], [charger(**given)]))
-    margin, refused = droop_margin(plan, np.array([[1.5]]), "local", 6.0)
+    margin, refused = droop_margin(plan, np.array([[1.5]]), "local", 6.0, ["cp0"])
     assert margin.lambda_max == 0.0  # no charging curve
     assert len(refused) == 1
     assert refused[0].startswith("export droop: margin ")
     assert "slope 1.74" in refused[0]
-    assert droop_margin(plan, np.array([[0.1]]), "local", 6.0)[1] == []
+    assert droop_margin(plan, np.array([[0.1]]), "local", 6.0, ["cp0"])[1] == []
+
+
+def test_as_nzs_stops_a_16_amp_charger_and_runs_with_a_hysteresis_beside_it() -> None:
+    """20 % of 16 A are under its floor of 6 A, and the standard names no hysteresis: the site has to."""
+    as_nzs = dataclasses.replace(droop_of(preset.CHARGING["as_nzs_4777_charging"]), tau_s=120.0)
+
+    def refused(hard_max_a: float, droop: DroopSpec) -> list[str]:
+        part = charger(name="row_7", hard_max_a=hard_max_a, volt_source=VoltSource.OWN, droop=droop, step_a=0.1)
+        return droop_margin(build_plan(site([node()], [part]))[2], np.array([[0.3]]), "local", 6.0, ["row_7"])[1]
+
+    assert refused(32.0, as_nzs) == []  # 6.4 A: it never stops
+    (line,) = refused(16.0, as_nzs)
+    assert line.startswith("row_7: voltage droop: hysteresis 0.0000 pu, required over 0.0078 pu: a step of 6 A")
+    assert "hysteresis_pu, pause_pu and resume_pu stand under [law.droop], beside a preset too" in line
+    assert refused(16.0, dataclasses.replace(as_nzs, hysteresis_pu=0.008)) == []
+
+
+def test_the_filter_named_in_a_refusal_does() -> None:
+    wide = dataclasses.replace(EU_DROOP, hysteresis_pu=0.05, resume_pu=0.97)
+
+    def refused(tau_s: float) -> list[str]:
+        part = charger(volt_source=VoltSource.OWN, droop=dataclasses.replace(wide, tau_s=tau_s))
+        return droop_margin(build_plan(site([node()], [part]))[2], np.array([[0.8]]), "local", 6.0, ["cp0"])[1]
+
+    (line,) = refused(5.0)
+    enough_s = float(line.split("filter_s from about ")[1].split(" s")[0])
+    assert refused(enough_s + 1.0) == []
+    assert len(refused(enough_s - 1.0)) == 1
+
+
+def test_a_common_droop_that_lifts_some_volts_is_held_to_them() -> None:
+    """Two on other phases lift the volts of the one by more than it lowers them: no filter helps."""
+    parts = [charger(k, volt_source=VoltSource.OWN, droop=EU_DROOP) for k in range(3)]
+    plan = build_plan(site([node()], parts))[2]
+    field = np.array([[0.10, -0.20, -0.20], [0.0, 0.2, 0.0], [0.0, 0.0, 0.2]])
+    margin, _ = droop_margin(plan, field, "common", 6.0, ["cp0", "cp1", "cp2"])
+    assert margin.lambda_max == pytest.approx(0.3 * 32.0 * 20.0 / 230.0)
+    assert margin.critical_lambda == pytest.approx(1.0)
 
 
 def test_plain_site_is_built() -> None:

@@ -2,8 +2,16 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from controller.law.stability import MarginError, critical_lambda, require_margin, stability_margin
+from controller.law.stability import (
+    MarginError,
+    broadcast_sensitivities,
+    critical_lambda,
+    require_margin,
+    stability_margin,
+)
 
 DELAYS = (0, 1, 2, 3, 5, 10)
 TABLE = {  # critical lambda, rounded to three figures
@@ -36,6 +44,46 @@ def test_roots_leave_the_unit_circle_there(alpha: float, delay: int) -> None:
 
     critical = critical_lambda(alpha, delay)
     assert radius(critical * 0.999) < 1.0 < radius(critical * 1.001)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.floats(0.02, 1.0), st.integers(0, 30), st.floats(-np.pi, np.pi))
+def test_roots_leave_the_unit_circle_there_at_every_angle(alpha: float, delay: int, angle_rad: float) -> None:
+    """Load on another phase moves the volts by resistance and reactance: the feeder's eigenvalues are complex."""
+
+    def radius(gain: float) -> float:
+        polynomial = np.zeros(delay + 2, complex)
+        polynomial[0] = 1.0
+        polynomial[1] -= 1.0 - alpha
+        polynomial[-1] += alpha * gain * np.exp(1j * angle_rad)
+        return float(np.abs(np.roots(polynomial)).max())
+
+    critical = critical_lambda(alpha, delay, angle_rad)
+    assert radius(critical * 0.99) < 1.0 + 1e-9
+    assert radius(critical * 1.01) > 1.0
+
+
+def test_load_that_lifts_the_volts_oscillates_at_one() -> None:
+    """The filter helps nothing there: what is lowered lowers the volts, and is lowered for it again."""
+    margin = stability_margin([1.0], [[-0.9]], 0.1, 0)
+    assert (margin.lambda_max, margin.critical_lambda) == pytest.approx((0.9, 1.0))
+    with pytest.raises(MarginError, match=r"margin 0\.9 dB.*allowed none at this slope"):
+        require_margin(margin)
+
+
+def test_the_eigenvalue_with_the_least_margin_counts_not_the_largest() -> None:
+    margin = stability_margin([1.0, 1.0], [[2.0, 0.0], [0.0, -0.8]], 0.1, 0)
+    assert margin.lambda_max == pytest.approx(0.8)
+    turned = stability_margin([1.0, 1.0], [[0.0, 2.0], [-2.0, 0.0]], 0.1, 0)  # +-2j: unstable from sqrt(19)
+    assert turned.critical_lambda == pytest.approx(np.sqrt(19.0))
+
+
+def test_a_common_droop_has_a_row_that_is_pulled_down_most_and_one_that_is_lifted_most() -> None:
+    field, slopes = np.array([[0.3, 0.1, 0.1], [0.1, 0.2, -0.5], [0.1, -0.3, 0.4]]), [1.0, 1.0, 3.0]
+    pulled = stability_margin(slopes, broadcast_sensitivities(field, slopes), 0.1, 0)
+    lifted = stability_margin(slopes, broadcast_sensitivities(field, slopes, lifted=True), 0.1, 0)
+    assert (pulled.lambda_max, pulled.critical_lambda) == pytest.approx((1.0, 19.0))
+    assert (lifted.lambda_max, lifted.critical_lambda) == pytest.approx((1.2, 1.0))
 
 
 def worked_feeder() -> np.ndarray:
