@@ -8,8 +8,9 @@ and lambda an eigenvalue of K S, the loop has the characteristic polynomial
 
 which leaves the unit circle at the critical lambda: 2 / alpha - 1 without delay. Under |lambda| < 1 it is stable with
 any delay. A lambda that is not real (load on another phase moves the volts by a resistance and a reactance) or negative
-(it lifts them) is critical earlier, at 1 where it is negative: it has its own critical magnitude. Source: facts A5, derived there and checked against its tables; after Farivar, Zhou, Chen and Low (2015)
-and the filtered update of the Jahangiri/Aliprantis volt-VAr chapter, Eq. 3.4.
+(it lifts them) is critical earlier, at 1 where it is negative: it has its own critical magnitude. Source: facts A5,
+derived there and checked against its tables; after Farivar, Zhou, Chen and Low (2015) and the filtered update of the
+Jahangiri/Aliprantis volt-VAr chapter, Eq. 3.4.
 """
 
 import math
