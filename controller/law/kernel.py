@@ -109,6 +109,8 @@ def _call(context: Any, builder: Any, function: Any, sig: Any, args: Any, noalia
     flags = CORE.compiler.Flags()
     flags.error_model = NUMBERS["error_model"]
     flags.noalias = noalias
+    # the law makes no array, so none is counted: a count at every call would cost more than most calls do
+    context = context.subtarget(enable_nrt=False)
     compiled = context.compile_subroutine(builder, function, sig, flags=flags)
     result = context.call_internal(builder, compiled.fndesc, sig, args)
     return context.get_dummy_value() if sig.return_type == numba.types.void else result
