@@ -38,22 +38,17 @@ def car(
 ) -> None:
     """Learn what the car takes, while its limit rests and its reading is believed."""
     now = now_ns[0]
-    for i in range(first, end):
-        if charger_trust[i] != BELIEVED or last_a[i] <= 0.0:
-            car_ns[i] = 0
-            continue
+    for i in range(first, end):  # without branches: the compiler takes several chargers at once
+        on = (charger_trust[i] == BELIEVED) & (last_a[i] > 0.0)
+        last, taken, since_ns, margin, floor = last_a[i], car_a[i], car_ns[i], car_margin_a[i], floor_q_a[i]
         drawn = max(seen_a[i, 0], seen_a[i, 1], seen_a[i, 2], 0.0)
-        margin = car_margin_a[i]
-        if drawn > car_a[i] - 0.5 * margin:
-            car_a[i] = math.inf
-        ceiling = max(drawn + margin, floor_q_a[i])  # never 0: what is allowed nothing cannot show what it takes
-        if swing_a[i] > 0.0 or ceiling >= min(last_a[i], car_a[i]):
-            car_ns[i] = 0
-        elif car_ns[i] == 0:
-            car_ns[i] = now
-        elif (now - car_ns[i]) * 1e-9 >= car_shrink_s[i]:
-            car_a[i] = ceiling
-            car_ns[i] = 0
+        taken = math.inf if on & (drawn > taken - 0.5 * margin) else taken
+        ceiling_a = max(drawn + margin, floor)  # never 0: what is allowed nothing cannot show what it takes
+        less = on & (not swing_a[i] > 0.0) & (not ceiling_a >= min(last, taken))
+        learnt = less & (since_ns != 0) & ((now - since_ns) * 1e-9 >= car_shrink_s[i])
+        since_ns = now if since_ns == 0 else since_ns
+        car_a[i] = ceiling_a if learnt else taken
+        car_ns[i] = since_ns if less & (not learnt) else 0
 
 
 @Stage
@@ -74,24 +69,24 @@ def ceiling(
 ) -> None:
     """Lower the running cap to hardware, car and override; no car, or a faulted one, is allowed nothing."""
     utc_s = utc_ns[0] * 1e-9
-    for i in range(first, end):
-        cap, code = cap_a[i], int(why[i])
-        if hard_max_a[i] < cap:
-            cap, code = hard_max_a[i], HARDWARE
-        if car_a[i] < cap:
-            cap, code = car_a[i], CAR
-        ended = override_until_s[i] < utc_s  # false on NaN: it never ends
-        if not ended:
-            override = last_a[i] if math.isnan(override_a[i]) else max(override_a[i], 0.0)
-            if override < cap:
-                cap, code = override, OVERRIDE
-        state = seen_state[i]
-        if state in (CP_A, CP_E, CP_F):
-            cap, code = 0.0, NO_CAR
-        if cap < cap_a[i]:
-            cap_a[i] = cap
-            why[i] = code
-            why_a[i] = cap
+    for i in range(first, end):  # without branches: the compiler takes several chargers at once
+        asked, code, old_a, state = cap_a[i], int(why[i]), why_a[i], seen_state[i]
+        hard, taken, last, override = hard_max_a[i], car_a[i], last_a[i], override_a[i]
+        cap = hard if hard < asked else asked
+        code = HARDWARE if hard < asked else code
+        code = CAR if taken < cap else code
+        cap = taken if taken < cap else cap
+        override = last if math.isnan(override) else max(override, 0.0)
+        lower = (not override_until_s[i] < utc_s) & (override < cap)  # NaN: it never ends
+        code = OVERRIDE if lower else code
+        cap = override if lower else cap
+        gone = (state == CP_A) | (state == CP_E) | (state == CP_F)
+        code = NO_CAR if gone else code
+        cap = 0.0 if gone else cap
+        less = cap < asked
+        cap_a[i] = cap if less else asked
+        why[i] = code if less else why[i]
+        why_a[i] = cap if less else old_a
         chain[i, ENVELOPE] = cap
 
 

@@ -196,7 +196,7 @@ def share(
     lowest: Array,
     tight: Array,
     line: Array,
-    entry: Array,
+    grow: Array,
     back_level: Array,
     tree_node: Array,
     tree_up: Array,
@@ -231,7 +231,7 @@ def share(
             member[i] = 2 if member[i] == 1 else 0
         fill(tree_node, tree_up, tree_end, tree_plain, own_from, own_to, order, entry_of, entry_from, entry_to, uses,
              phase_count, member, volts_v, weight, base_a, give_cap_a, room, give_a, back_level, load, load_hi, lowest,
-             tight, line, entry, tight_node, tight_col)  # fmt: skip
+             tight, line, grow, tight_node, tight_col)  # fmt: skip
         if pair_on[0] == 0 or not trim(parent, charger_node, weight, priority, member, base_a, give_cap_a, give_a,
                                        tree_place, tree_end, own_from, own_to, order, pair_uses, pair_lift_a,
                                        pair_gap_a, pair_node, pair_a):  # fmt: skip

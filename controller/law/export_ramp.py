@@ -128,18 +128,19 @@ def grant(
     lowest: Array,
     tight: Array,
     line: Array,
-    entry: Array,
+    grow: Array,
     back_pay_level: Array,
     tree_node: Array,
     tree_up: Array,
     tree_end: Array,
     tree_plain: Array,
-    own_from: Array,
-    own_to: Array,
-    order: Array,
-    entry_of: Array,
-    entry_from: Array,
-    entry_to: Array,
+    tree_place: Array,
+    ask_from: Array,
+    ask_to: Array,
+    ask_order: Array,
+    ask_of: Array,
+    ask_entry_from: Array,
+    ask_entry_to: Array,
     uses: Array,
     phase_count: Array,
     free: Array,
@@ -155,10 +156,10 @@ def grant(
     for i in range(give_a.shape[0]):
         give_cap_a[i] = base_a[i]  # `grant_raises` takes the least export as the floor, and the base as scratch
     grant_raises(parent, charger_node, step_a, weight, volts_v, give_cap_a, gave_a, base_a, give_a, spare_a, ask_a,
-                 grant_a, queue, member, tight_node, tight_col, load, load_hi, lowest, tight, line, entry,
-                 back_pay_level, tree_node, tree_up, tree_end, tree_plain, own_from, own_to, order, entry_of,
-                 entry_from, entry_to, uses, phase_count, free, node_ready, low_why, low_why_a, low_node,
-                 export_reserved_a)  # fmt: skip
+                 grant_a, queue, member, tight_node, tight_col, load, load_hi, lowest, tight, line, grow,
+                 back_pay_level, tree_node, tree_up, tree_end, tree_plain, tree_place, ask_from, ask_to, ask_order,
+                 ask_of, ask_entry_from, ask_entry_to, uses, phase_count, free, node_ready, low_why, low_why_a,
+                 low_node, export_reserved_a)  # fmt: skip
 
 
 @Stage

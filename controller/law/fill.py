@@ -18,7 +18,22 @@ import math
 import numpy as np
 
 from controller.law.kernel import Array, kernel
-from controller.law.level import BASE, BOTTOM, CAP, FIRST, FULL, GAIN, GROWTH, LAST, LEVEL, LOW, READ_FROM, TOP, full_at
+from controller.law.level import (
+    BASE,
+    BOTTOM,
+    CAP,
+    FIRST,
+    FULL,
+    GAIN,
+    GAIN_W,
+    GROWTH,
+    LAST,
+    LEVEL,
+    LOW,
+    READ_FROM,
+    TOP,
+    full_at,
+)
 
 WATTS = 3
 NO_LEVEL = -1e300  # of who does not grow: under every level, and times 0 it is 0
@@ -52,7 +67,7 @@ def fill(
     lowest: Array,
     tight: Array,
     line: Array,
-    entry: Array,
+    grow: Array,
     tight_node: Array,
     tight_col: Array,
 ) -> int:
@@ -60,7 +75,7 @@ def fill(
 
     The first twelve come from `tree.arrange`. `x` (N) holds what all chargers take; those with `member` 1 stay, those
     with 0 do not count. `start` (M, 4) keeps levels from call to call, from where the next search begins. `fixed`,
-    `mark`, `lowest` and `tight` (M, 4), `line` (M, 4, 16) and `entry` (4, N, 3) are scratch, by place in the tree.
+    `mark`, `lowest` and `tight` (M, 4) and `line` (M, 4, 16) are scratch by place in the tree, `grow` (4, N) is too.
     `tight_node` and `tight_col` (N) tell what stopped a charger, -1 its cap. Returns the number of rounds.
     """
     rounds = 0
@@ -68,14 +83,14 @@ def fill(
     while left > 0:
         rounds += 1
         several = sweep(tree_node, tree_up, tree_end, tree_plain, entry_of, entry_from, entry_to, phase_count, member,
-                        watts, weight, base, cap, room, x, start, fixed, line, entry)  # fmt: skip
+                        watts, weight, base, cap, room, x, start, fixed, line, grow)  # fmt: skip
         descend(tree_up, lowest, tight, line)
         if several:
             stop(tree_node, own_from, own_to, order, member, uses, watts, weight, base, cap, x, mark, lowest, tight,
                  tight_node, tight_col)  # fmt: skip
             left = settle(tree_up, tree_node, member, mark, tight_node, tight_col)
         else:
-            stop_all(tree_node, member, weight, base, cap, x, lowest, tight, entry, entry_of, entry_from, entry_to,
+            stop_all(tree_node, member, weight, base, cap, x, lowest, tight, grow, entry_of, entry_from, entry_to,
                      tight_node, tight_col)  # fmt: skip
             left = 0
     return rounds
@@ -101,7 +116,7 @@ def sweep(
     start: Array,
     fixed: Array,
     line: Array,
-    entry: Array,
+    grow: Array,
 ) -> bool:
     """Find for every node and column the level at which it is full; say whether any charger meets several columns."""
     places = tree_node.shape[0]
@@ -115,68 +130,86 @@ def sweep(
             line[j, c, BOTTOM], line[j, c, TOP], line[j, c, LEVEL] = math.inf, -math.inf, math.inf
             line[j, c, READ_FROM] = math.inf  # nothing was read yet
     columns = 4 if metered else 3
-    several = metered or tree_plain[0] == 0
+    wide, some_fixed = describe(metered, member, phase_count, watts, weight, base, cap, grow)
     for j in range(places - 1, -1, -1):
         up = tree_up[j]
         for c in range(columns):
-            held, meets = add_own(j, c, member, phase_count, watts, weight, base, cap, x, line, entry, entry_of,
-                                  entry_from, entry_to)  # fmt: skip
-            fixed[j, c] += held
-            several = several or meets
+            add_own(j, c, line, grow, entry_of, entry_from[j, c], entry_to[j, c])
+            if some_fixed:
+                fixed[j, c] += held(c, member, watts, x, entry_of, entry_from[j, c], entry_to[j, c])
             if line[j, c, TOP] > -math.inf:
-                close(j, c, room[tree_node[j], c] - fixed[j, c], tree_end, line, entry, entry_from, entry_to, start)
+                close(j, c, room[tree_node[j], c] - fixed[j, c], tree_end, line, grow, entry_of, entry_from, entry_to,
+                      start)  # fmt: skip
             if up >= 0:
                 fixed[up, c] += fixed[j, c]
                 join(j, up, c, line)
-    return several
+    return metered or tree_plain[0] == 0 or wide
 
 
 @kernel
-def add_own(
-    j: int,
-    c: int,
+def describe(
+    metered: bool,
     member: Array,
     phase_count: Array,
     watts: Array,
     weight: Array,
     base: Array,
     cap: Array,
-    x: Array,
-    line: Array,
-    entry: Array,
-    entry_of: Array,
-    entry_from: Array,
-    entry_to: Array,
-) -> tuple[float, bool]:
-    """Add a place's own chargers to what its subtree already holds.
+    grow: Array,
+) -> tuple[bool, bool]:
+    """Describe how each charger grows; say whether any active one is on several phases, and whether any is fixed."""
+    several, some_fixed, uneven = 0, 0, 0
+    for i in range(member.shape[0]):  # loops without branches, a row each: the compiler takes several chargers at once
+        active, each = member[i] == 2, weight[i]
+        several |= 1 if active & (phase_count[i] != 1) else 0
+        some_fixed |= 1 if member[i] == 1 else 0
+        uneven |= 1 if active & (each != 1.0) else 0
+        grow[GAIN, i] = each if active else 0.0
+    for i in range(member.shape[0]):
+        low = base[i]
+        grow[BASE, i] = low if member[i] == 2 else NO_LEVEL
+    for i in range(member.shape[0]):
+        high = cap[i]
+        grow[CAP, i] = high if member[i] == 2 else NO_LEVEL
+    if metered:
+        for i in range(member.shape[0]):
+            grow[GAIN_W, i] = watts[i] * grow[GAIN, i]
+    if uneven == 1:
+        for i in range(member.shape[0]):
+            if member[i] == 2:
+                grow[BASE, i] = grow[BASE, i] / weight[i]
+                grow[CAP, i] = grow[CAP, i] / weight[i]
+    return several == 1, some_fixed == 1
 
-    Returns what the fixed ones take, and whether an active one meets several columns.
-    """
+
+@kernel
+def add_own(j: int, c: int, line: Array, grow: Array, entry_of: Array, begin: int, end: int) -> None:
+    """Add a place's own chargers to what its subtree already holds."""
     low_sum, high_sum, growth = line[j, c, LOW], line[j, c, FULL], line[j, c, GROWTH]
     last, first, bottom, top = line[j, c, LAST], line[j, c, FIRST], line[j, c, BOTTOM], line[j, c, TOP]
-    held, meets = 0.0, False
-    for e in range(entry_from[j, c], entry_to[j, c]):
+    row = GAIN_W if c == WATTS else GAIN
+    for e in range(begin, end):
         i = np.uint32(entry_of[c, e])  # saves the compiler's test for an index from the end
-        each = watts[i] if c == WATTS else 1.0
-        if member[i] == 2 and each > 0.0:
-            meets = meets or phase_count[i] != 1
-            low, high = base[i], cap[i]
-            if weight[i] != 1.0:  # two divisions are a third of the time
-                low, high = low / weight[i], high / weight[i]
-                each *= weight[i]
+        each, low, high = grow[row, i], grow[BASE, i], grow[CAP, i]
+        if each > 0.0:
             low_sum += each * low
             high_sum += each * high
             growth += each
             last, bottom = max(last, low), min(bottom, low)
             first, top = min(first, high), max(top, high)
-            entry[c, e, GAIN], entry[c, e, BASE], entry[c, e, CAP] = each, low, high
-        else:
-            if member[i] == 1:
-                held += each * x[i]
-            entry[c, e, GAIN], entry[c, e, BASE], entry[c, e, CAP] = 0.0, NO_LEVEL, NO_LEVEL
     line[j, c, LOW], line[j, c, FULL], line[j, c, GROWTH] = low_sum, high_sum, growth
     line[j, c, LAST], line[j, c, FIRST], line[j, c, BOTTOM], line[j, c, TOP] = last, first, bottom, top
-    return held, meets
+
+
+@kernel
+def held(c: int, member: Array, watts: Array, x: Array, entry_of: Array, begin: int, end: int) -> float:
+    """Return what those of a place's own chargers take that are fixed."""
+    total = 0.0
+    for e in range(begin, end):
+        i = np.uint32(entry_of[c, e])
+        if member[i] == 1:
+            total += (watts[i] if c == WATTS else 1.0) * x[i]
+    return total
 
 
 @kernel
@@ -198,7 +231,8 @@ def close(
     limit: float,
     tree_end: Array,
     line: Array,
-    entry: Array,
+    grow: Array,
+    entry_of: Array,
     entry_from: Array,
     entry_to: Array,
     start: Array,
@@ -208,7 +242,7 @@ def close(
         return
     level = 0.0
     if limit > line[j, c, LOW]:
-        level = full_at(j, c, limit, start[j, c], tree_end, line, entry, entry_from, entry_to)
+        level = full_at(j, c, limit, start[j, c], tree_end, line, grow, entry_of, entry_from, entry_to)
         line[j, c, FULL] = limit
         start[j, c] = level
     else:
@@ -241,7 +275,7 @@ def stop_all(
     x: Array,
     lowest: Array,
     tight: Array,
-    entry: Array,
+    grow: Array,
     entry_of: Array,
     entry_from: Array,
     entry_to: Array,
@@ -258,7 +292,7 @@ def stop_all(
                     continue
                 member[i] = 1
                 tight_col[i] = c
-                most, full = cap[i], level >= entry[c, e, CAP]
+                most, full = cap[i], level >= grow[CAP, i]
                 shared = min(max(weight[i] * level, base[i]), most)
                 x[i] = most if full else shared
                 tight_node[i] = -1 if full else place

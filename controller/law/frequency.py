@@ -59,6 +59,11 @@ def respond(
     if good and not -fcr_deadband_hz[0] <= off_hz <= fcr_deadband_hz[0]:
         share = min(max(off_hz / fcr_full_hz[0], -1.0), 1.0)
     fcr_share[0] = share if good else math.nan
+    offered = 0
+    for i in range(first, end):
+        offered |= wish_exempt[i] | (1 if fcr_w[i] > 0.0 else 0)
+    if offered == 0:
+        return
     for i in range(first, end):
         if wish_exempt[i] == 1:
             delay_s[i] = 0.0

@@ -40,7 +40,10 @@ PHASES = 3
 STEPS = len(Step)
 BUCKETS = 16
 COLUMNS = 4  # amps of the phases a, b, c; watts of all
-BY_COLUMN = ("chain", "droop_pu", "droop_share")  # columns lie one after the other: a loop takes one of them
+BY_COLUMN = (  # columns lie one after the other: a loop takes one of them, several chargers at once
+    "chain", "droop_pu", "droop_share", "charger_a", "charger_v", "phase_map", "live_map", "tree_map", "uses",
+    "seen_a", "volt_f_pu",
+)  # fmt: skip
 CALENDARS = 32
 CALENDAR_BYTES = 128  # 1,024 days
 LINE = 16  # numbers that describe a subtree in the filling: two cache lines

@@ -7,11 +7,16 @@ grow, they are not read again.
 
 import math
 
+import numpy as np
+
 from controller.law.kernel import Array, kernel
 
 TOLERANCE = 1e-13
 STEPS = 300
-GAIN, BASE, CAP = 0, 1, 2  # of an entry: load per unit of level, level at which it leaves its base and meets its cap
+# rows of `grow`, a column a charger: load per unit of level (0 of who does not grow), the same in watts, level at which
+# it leaves its base and at which it meets its cap
+GAIN, GAIN_W, BASE, CAP = range(4)
+WATTS = 3
 # of a subtree and column: load at the bases and at most; load per unit of level while it grows evenly, from the level
 # LAST to FIRST; levels up to which it is at its bases, from which it is at its most, and at which its node is full
 LOW, FULL, GROWTH, LAST, FIRST, BOTTOM, TOP, LEVEL = range(8)
@@ -27,7 +32,8 @@ def full_at(
     guess: float,
     tree_end: Array,
     line: Array,
-    entry: Array,
+    grow: Array,
+    entry_of: Array,
     entry_from: Array,
     entry_to: Array,
 ) -> float:
@@ -42,7 +48,7 @@ def full_at(
     level = guess if under < guess < over else min(max(level, under), over)
     close_to = TOLERANCE * (1.0 + abs(limit))
     for step in range(STEPS):
-        load, gain, least, most = load_at(j, c, level, tree_end, line, entry, entry_from, entry_to)
+        load, gain, least, most = load_at(j, c, level, tree_end, line, grow, entry_of, entry_from, entry_to)
         gap = limit - load
         if abs(gap) <= close_to:
             return level
@@ -63,7 +69,15 @@ def full_at(
 
 @kernel
 def load_at(
-    j: int, c: int, level: float, tree_end: Array, line: Array, entry: Array, entry_from: Array, entry_to: Array
+    j: int,
+    c: int,
+    level: float,
+    tree_end: Array,
+    line: Array,
+    grow: Array,
+    entry_of: Array,
+    entry_from: Array,
+    entry_to: Array,
 ) -> tuple[float, float, float, float]:
     """Return load and growth of a subtree at a level, and from where to where it grows so."""
     load, gain, least, most = 0.0, 0.0, -math.inf, math.inf
@@ -88,7 +102,7 @@ def load_at(
                 continue
         most = min(most, line[place, c, TOP])  # of a full node: above it the subtree grows no more
         if not line[place, c, READ_FROM] <= level < line[place, c, READ_TO]:
-            read_own(place, c, level, line, entry, entry_from[place, c], entry_to[place, c])
+            read_own(place, c, level, line, grow, entry_of, entry_from[place, c], entry_to[place, c])
         load += line[place, c, READ_LOAD] + line[place, c, READ_GAIN] * (level - line[place, c, READ_AT])
         gain += line[place, c, READ_GAIN]
         least, most = max(least, line[place, c, READ_FROM]), min(most, line[place, c, READ_TO])
@@ -97,11 +111,13 @@ def load_at(
 
 
 @kernel
-def read_own(place: int, c: int, level: float, line: Array, entry: Array, begin: int, end: int) -> None:
+def read_own(place: int, c: int, level: float, line: Array, grow: Array, entry_of: Array, begin: int, end: int) -> None:
     """Read what a place's own chargers take at a level, and from where to where their load grows as it does there."""
     load, gain, least, most = 0.0, 0.0, -math.inf, math.inf
+    row = GAIN_W if c == WATTS else GAIN
     for e in range(begin, end):
-        each, low, high = entry[c, e, GAIN], entry[c, e, BASE], entry[c, e, CAP]
+        i = np.uint32(entry_of[c, e])  # saves the compiler's test for an index from the end
+        each, low, high = grow[row, i], grow[BASE, i], grow[CAP, i]
         begun, ended = level >= low, level >= high  # no branches: at random they cost more than the rest
         load += each * min(max(level, low), high)
         gain += each if begun & (not ended) else 0.0

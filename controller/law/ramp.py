@@ -104,6 +104,51 @@ def unproven(m: int, parent: Array, node_ready: Array) -> int:
 
 
 @kernel
+def list_asking(
+    count: int,
+    queue: Array,
+    member: Array,
+    charger_node: Array,
+    tree_place: Array,
+    uses: Array,
+    ask_from: Array,
+    ask_to: Array,
+    ask_order: Array,
+    ask_of: Array,
+    ask_entry_from: Array,
+    ask_entry_to: Array,
+) -> None:
+    """List who of the queue is a member by place, and by column and place, as `tree.list_chargers` does for all."""
+    places = ask_to.shape[0]
+    for j in range(places):
+        ask_to[j] = 0
+    for k in range(count):
+        i = np.uint32(queue[k])
+        if member[i] == 2:
+            ask_to[tree_place[charger_node[i]]] += 1
+    begin = 0
+    for j in range(places):
+        ask_from[j] = begin
+        begin += ask_to[j]
+        ask_to[j] = ask_from[j]
+    for k in range(count):
+        i = np.uint32(queue[k])
+        if member[i] == 2:
+            j = tree_place[charger_node[i]]
+            ask_order[ask_to[j]] = i
+            ask_to[j] += 1
+    for c in range(4):
+        at = 0
+        for j in range(places):
+            ask_entry_from[j, c] = at
+            for k in range(ask_from[j], ask_to[j]):
+                if c == WATTS or uses[np.uint32(ask_order[k]), c] == 1:
+                    ask_of[c, at] = ask_order[k]
+                    at += 1
+            ask_entry_to[j, c] = at
+
+
+@kernel
 def grant_raises(
     parent: Array,
     charger_node: Array,
@@ -126,18 +171,19 @@ def grant_raises(
     lowest: Array,
     tight: Array,
     line: Array,
-    entry: Array,
+    grow: Array,
     pay_level: Array,
     tree_node: Array,
     tree_up: Array,
     tree_end: Array,
     tree_plain: Array,
-    own_from: Array,
-    own_to: Array,
-    order: Array,
-    entry_of: Array,
-    entry_from: Array,
-    entry_to: Array,
+    tree_place: Array,
+    ask_from: Array,
+    ask_to: Array,
+    ask_order: Array,
+    ask_of: Array,
+    ask_entry_from: Array,
+    ask_entry_to: Array,
     uses: Array,
     phase_count: Array,
     free: Array,
@@ -190,9 +236,11 @@ def grant_raises(
         count += 1
     if count == 0:
         return
-    fill(tree_node, tree_up, tree_end, tree_plain, own_from, own_to, order, entry_of, entry_from, entry_to, uses,
-         phase_count, member, volts_v, weight, base_a, ask_a, free, grant_a, pay_level, load, load_hi, lowest,
-         tight, line, entry, tight_node, tight_col)  # fmt: skip
+    list_asking(asking, queue, member, charger_node, tree_place, uses, ask_from, ask_to, ask_order, ask_of,
+                ask_entry_from, ask_entry_to)  # fmt: skip
+    fill(tree_node, tree_up, tree_end, tree_plain, ask_from, ask_to, ask_order, ask_of, ask_entry_from, ask_entry_to,
+         uses, phase_count, member, volts_v, weight, base_a, ask_a, free, grant_a, pay_level, load, load_hi, lowest,
+         tight, line, grow, tight_node, tight_col)  # fmt: skip
     for k in range(asking):
         i = np.uint32(queue[k])
         if member[i] == 1:
@@ -228,18 +276,19 @@ def pay(
     lowest: Array,
     tight: Array,
     line: Array,
-    entry: Array,
+    grow: Array,
     pay_level: Array,
     tree_node: Array,
     tree_up: Array,
     tree_end: Array,
     tree_plain: Array,
-    own_from: Array,
-    own_to: Array,
-    order: Array,
-    entry_of: Array,
-    entry_from: Array,
-    entry_to: Array,
+    tree_place: Array,
+    ask_from: Array,
+    ask_to: Array,
+    ask_order: Array,
+    ask_of: Array,
+    ask_entry_from: Array,
+    ask_entry_to: Array,
     uses: Array,
     phase_count: Array,
     free: Array,
@@ -251,6 +300,7 @@ def pay(
 ) -> None:
     """Grant raises from what no charger holds, see `grant_raises`."""
     grant_raises(parent, charger_node, step_a, weight, volts_v, floor_q_a, last_a, base_a, target_a, spare_a, ask_a,
-                 grant_a, queue, member, tight_node, tight_col, load, load_hi, lowest, tight, line, entry, pay_level,
-                 tree_node, tree_up, tree_end, tree_plain, own_from, own_to, order, entry_of, entry_from, entry_to,
-                 uses, phase_count, free, node_ready, why, why_a, why_node, reserved_a)  # fmt: skip
+                 grant_a, queue, member, tight_node, tight_col, load, load_hi, lowest, tight, line, grow, pay_level,
+                 tree_node, tree_up, tree_end, tree_plain, tree_place, ask_from, ask_to, ask_order, ask_of,
+                 ask_entry_from, ask_entry_to, uses, phase_count, free, node_ready, why, why_a, why_node,
+                 reserved_a)  # fmt: skip

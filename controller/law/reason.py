@@ -27,6 +27,42 @@ def at_pause(now: int, no_pause: int, session_ns: int, on_ns: int, grace_s: floa
     return rules
 
 
+@kernel
+def turn(
+    first: int,
+    end: int,
+    now: int,
+    random_u: Array,
+    no_pause: Array,
+    random_delay_s: Array,
+    min_on_s: float,
+    grace_s: float,
+    session_ns: Array,
+    on_ns: Array,
+    off_ns: Array,
+    want_ns: Array,
+    delay_s: Array,
+    broke: Array,
+    last_a: Array,
+    target_a: Array,
+    why: Array,
+) -> None:
+    """Set the clocks of those who are switched on or off, and note which comfort rules a pause breaks."""
+    for i in range(first, end):
+        new, code = target_a[i], why[i]
+        if not new > 0.0 and last_a[i] > 0.0:
+            broke[i] = at_pause(now, int(no_pause[i]), session_ns[i], on_ns[i], grace_s, min_on_s)
+        if new > 0.0 and last_a[i] == 0.0:
+            on_ns[i] = now
+            off_ns[i] = 0
+            want_ns[i] = 0
+        elif new == 0.0 and last_a[i] > 0.0:
+            want_ns[i] = 0
+            if code != NO_CAR:
+                off_ns[i] = now
+                delay_s[i] = random_u[i] * random_delay_s[i]
+
+
 @Stage
 def conclude(
     first: int,
@@ -65,37 +101,30 @@ def conclude(
     chain: Array,
 ) -> None:
     """Publish the decision; keep pauses and clocks."""
+    now, turned = now_ns[0], 0
+    for i in range(first, end):  # loops without branches: the compiler takes several chargers at once
+        turned |= 1 if (target_a[i] > 0.0) != (last_a[i] > 0.0) else 0
+    if turned == 1:
+        turn(first, end, now, random_u, no_pause, random_delay_s, min_on_s[0], grace_s[0], session_ns, on_ns, off_ns,
+             want_ns, delay_s, broke, last_a, target_a, why)  # fmt: skip
     for i in range(first, end):
-        new = target_a[i]
+        new, last, code, value, kept = target_a[i], last_a[i], why[i], why_a[i], broke[i]
         allowed_a[i] = new
-        reason[i] = why[i]
-        reason_a[i] = why_a[i]
+        reason[i] = code
+        reason_a[i] = value
         reason_node[i] = why_node[i]
         chain[i, RAMP] = new
-        code = why[i]
-        asked = code not in (NO_CAR, WISH, HARDWARE, CAR, SWITCH, FREQUENCY)  # its own side did not end it
-        if new > 0.0 or not asked:
-            broke[i] = 0
-        elif last_a[i] > 0.0:
-            broke[i] = at_pause(now_ns[0], int(no_pause[i]), session_ns[i], on_ns[i], grace_s[0], min_on_s[0])
-        broken[i] = broke[i]
-        waits = code in (WAY_UP, RESERVED, DWELL, UNTRUSTED)
-        if asked and new == 0.0 and need_wh[i] > 0.0 and not waits:
-            broken[i] |= ENERGY
-        if new > 0.0 and last_a[i] == 0.0:
-            on_ns[i] = now_ns[0]
-            off_ns[i] = 0
-            want_ns[i] = 0
-        elif new == 0.0 and last_a[i] > 0.0:
-            want_ns[i] = 0
-            if why[i] != NO_CAR:
-                off_ns[i] = now_ns[0]
-                delay_s[i] = random_u[i] * random_delay_s[i]
-        if new < last_a[i]:
-            fell_ns[i] = now_ns[0]
-        if linked[i] == 1:
-            sent_a[i] = new
-            lost_a[i] = max(lost_a[i], new)
+        own = (code == NO_CAR) | (code == WISH) | (code == HARDWARE) | (code == CAR) | (code == SWITCH)
+        asked = not (own | (code == FREQUENCY))  # its own side did not end it
+        waits = (code == WAY_UP) | (code == RESERVED) | (code == DWELL) | (code == UNTRUSTED)
+        rules = 0 if (new > 0.0) | (not asked) else int(kept)
+        broke[i] = rules
+        broken[i] = rules | (ENERGY if asked & (new == 0.0) & (need_wh[i] > 0.0) & (not waits) else 0)
+        fell = fell_ns[i]
+        fell_ns[i] = now if new < last else fell
+        sent, lost, link = sent_a[i], lost_a[i], linked[i] == 1
+        sent_a[i] = new if link else sent
+        lost_a[i] = max(lost, new) if link else lost
         last_a[i] = new
     started[0] = 1
     last_ns[0] = now_ns[0]

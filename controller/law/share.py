@@ -84,7 +84,7 @@ def split(
     lowest: Array,
     tight: Array,
     line: Array,
-    entry: Array,
+    grow: Array,
     fill_level: Array,
     tree_node: Array,
     tree_up: Array,
@@ -120,7 +120,7 @@ def split(
             below = max(below, own if waits & (own < rank) else FIRST_RANK)
         fill(tree_node, tree_up, tree_end, tree_plain, own_from, own_to, order, entry_of, entry_from, entry_to, uses,
              phase_count, member, volts_v, weight, base_a, cap_a, room, target_a, fill_level, load, load_hi, lowest,
-             tight, line, entry, tight_node, tight_col)  # fmt: skip
+             tight, line, grow, tight_node, tight_col)  # fmt: skip
         rank = below
     for i in range(chargers):
         target, cap, node, out = target_a[i], cap_a[i], tight_node[i], member[i] == 0
@@ -168,7 +168,7 @@ def balance(
     lowest: Array,
     tight: Array,
     line: Array,
-    entry: Array,
+    grow: Array,
     fill_level: Array,
     tree_node: Array,
     tree_up: Array,
@@ -201,7 +201,7 @@ def balance(
             why[i], why_a[i], why_node[i] = pair_why[i], pair_why_a[i], pair_why_node[i]
         split_room(
             weight, priority, volts_v, last_a, base_a, target_a, member, tight_node, tight_col, node_cap_why, room,
-            load, load_hi, lowest, tight, line, entry, fill_level, tree_node, tree_up, tree_end, tree_plain, own_from,
+            load, load_hi, lowest, tight, line, grow, fill_level, tree_node, tree_up, tree_end, tree_plain, own_from,
             own_to, order, entry_of, entry_from, entry_to, uses, phase_count, cap_a, why, why_a, why_node, chain,
         )  # fmt: skip
     for i in range(why.shape[0]):
@@ -292,7 +292,7 @@ def share(
         FILL(
             at, up, end, plain, own_from, own_to, order, *lists, use, counts, np.full(chargers, 2, np.uint8),
             np.zeros(chargers), share_of, base, cap, room, x, *(np.zeros((nodes, 4)) for _ in range(4)),
-            ints(nodes, 4), np.zeros((nodes, 4, LINE)), np.zeros((4, chargers, 3)), ints(chargers),
+            ints(nodes, 4), np.zeros((nodes, 4, LINE)), np.zeros((4, chargers)), ints(chargers),
             np.zeros(chargers, np.int8),
         )  # fmt: skip
         if not TRIM(

@@ -6,6 +6,7 @@ numbers of a subtree, C calendars of B bytes. `image.py` lays them out in memory
 """
 
 from controller.law import tables_limits as limits
+from controller.law import tables_tree as tree
 from controller.law.field import INF, NAN, Field
 
 __all__ = ["INPUT_FIELDS", "OUTPUT_FIELDS", "PLAN_FIELDS", "STATE_FIELDS", "Field"]
@@ -348,26 +349,8 @@ STATE_FIELDS: tuple[Field, ...] = (
     Field("lowest", "f8", "MQ", "A", 0, "scratch per place: lowest level up to the root"),
     Field("tight", "i4", "MQ", "1", -1, "scratch per place: place that is tight at or above it"),
     Field("line", "f8", "MQL", "A|W", 0, "scratch per place: load of the subtree over the level, see fill"),
-    Field("entry", "f8", "QNP", "A|W", 0, "scratch per charger that grows in the filling, see fill"),
-    # where the search for the level of a node begins: its level in the last scan
-    Field("fill_level", "f8", "MQ", "A", 0, "level at a place in the split"),
-    Field("pay_level", "f8", "MQ", "A", 0, "level at a place when raises were paid"),
-    # the tree in preorder, made again when the plan's tree changes
-    Field("tree_parent", "i4", "M", "1", -2, "parent that it was arranged for"),
-    Field("tree_charger", "i4", "N", "1", -2, "charger_node that it was arranged for"),
-    Field("tree_map", "i1", "NP", "1", -2, "phase_map that it was arranged for"),
-    Field("tree_plain", "u1", "1", "1", 0, "1 where every charger uses a phase"),
-    Field("tree_node", "i4", "M", "1", 0, "node at a place"),
-    Field("tree_place", "i4", "M", "1", 0, "place of a node"),
-    Field("tree_up", "i4", "M", "1", -1, "place above a place"),
-    Field("tree_end", "i4", "M", "1", 0, "end of the subtree at a place"),
-    Field("own_from", "i4", "M", "1", 0, "first charger of a place in order"),
-    Field("own_to", "i4", "M", "1", 0, "end of the chargers of a place in order"),
-    Field("order", "i4", "N", "1", 0, "chargers by place"),
-    Field("entry_of", "i4", "QN", "1", 0, "chargers that use a phase, by place; all of them for the watts"),
-    Field("entry_from", "i4", "MQ", "1", 0, "first of a place in entry_of"),
-    Field("entry_to", "i4", "MQ", "1", 0, "end of a place in entry_of"),
-    Field("phase_count", "u1", "N", "1", 0, "number of grid phases that the charger uses"),
+    Field("grow", "f8", "QN", "A|W", 0, "scratch per charger that grows in the filling, see level"),
+    *tree.STATE,
     *limits.STATE,
 )
 

@@ -87,50 +87,57 @@ def chargers(
 ) -> None:
     """Believe a charger's reading, or hold the last one; it may rise only where node and clock are believed too."""
     now = now_ns[0]
-    for i in range(first, end):
-        age_ns = now - charger_change_ns[i]
-        good = charger_quality[i] == GOOD and charger_link[i] == 1
-        good = good and age_ns >= EARLY_NS and age_ns * 1e-9 <= max_age_s[i]
+    lowest_v, most_v, high_v = LOW_PU * u_nom_v[0], MOST_PU * u_nom_v[0], HIGH_PU * u_nom_v[0]
+    stepped, missed, lost = clock_ok[0] == 0, 0, 0
+    for i in range(first, end):  # without branches: the compiler takes several chargers at once
+        one, two, three = live_map[i, 0], live_map[i, 1], live_map[i, 2]
+        amps, amps_two, amps_three = charger_a[i, 0], charger_a[i, 1], charger_a[i, 2]
         limit_a = PLAUSIBLE * hard_max_a[i]
+        age_ns = now - charger_change_ns[i]
+        linked = charger_link[i] == 1
+        good = (charger_quality[i] == GOOD) & linked & (age_ns >= EARLY_NS) & (age_ns * 1e-9 <= max_age_s[i])
+        good &= (one < 0) | ((-limit_a <= amps) & (amps <= limit_a))  # false on NaN
+        good &= (two < 0) | ((-limit_a <= amps_two) & (amps_two <= limit_a))
+        good &= (three < 0) | ((-limit_a <= amps_three) & (amps_three <= limit_a))
+        missed |= 0 if good else 1
+        lost |= 0 if linked else 1
+        volts, watts, metered, highest, stand = 0.0, 0.0, True, 0.0, max(high_v, stand_v[i])
         for t in range(3):
-            p = int(live_map[i, t])
-            if p >= 0:
-                good = good and -limit_a <= charger_a[i, t] <= limit_a  # false on NaN
-        volts, highest = 0.0, 0.0
-        watts = 0.0
-        metered = True
-        stand = max(HIGH_PU * u_nom_v[0], stand_v[i])
-        for t in range(3):
-            p = int(live_map[i, t])
-            if p >= 0:
-                volt = charger_v[i, t]
-                if not (good and LOW_PU * u_nom_v[0] <= volt <= MOST_PU * u_nom_v[0]):
-                    volt = stand
-                    metered = False
-                volts += volt
-                highest = max(highest, volt)
-                if good:
-                    seen_a[i, p] = charger_a[i, t]
-                    watts += volt * charger_a[i, t]
+            volt, used = charger_v[i, t], live_map[i, t] >= 0
+            fine = good & (lowest_v <= volt) & (volt <= most_v)
+            volt = volt if fine else stand
+            metered &= fine | (not used)
+            highest = max(highest, volt) if used else highest
+            volts += volt if used else 0.0
+            watts += volt * charger_a[i, t] if good & used else 0.0
         volts_v[i] = volts
         stand_v[i] = highest  # where they are not known, no less than what stood in
-        if good:
-            if -limit_a * volts <= charger_w[i] <= limit_a * volts:  # false on NaN
-                seen_w[i] = charger_w[i]
-            else:
-                seen_w[i] = watts if metered else 0.0  # what is not known must not hide uncontrolled load
-            seen_ns[i] = charger_change_ns[i]
-            seen_state[i] = charger_state[i]
-            charger_trust[i] = BELIEVED
-        elif known[i] == 1 and now >= seen_ns[i] and (now - seen_ns[i]) * 1e-9 <= max_age_s[i] + hold_s[i]:
-            charger_trust[i] = HELD
-        else:
-            charger_trust[i] = DESIGN
-        no_raise[i] = 0 if good and clock_ok[0] == 1 and node_hold[charger_node[i]] == 0 else 1
-        if not good:
-            alarm[0] = alarm[0] | CHARGER_UNTRUSTED
-        if charger_link[i] != 1:
-            alarm[0] = alarm[0] | LINK_LOST
+        limit_w = limit_a * volts
+        new_w, old_w, new_ns, before_ns = charger_w[i], seen_w[i], charger_change_ns[i], seen_ns[i]
+        state, old_state = charger_state[i], seen_state[i]
+        told = (-limit_w <= new_w) & (new_w <= limit_w)  # false on NaN
+        new_w = new_w if told else watts if metered else 0.0  # what is not known must not hide uncontrolled load
+        seen_w[i] = new_w if good else old_w
+        held = (known[i] == 1) & (now >= before_ns) & ((now - before_ns) * 1e-9 <= max_age_s[i] + hold_s[i])
+        seen_ns[i] = new_ns if good else before_ns
+        seen_state[i] = state if good else old_state
+        charger_trust[i] = BELIEVED if good else HELD if held else DESIGN
+        no_raise[i] = 0 if good & (not stepped) else 1
+    for p in range(3):
+        for i in range(first, end):
+            good, seen = charger_trust[i] == BELIEVED, seen_a[i, p]
+            for t in range(3):
+                amps = charger_a[i, t]
+                seen = amps if good & (live_map[i, t] == p) else seen
+            seen_a[i, p] = seen
+    alarm[0] = alarm[0] | (CHARGER_UNTRUSTED if missed == 1 else 0) | (LINK_LOST if lost == 1 else 0)
+    held_down = 0
+    for m in range(node_hold.shape[0]):
+        held_down |= node_hold[m]
+    if held_down == 0:
+        return
+    for i in range(first, end):
+        no_raise[i] |= node_hold[charger_node[i]]
 
 
 @Stage

@@ -100,7 +100,7 @@ def estimate(
 
     `load`, `load_hi`, `free`, `room` and `slope` are scratch here, see `explained`.
     """
-    explained(now_ns, parent, max_age_s, seen_a, seen_w, seen_ns, volts_v, linked, swing_a, drop_a, obey_hi_a,
+    explained(now_ns, v2g, parent, max_age_s, seen_a, seen_w, seen_ns, volts_v, linked, swing_a, drop_a, obey_hi_a,
               back_swing_a, back_drop_a, tree_place, own_from, own_to, order, entry_of, entry_from, entry_to,
               charger_trust, reserved_a, export_reserved_a, load, load_hi, free, room, slope)  # fmt: skip
     high_v = HIGH_PU * u_nom_v[0]  # volts that are not known count high
@@ -236,6 +236,7 @@ def follow(
 @kernel
 def explained(
     now_ns: Array,
+    v2g: Array,
     parent: Array,
     max_age_s: Array,
     seen_a: Array,
@@ -270,18 +271,27 @@ def explained(
     now = now_ns[0]
     for m in range(parent.shape[0]):
         j = tree_place[m]
-        moving_s, late_s, oldest_ns = 0.0, 0.0, 0
+        moving_s, late_s, oldest_ns, others = 0.0, 0.0, 0, 0
         for k in range(own_from[j], own_to[j]):
-            i = np.uint32(order[k])
+            i = np.uint32(order[k])  # saves the compiler's test for an index from the end
             if charger_trust[i] == BELIEVED:
-                moving_s = max(moving_s, max_age_s[i] if swing_a[i] > 0.0 else 0.0)
-                late_s = max(late_s, max_age_s[i])
+                age_s = max_age_s[i]
+                if age_s > late_s:  # branches that are hardly ever taken
+                    late_s = age_s
+                if age_s > moving_s and swing_a[i] > 0.0:
+                    moving_s = age_s
                 oldest_ns = max(oldest_ns, now - seen_ns[i])
+            else:
+                others += 1
         lag_s[m, 0], lag_s[m, 1], lag_s[m, 2], lag_s[m, 3] = moving_s, late_s, oldest_ns * 1e-9, 0.0
+        if v2g[0] == 0 and others == 0:
+            sum_heard(m, j, seen_a, seen_w, volts_v, swing_a, drop_a, obey_hi_a, entry_of, entry_from, entry_to, least,
+                      most, said, unheard)  # fmt: skip
+            continue
         for c in range(4):
             least_sum, most_sum, said_sum, unheard_sum = 0.0, 0.0, 0.0, 0.0
             for e in range(entry_from[j, c], entry_to[j, c]):
-                i = np.uint32(entry_of[c, e])  # saves the compiler's test for an index from the end
+                i = np.uint32(entry_of[c, e])
                 each = volts_v[i] if c == WATTS else 1.0
                 drawn = seen_w[i] if c == WATTS else seen_a[i, c]
                 given_a = export_reserved_a[i]
@@ -311,3 +321,41 @@ def explained(
                 most[up, c] += most[m, c]
                 said[up, c] += said[m, c]
                 unheard[up, c] += unheard[m, c]
+
+
+@kernel
+def sum_heard(
+    m: int,
+    j: int,
+    seen_a: Array,
+    seen_w: Array,
+    volts_v: Array,
+    swing_a: Array,
+    drop_a: Array,
+    obey_hi_a: Array,
+    entry_of: Array,
+    entry_from: Array,
+    entry_to: Array,
+    least: Array,
+    most: Array,
+    said: Array,
+    unheard: Array,
+) -> None:
+    """Take these sums where all of a node's own chargers are believed and nobody may export: nearly always."""
+    for c in range(WATTS):
+        least_sum, most_sum, said_sum = 0.0, 0.0, 0.0
+        for e in range(entry_from[j, c], entry_to[j, c]):
+            i = np.uint32(entry_of[c, e])
+            drawn = seen_a[i, c]
+            said_sum += drawn
+            least_sum += max(drawn - drop_a[i], min(drawn, 0.0))
+            most_sum += max(drawn, min(drawn + swing_a[i], obey_hi_a[i]))
+        least[m, c], most[m, c], said[m, c], unheard[m, c] = least_sum, most_sum, said_sum, 0.0
+    least_sum, most_sum, said_sum = 0.0, 0.0, 0.0
+    for e in range(entry_from[j, WATTS], entry_to[j, WATTS]):
+        i = np.uint32(entry_of[WATTS, e])
+        drawn, volts = seen_w[i], volts_v[i]
+        said_sum += drawn
+        least_sum += max(drawn - drop_a[i] * volts, min(drawn, 0.0))
+        most_sum += max(drawn, min(drawn + swing_a[i] * volts, obey_hi_a[i] * volts))
+    least[m, WATTS], most[m, WATTS], said[m, WATTS], unheard[m, WATTS] = least_sum, most_sum, said_sum, 0.0

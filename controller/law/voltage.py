@@ -67,46 +67,124 @@ def volts(
     volt_used_pu: Array,
     volt_ns: Array,
     group_pu: Array,
+    spare_a: Array,
+    ask_a: Array,
+    grant_a: Array,
+    member: Array,
     alarm: Array,
     charger_trust: Array,
     volt_pu: Array,
 ) -> None:
-    """Filter the volts of the used phases and take the lowest, behind the dead band; and the lowest of each group."""
+    """Filter the volts of the used phases and take the lowest, behind the dead band; and the lowest of each group.
+
+    `spare_a`, `ask_a`, `grant_a` and `member` are scratch of one block: filter weight, volts of a terminal, lowest
+    phase, 1 where the volts are believed.
+    """
     if first == 0:
         for m in range(group_pu.shape[0]):
             group_pu[m] = math.inf
-    u_nom, highest = u_nom_v[0], IMPLAUSIBLE_PU * u_nom_v[0]
-    tau_s, weight = -1.0, 0.0
+    now, dt, u_nom, highest = now_ns[0], dt_s[0], u_nom_v[0], IMPLAUSIBLE_PU * u_nom_v[0]
+    of_node = believe_volts(first, end, now, highest, charger_v, node_v, charger_node, phase_map, volt_source,
+                            node_v_ok, volt_ns, charger_trust, member)  # fmt: skip
+    for i in range(first, end):  # loops without branches: the compiler takes several chargers at once
+        spare_a[i - first] = dt / (droop_tau_s[i] + dt) if dt > 0.0 else 0.0
+        grant_a[i - first] = math.inf
+    for t in range(3):
+        used = 0
+        for i in range(first, end):
+            used |= 1 if phase_map[i, t] >= 0 else 0
+        if used == 0:
+            continue
+        for i in range(first, end):
+            ask_a[i - first] = charger_v[i, t] / u_nom
+        if of_node:
+            read_nodes(first, end, t, u_nom, node_v, charger_node, phase_map, volt_source, ask_a)
+        for p in range(3):
+            low = 0
+            for i in range(first, end):
+                fresh = (member[i - first] == 1) & (phase_map[i, t] == p)
+                pu, old, lowest, weight = ask_a[i - first], volt_f_pu[i, p], grant_a[i - first], spare_a[i - first]
+                new = pu if math.isnan(old) else old + weight * (pu - old)
+                volt_f_pu[i, p] = new if fresh else old
+                grant_a[i - first] = min(lowest, new) if fresh else lowest
+                low |= 1 if fresh & (pu < alarm_pu[0]) else 0
+            alarm[0] = alarm[0] | (ALARM_LOW if low == 1 else 0)
+    grouped = 0
     for i in range(first, end):
-        source = volt_source[i]
-        node = charger_node[i]
-        ok = source != NONE and (charger_trust[i] == BELIEVED if source == OWN else node_v_ok[node] == 1)
-        for t in range(3):
-            p = int(phase_map[i, t])
-            if ok and p >= 0:
-                ok = 0.0 <= (charger_v[i, t] if source == OWN else node_v[node, p]) <= highest  # false on NaN
-        if ok:
-            if droop_tau_s[i] != tau_s:  # mostly that of the charger before: spare the division
-                tau_s = droop_tau_s[i]
-                weight = dt_s[0] / (tau_s + dt_s[0]) if dt_s[0] > 0.0 else 0.0
-            lowest = math.inf
+        lowest, held, band = grant_a[i - first], volt_used_pu[i], droop_deadband_pu[i]
+        moved = not abs(lowest - held) < band  # true on NaN: the first value
+        held = lowest if (member[i - first] == 1) & moved else held
+        volt_used_pu[i] = held
+        volt_pu[i] = held
+        grouped |= 1 if droop_group[i] >= 0 else 0
+    if grouped == 0:
+        return
+    for i in range(first, end):
+        group = droop_group[i]
+        if group >= 0 and volt_source[i] != NONE and volt_used_pu[i] < group_pu[group]:  # false on NaN
+            group_pu[group] = volt_used_pu[i]
+
+
+@kernel
+def believe_volts(
+    first: int,
+    end: int,
+    now: int,
+    highest: float,
+    charger_v: Array,
+    node_v: Array,
+    charger_node: Array,
+    phase_map: Array,
+    volt_source: Array,
+    node_v_ok: Array,
+    volt_ns: Array,
+    charger_trust: Array,
+    member: Array,
+) -> bool:
+    """Stamp those whose volts are believed and plausible on every phase in use; say whether any reads a node's."""
+    others = 0
+    for i in range(first, end):
+        one, two, three = charger_v[i, 0], charger_v[i, 1], charger_v[i, 2]
+        ok = (volt_source[i] == OWN) & (charger_trust[i] == BELIEVED)
+        ok &= (phase_map[i, 0] < 0) | ((one >= 0.0) & (one <= highest))  # false on NaN
+        ok &= (phase_map[i, 1] < 0) | ((two >= 0.0) & (two <= highest))
+        ok &= (phase_map[i, 2] < 0) | ((three >= 0.0) & (three <= highest))
+        old = volt_ns[i]
+        volt_ns[i] = now if ok else old
+        member[i - first] = 1 if ok else 0
+        others |= 1 if (volt_source[i] != OWN) & (volt_source[i] != NONE) else 0
+    if others == 0:
+        return False
+    for i in range(first, end):
+        if volt_source[i] != OWN and volt_source[i] != NONE:
+            node = charger_node[i]
+            ok = node_v_ok[node] == 1
             for t in range(3):
                 p = int(phase_map[i, t])
-                if p >= 0:
-                    pu = (charger_v[i, t] if source == OWN else node_v[node, p]) / u_nom
-                    if pu < alarm_pu[0]:
-                        alarm[0] = alarm[0] | ALARM_LOW
-                    held = volt_f_pu[i, p]
-                    held = pu if math.isnan(held) else held + weight * (pu - held)
-                    volt_f_pu[i, p] = held
-                    lowest = min(lowest, held)
-            volt_ns[i] = now_ns[0]
-            moved = lowest - volt_used_pu[i]
-            if not abs(moved) < droop_deadband_pu[i]:  # true on NaN: the first value
-                volt_used_pu[i] = lowest
-        volt_pu[i] = volt_used_pu[i]
-        if droop_group[i] >= 0 and source != NONE and volt_used_pu[i] < group_pu[droop_group[i]]:  # false on NaN
-            group_pu[droop_group[i]] = volt_used_pu[i]
+                if ok and p >= 0:
+                    ok = 0.0 <= node_v[node, p] <= highest  # false on NaN
+            if ok:
+                volt_ns[i] = now
+                member[i - first] = 1
+    return True
+
+
+@kernel
+def read_nodes(
+    first: int,
+    end: int,
+    t: int,
+    u_nom_v: float,
+    node_v: Array,
+    charger_node: Array,
+    phase_map: Array,
+    volt_source: Array,
+    volts: Array,
+) -> None:
+    """Take the volts of the node, of the phase at terminal t, for those who read them there."""
+    for i in range(first, end):
+        if volt_source[i] != OWN and phase_map[i, t] >= 0:
+            volts[i - first] = node_v[charger_node[i], phase_map[i, t]] / u_nom_v
 
 
 @kernel
@@ -148,29 +226,31 @@ def droop(
 ) -> None:
     """Lower the running cap to the curve.
 
-    `spare_a`, `ask_a` and `grant_a` are scratch: volts on the curve, its shares a hysteresis lower and there.
+    `spare_a`, `ask_a` and `grant_a` are scratch of one block: volts on the curve, its shares a hysteresis lower and
+    there.
     """
     now, start = now_ns[0], start_ns[0]
-    plays = 0
+    plays, grouped = 0, 0
     for i in range(first, end):
         used = volt_used_pu[i]
         fresh = (volt_source[i] != NONE) & (volt_ns[i] == now)
         paused = 1 if used < droop_pause_pu[i] else 0 if used >= droop_resume_pu[i] else droop_paused[i]
         droop_paused[i] = paused if fresh else droop_paused[i]
         plays += 1 if droop_hysteresis_pu[i] != 0.0 else 0
-        spare_a[i] = used + droop_shift_pu[i]
-    for i in range(first, end):
+        grouped |= 1 if droop_group[i] >= 0 else 0
+        spare_a[i - first] = used + droop_shift_pu[i]
+    for i in range(first, end if grouped == 1 else first):
         if droop_group[i] >= 0:
-            spare_a[i] = group_pu[droop_group[i]] + droop_shift_pu[i]
+            spare_a[i - first] = group_pu[droop_group[i]] + droop_shift_pu[i]
     read_curves(first, end, spare_a, droop_pu, droop_share, grant_a)
     if plays > 0:
         for i in range(first, end):
-            spare_a[i] = spare_a[i] - droop_hysteresis_pu[i]
+            spare_a[i - first] = spare_a[i - first] - droop_hysteresis_pu[i]
         read_curves(first, end, spare_a, droop_pu, droop_share, ask_a)
     for i in range(first, end):
         droops, last, floor, held = volt_source[i] != NONE, last_a[i], floor_q_a[i], droop_a[i]
-        high = grant_a[i] * hard_max_a[i]
-        low = ask_a[i] * hard_max_a[i] if plays > 0 else high
+        high = grant_a[i - first] * hard_max_a[i]
+        low = ask_a[i - first] * hard_max_a[i] if plays > 0 else high
         floored = droop_pause_pu[i] > 0.0
         high = max(high, floor) if floored else high
         low = max(low, floor) if floored else low
@@ -198,18 +278,18 @@ def read_curves(first: int, end: int, volts: Array, curve_pu: Array, curve_share
     last = curve_pu.shape[1] - 1
     if last < 0:
         for i in range(first, end):
-            shares[i] = 1.0
+            shares[i - first] = 1.0
         return
     for i in range(first, end):
-        under = (volts[i] <= curve_pu[i, 0]) & (not volts[i] >= curve_pu[i, last])
-        shares[i] = curve_share[i, 0] if under else curve_share[i, last]
+        under = (volts[i - first] <= curve_pu[i, 0]) & (not volts[i - first] >= curve_pu[i, last])
+        shares[i - first] = curve_share[i, 0] if under else curve_share[i, last]
     for k in range(1, last + 1):
         for i in range(first, end):
-            volt, left, right = volts[i], curve_pu[i, k - 1], curve_pu[i, k]
+            volt, left, right = volts[i - first], curve_pu[i, k - 1], curve_pu[i, k]
             begin = curve_share[i, k - 1]
             inside = (volt > left) & (volt <= right) & (volt < curve_pu[i, last])
             share = begin + (curve_share[i, k] - begin) * (volt - left) / (right - left if right > left else 1.0)
-            shares[i] = share if inside else shares[i]
+            shares[i - first] = share if inside else shares[i - first]
 
 
 @Stage

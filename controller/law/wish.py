@@ -37,20 +37,23 @@ def ask(
     """Start the chain of caps with the wish; notice whether there is anybody who may export."""
     if first == 0:
         v2g[0] = 0
-    for i in range(first, end):
+    exports = 0
+    for i in range(first, end):  # without branches: the compiler takes several chargers at once
+        order_w, volts, last, last_min = wish_w[i], volts_v[i], last_a[i], last_min_a[i]
         wish = wish_a[i]
-        if wish_w[i] != math.inf:  # NaN goes on as a wish that is not known
-            wish = wish_w[i] / volts_v[i] if volts_v[i] > 0.0 else min(wish_w[i], 0.0)
+        ordered = order_w / volts if volts > 0.0 else min(order_w, 0.0)
+        wish = ordered if order_w != math.inf else wish  # NaN goes on as a wish that is not known
         asked_a[i] = wish
-        low_a[i] = 0.0
+        may = (export_max_a[i] > 0.0) | (last_min < 0.0) | (export_reserved_a[i] > 0.0)
+        exports |= 1 if may else 0
+        unknown = math.isnan(wish)
+        low = last_min if unknown else min(wish, 0.0)
+        low_a[i] = low if may else 0.0
         low_why[i] = REASON
-        if export_max_a[i] > 0.0 or last_min_a[i] < 0.0 or export_reserved_a[i] > 0.0:
-            v2g[0] = 1
-            low_a[i] = last_min_a[i] if math.isnan(wish) else min(wish, 0.0)
-        if not wish >= 0.0:
-            wish = last_a[i] if math.isnan(wish) else 0.0
+        wish = wish if wish >= 0.0 else last if unknown else 0.0
         cap_a[i] = wish
         why[i] = REASON
         why_a[i] = wish
         why_node[i] = -1
         chain[i, WISH] = wish
+    v2g[0] = v2g[0] | exports
