@@ -81,31 +81,65 @@ def candidates(
     reserved_a: Array,
 ) -> None:
     """Apply what forbids a raise, round the cap to the device's step, and take out who cannot run."""
-    now = now_ns[0]
+    now, any_lost = now_ns[0], 0
+    for i in range(first, end):
+        any_lost |= 1 if linked[i] == 0 else 0
+    if any_lost == 1:
+        fall_back(first, end, now, failsafe_a, failsafe_s, obey_s, linked, contact_ns, over_a, last_a, no_raise, cap_a,
+                  why, why_a, why_node, reserved_a)  # fmt: skip
     for i in range(first, end):  # without branches: the compiler takes several chargers at once
         last, floor, cap, code = last_a[i], floor_q_a[i], cap_a[i], int(why[i])
-        overruled = over_a[i] > 0.0
-        capped = ((no_raise[i] == 1) | overruled) & (last < cap)
+        overruled, lost = over_a[i] > 0.0, linked[i] == 0
+        capped = ((no_raise[i] == 1) | overruled) & (last < cap) & (not lost)
         limit = last if capped else cap
-        lost = linked[i] == 0
-        fallen = (now - contact_ns[i]) * 1e-9 > failsafe_s[i] + obey_s[i]
         off_s = (now - off_ns[i]) * 1e-9
         rests = (last == 0.0) & (off_ns[i] > 0) & (no_pause[i] == 0) & (limit >= floor)
-        rests &= (off_s >= 0.0) & (off_s < min_off_s[0])
-        failsafe = failsafe_a[i] if fallen else limit
-        limit = min(limit, failsafe) if lost else 0.0 if rests else limit
+        rests &= (off_s >= 0.0) & (off_s < min_off_s[0]) & (not lost)
+        limit = 0.0 if rests else limit
         kept = OVERRULED if overruled else UNTRUSTED
-        new = LINK_LOST if lost else DWELL if rests else kept if capped else code
+        new = DWELL if rests else kept if capped else code
         changed = new != code
         cap = limit if changed else cap
-        why_a[i] = (reserved_a[i] if lost else limit) if changed else why_a[i]
-        why_node[i] = -1 if changed else why_node[i]
+        old_a, old_node = why_a[i], why_node[i]
+        why_a[i] = limit if changed else old_a
+        why_node[i] = -1 if changed else old_node
         rounded = floor_to(cap, step_a[i])
         why[i] = QUANTISE if (rounded < cap) & (new == WISH) else new
         out = (rounded < floor) | (rounded <= 0.0)
         cap_a[i] = 0.0 if out else rounded
         member[i] = 0 if out | lost else 1
         base_a[i] = 0.0 if out | lost else floor
+
+
+@kernel
+def fall_back(
+    first: int,
+    end: int,
+    now: int,
+    failsafe_a: Array,
+    failsafe_s: Array,
+    obey_s: Array,
+    linked: Array,
+    contact_ns: Array,
+    over_a: Array,
+    last_a: Array,
+    no_raise: Array,
+    cap_a: Array,
+    why: Array,
+    why_a: Array,
+    why_node: Array,
+    reserved_a: Array,
+) -> None:
+    """Hold those out of reach to what they had, and to their fail-safe once they must have fallen to it."""
+    for i in range(first, end):
+        if linked[i] == 1:
+            continue
+        capped = (no_raise[i] == 1 or over_a[i] > 0.0) and last_a[i] < cap_a[i]
+        limit = last_a[i] if capped else cap_a[i]
+        if (now - contact_ns[i]) * 1e-9 > failsafe_s[i] + obey_s[i]:
+            limit = min(limit, failsafe_a[i])
+        if why[i] != LINK_LOST:
+            cap_a[i], why[i], why_a[i], why_node[i] = limit, LINK_LOST, reserved_a[i], -1
 
 
 @Stage

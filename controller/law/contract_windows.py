@@ -99,7 +99,7 @@ def windows(
     utc_s = utc_ns[0] * 1e-9
     local_ns = utc_ns[0] + int(utc_offset_s[0] * 1e9)
     ahead_ns = utc_change_ns[0] - utc_ns[0]
-    for i in range(cap_a.shape[0]):
+    for i in range(cap_a.shape[0] if window_a.shape[0] > 0 else 0):
         window_cap_w[i] = math.inf
     for w in range(window_a.shape[0]):
         lead_s, start, length = window_lead_s[w], window_from_s[w], window_to_s[w] - window_from_s[w]

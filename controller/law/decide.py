@@ -54,14 +54,13 @@ def steps(images: Any, chargers: int) -> None:
         start.adopt(images, first, end)
         reserve.reserve(images, first, end)
         reserve.reserve_exports(images, first, end)
-    # 2-5 what each charger, and each node, may have at most
-    for first in range(0, chargers, BLOCK):
-        end = min(first + BLOCK, chargers)
+        # 2-5 what each charger, and each node, may have at most
         wish.ask(images, first, end)
         frequency.respond(images, first, end)
         envelope.car(images, first, end)
         envelope.ceiling(images, first, end)
         voltage.volts(images, first, end)
+    wish.notice(images)
     for first in range(0, chargers, BLOCK):
         end = min(first + BLOCK, chargers)
         envelope.discharge(images, first, end)

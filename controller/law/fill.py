@@ -32,11 +32,11 @@ from controller.law.level import (
     LOW,
     READ_FROM,
     TOP,
+    describe,
     full_at,
 )
 
 WATTS = 3
-NO_LEVEL = -1e300  # of who does not grow: under every level, and times 0 it is 0
 EVEN = 1e-10  # columns as near as this stop a charger at once
 
 
@@ -82,8 +82,8 @@ def fill(
     left = 1
     while left > 0:
         rounds += 1
-        several = sweep(tree_node, tree_up, tree_end, tree_plain, entry_of, entry_from, entry_to, phase_count, member,
-                        watts, weight, base, cap, room, x, start, fixed, line, grow)  # fmt: skip
+        several = sweep(tree_node, tree_up, tree_end, tree_plain, own_to, order, entry_of, entry_from, entry_to,
+                        phase_count, member, watts, weight, base, cap, room, x, start, fixed, line, grow)  # fmt: skip
         descend(tree_up, lowest, tight, line)
         if several:
             stop(tree_node, own_from, own_to, order, member, uses, watts, weight, base, cap, x, mark, lowest, tight,
@@ -102,6 +102,8 @@ def sweep(
     tree_up: Array,
     tree_end: Array,
     tree_plain: Array,
+    own_to: Array,
+    order: Array,
     entry_of: Array,
     entry_from: Array,
     entry_to: Array,
@@ -130,7 +132,7 @@ def sweep(
             line[j, c, BOTTOM], line[j, c, TOP], line[j, c, LEVEL] = math.inf, -math.inf, math.inf
             line[j, c, READ_FROM] = math.inf  # nothing was read yet
     columns = 4 if metered else 3
-    wide, some_fixed = describe(metered, member, phase_count, watts, weight, base, cap, grow)
+    wide, some_fixed = describe(metered, own_to, order, member, phase_count, watts, weight, base, cap, grow)
     for j in range(places - 1, -1, -1):
         up = tree_up[j]
         for c in range(columns):
@@ -144,42 +146,6 @@ def sweep(
                 fixed[up, c] += fixed[j, c]
                 join(j, up, c, line)
     return metered or tree_plain[0] == 0 or wide
-
-
-@kernel
-def describe(
-    metered: bool,
-    member: Array,
-    phase_count: Array,
-    watts: Array,
-    weight: Array,
-    base: Array,
-    cap: Array,
-    grow: Array,
-) -> tuple[bool, bool]:
-    """Describe how each charger grows; say whether any active one is on several phases, and whether any is fixed."""
-    several, some_fixed, uneven = 0, 0, 0
-    for i in range(member.shape[0]):  # loops without branches, a row each: the compiler takes several chargers at once
-        active, each = member[i] == 2, weight[i]
-        several |= 1 if active & (phase_count[i] != 1) else 0
-        some_fixed |= 1 if member[i] == 1 else 0
-        uneven |= 1 if active & (each != 1.0) else 0
-        grow[GAIN, i] = each if active else 0.0
-    for i in range(member.shape[0]):
-        low = base[i]
-        grow[BASE, i] = low if member[i] == 2 else NO_LEVEL
-    for i in range(member.shape[0]):
-        high = cap[i]
-        grow[CAP, i] = high if member[i] == 2 else NO_LEVEL
-    if metered:
-        for i in range(member.shape[0]):
-            grow[GAIN_W, i] = watts[i] * grow[GAIN, i]
-    if uneven == 1:
-        for i in range(member.shape[0]):
-            if member[i] == 2:
-                grow[BASE, i] = grow[BASE, i] / weight[i]
-                grow[CAP, i] = grow[CAP, i] / weight[i]
-    return several == 1, some_fixed == 1
 
 
 @kernel

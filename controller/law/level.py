@@ -17,11 +17,78 @@ STEPS = 300
 # it leaves its base and at which it meets its cap
 GAIN, GAIN_W, BASE, CAP = range(4)
 WATTS = 3
+NO_LEVEL = -1e300  # of who does not grow: under every level, and times 0 it is 0
 # of a subtree and column: load at the bases and at most; load per unit of level while it grows evenly, from the level
 # LAST to FIRST; levels up to which it is at its bases, from which it is at its most, and at which its node is full
 LOW, FULL, GROWTH, LAST, FIRST, BOTTOM, TOP, LEVEL = range(8)
 # of its own chargers, when last read: at which level, their load and its growth, and from where to where they grow so
 READ_AT, READ_LOAD, READ_GAIN, READ_FROM, READ_TO = range(8, 13)
+
+
+@kernel
+def describe(
+    metered: bool,
+    own_to: Array,
+    order: Array,
+    member: Array,
+    phase_count: Array,
+    watts: Array,
+    weight: Array,
+    base: Array,
+    cap: Array,
+    grow: Array,
+) -> tuple[bool, bool]:
+    """Describe how each charger grows; say whether any active one is on several phases, and whether any is fixed."""
+    several, some_fixed, uneven = 0, 0, 0
+    if own_to[own_to.shape[0] - 1] < member.shape[0]:
+        return describe_some(own_to[own_to.shape[0] - 1], order, member, phase_count, watts, weight, base, cap, grow)
+    for i in range(member.shape[0]):  # loops without branches, a row each: the compiler takes several chargers at once
+        active, each = member[i] == 2, weight[i]
+        several |= 1 if active & (phase_count[i] != 1) else 0
+        some_fixed |= 1 if member[i] == 1 else 0
+        uneven |= 1 if active & (each != 1.0) else 0
+        grow[GAIN, i] = each if active else 0.0
+    for i in range(member.shape[0]):
+        low = base[i]
+        grow[BASE, i] = low if member[i] == 2 else NO_LEVEL
+    for i in range(member.shape[0]):
+        high = cap[i]
+        grow[CAP, i] = high if member[i] == 2 else NO_LEVEL
+    if metered:
+        for i in range(member.shape[0]):
+            grow[GAIN_W, i] = watts[i] * grow[GAIN, i]
+    if uneven == 1:
+        for i in range(member.shape[0]):
+            if member[i] == 2:
+                grow[BASE, i] = grow[BASE, i] / weight[i]
+                grow[CAP, i] = grow[CAP, i] / weight[i]
+    return several == 1, some_fixed == 1
+
+
+@kernel
+def describe_some(
+    count: int,
+    order: Array,
+    member: Array,
+    phase_count: Array,
+    watts: Array,
+    weight: Array,
+    base: Array,
+    cap: Array,
+    grow: Array,
+) -> tuple[bool, bool]:
+    """Do the same for the first `count` of a list of few."""
+    several, some_fixed = False, False
+    for k in range(count):
+        i = np.uint32(order[k])
+        active, each = member[i] == 2, weight[i]
+        several = several or (active and phase_count[i] != 1)
+        some_fixed = some_fixed or member[i] == 1
+        grow[GAIN, i] = each if active else 0.0
+        grow[GAIN_W, i] = watts[i] * each if active else 0.0
+        grow[BASE, i] = (base[i] / each if each != 1.0 else base[i]) if active else NO_LEVEL
+        grow[CAP, i] = (cap[i] / each if each != 1.0 else cap[i]) if active else NO_LEVEL
+    return several, some_fixed
 
 
 @kernel

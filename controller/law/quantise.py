@@ -102,13 +102,16 @@ def quantise(
 ) -> None:
     """Round the shares down and hand out the left-over steps."""
     chargers = target_a.shape[0]
-    left = 0
-    for i in range(chargers):
+    coarse, left = 0, 0
+    for i in range(chargers):  # loops without branches: the compiler takes several chargers at once
+        coarse |= 1 if step_a[i] >= COARSE_A else 0
+    for i in range(chargers if coarse == 1 else 0):
         target, step = target_a[i], step_a[i]
-        rounded = floor_to(target, step)
-        over = (member[i] == 1) & (step >= COARSE_A) & (target - rounded > HAIR)
+        over = (member[i] == 1) & (step >= COARSE_A) & (target - floor_to(target, step) > HAIR)
         spare_a[i] = step if over else 0.0
         left += 1 if over else 0
+    for i in range(chargers):
+        target, rounded = target_a[i], floor_to(target_a[i], step_a[i])
         target_a[i] = rounded if member[i] == 1 else target
     if left > 0:
         hand_out(parent, charger_node, step_a, uses, volts_v, last_a, target_a, spare_a, member, room, load, pair_on,

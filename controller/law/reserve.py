@@ -88,6 +88,7 @@ def reserve(
         alarm[0] = alarm[0] | follow_more(first, end, now, charger_limit_a, hard_max_a, limit_slack_a, obey_s, hold_s,
                                           uses, seen_a, over_a, over_ns, taken_a, last_a, obey_hi_a, span_hi_a,
                                           charger_trust)  # fmt: skip
+    out = 0
     for i in range(first, end):
         swing = max(span_hi_a[i], over_a[i]) - span_lo_a[i]
         span_s = longer * max(obey_s[i] + max_age_s[i], 0.001)
@@ -100,10 +101,17 @@ def reserve(
         for p in range(3):
             seen = seen_a[i, p]
             held = max(held, seen if heard & (uses[i, p] == 1) else held)
-        link, lost, failsafe = linked[i] == 1, lost_a[i], failsafe_a[i]
-        waits = (now - contact_ns[i]) * 1e-9 <= failsafe_s[i] + obey_s[i]
+        link, lost = linked[i] == 1, lost_a[i]
+        out |= 0 if link else 1
         lost_a[i] = held if link else lost
-        reserved_a[i] = held if link else max(lost, failsafe) if waits else failsafe
+        reserved_a[i] = held
+    if out == 0:
+        return
+    for i in range(first, end):
+        if linked[i] == 0:
+            lost, failsafe = lost_a[i], failsafe_a[i]
+            waits = (now - contact_ns[i]) * 1e-9 <= failsafe_s[i] + obey_s[i]
+            reserved_a[i] = max(lost, failsafe) if waits else failsafe
 
 
 @kernel

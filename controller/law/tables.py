@@ -238,6 +238,7 @@ STATE_FIELDS: tuple[Field, ...] = (
     Field("ramp_a", "f8", "N", "A", 0, "position of the ramp"),
     # export: what was allowed, as amps from 0
     Field("v2g", "u1", "1", "1", 0, "1 where any charger may export, or just did"),
+    Field("v2g_next", "u1", "1", "1", 0, "scratch: the same, while the chargers of this scan are asked"),
     Field("last_min_a", "f8", "N", "A", 0, "lower bound allowed in the last scan, 0 or negative"),
     Field("soc_low", "u1", "N", "1", 1, "1 while the battery is at its floor, or was never known"),
     Field("back_now_a", "f8", "N", "A", 0, "highest export allowed in the present bucket of obey time"),

@@ -23,7 +23,7 @@ def ask(
     asked_a: Array,
     export_max_a: Array,
     last_a: Array,
-    v2g: Array,
+    v2g_next: Array,
     last_min_a: Array,
     cap_a: Array,
     why: Array,
@@ -36,7 +36,7 @@ def ask(
 ) -> None:
     """Start the chain of caps with the wish; notice whether there is anybody who may export."""
     if first == 0:
-        v2g[0] = 0
+        v2g_next[0] = 0
     exports = 0
     for i in range(first, end):  # without branches: the compiler takes several chargers at once
         order_w, volts, last, last_min = wish_w[i], volts_v[i], last_a[i], last_min_a[i]
@@ -56,4 +56,10 @@ def ask(
         why_a[i] = wish
         why_node[i] = -1
         chain[i, WISH] = wish
-    v2g[0] = v2g[0] | exports
+    v2g_next[0] = v2g_next[0] | exports
+
+
+@Stage
+def notice(v2g: Array, v2g_next: Array) -> None:
+    """Take note whether anybody may export, once all have been asked: until then it says so of the last scan."""
+    v2g[0] = v2g_next[0]
