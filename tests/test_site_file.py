@@ -4,6 +4,7 @@ import copy
 import json
 import subprocess
 import sys
+import tomllib
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from commandline import ENVIRONMENT, ROOT, VOLTBENCH, toml_text
 from field_site import field_rig, site_of
 
 from controller.law.names import VoltSource
+from controller.runtime.commission_measure import Finding
 from hil.rig.rigfile import RigError
 from hil.rig.site_file import load_site
+from hil.runs.commissioning import proposal
 from instruments.ocpp_security import hash_password
 
 PHASES = {"cp01": ["b"], "cp02": ["c", "a", "b"], "cp08": ["a"]}
@@ -278,6 +281,16 @@ def test_a_charger_that_resolves_a_volt_takes_the_volts_of_its_meter(good, load)
         load(site)
     site["meter"] = [METER | {"name": f"m_{part['name']}", "node": part["node"]} for part in site["charger"]]
     assert load(site).spec.chargers[0].volt_source is VoltSource.NODE
+
+
+def test_commissioning_proposes_the_sign_of_a_meter_whose_transformers_are_turned(good, load):
+    site = without_substation(good)
+    site["meter"] = [METER | {"name": f"m_{part['name']}", "node": part["node"]} for part in site["charger"]]
+    site["meter"][1]["ct_sign"] = -1
+    signs = {"cp01": -1, "cp02": -1, "cp08": 1}
+    found = [Finding(name, drew=True, sign=sign, steps=2) for name, sign in signs.items()]
+    proposed = tomllib.loads(proposal(load(site), found))
+    assert proposed["meter"] == [{"name": "m_cp01", "ct_sign": -1}, {"name": "m_cp02", "ct_sign": 1}]
 
 
 def test_a_witness_gives_no_volts_and_measures_nothing_for_the_law(good, load):

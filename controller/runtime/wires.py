@@ -28,7 +28,7 @@ from controller.runtime.meter_ports import meter_ports
 from controller.runtime.process import die_with_parent, ignore_sigint, open_files
 from controller.runtime.site import Site, read_site
 from controller.runtime.store import Store
-from controller.runtime.wires_measure import PortMeter
+from controller.runtime.wires_measure import PortMeter, unseen_phases
 from instruments.catalog import load_model
 from instruments.faults import FaultKind, PortFault
 from instruments.modbus_poller import Buses
@@ -67,6 +67,7 @@ class Wires:
         self.events = events
         plan = image.views("plan", dims, site.load_plan())
         self._max_age_s = plan.node_max_age_s
+        self._plan = plan
         self.buffer, self.input = image.allocate("input", dims)
         self.input_store = stores.attach(site, "input.img")
         limit_s = max(HEARTBEAT_S, 5 * site.period_s)
@@ -229,6 +230,9 @@ class Wires:
                 started = True
                 self.status[0]["ready"] = 1
                 self.events.write("wires_ready", complete=self.complete(now_ns))
+                for i, phases, seen in unseen_phases(self._plan, self.input):
+                    node = self.site.node_names[self._plan.charger_node[i]]
+                    self.events.write("volts_unseen", device=self.chargers[i].name, node=node, phases=phases, seen=seen)
             if started:
                 self.input_store.write(self.buffer, now_ns)
                 if now_ns >= measure_s * 1e9:

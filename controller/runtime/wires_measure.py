@@ -4,15 +4,32 @@ All chargers at once, in arrays: at 1,000 of them a loop of Python over every fi
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
+from controller.law.names import VoltSource
 from controller.runtime.compose import ObeyClock, OutputTap
 from controller.runtime.events import Events
 from controller.runtime.histogram import BINS, LOWEST_NS, PER_DECADE, Histogram
+
+
+def unseen_phases(plan: Any, inp: Any) -> Iterator[tuple[int, str, str]]:
+    """Yield chargers whose node has volts, but not on their phases: index, their phases without, phases with volts.
+
+    The law believes no volts of theirs then and pauses them: a wrong phase_map, of charger or meter, or a dead phase.
+    """
+    for i in np.flatnonzero(plan.volt_source == VoltSource.NODE):
+        known = np.isfinite(inp.node_v[plan.charger_node[i]])
+        own = [int(phase) for phase in plan.phase_map[i] if phase >= 0]
+        if known.any() and not known[own].all():
+            yield int(i), _letters(p for p in own if not known[p]), _letters(np.flatnonzero(known))
+
+
+def _letters(phases: Iterable[Any]) -> str:
+    return "".join("abc"[phase] for phase in phases)
 
 
 class PortMeter:

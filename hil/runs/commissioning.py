@@ -246,6 +246,7 @@ def proposal(loaded: LoadedSite, findings: Iterable[Finding]) -> str:
     """Return the lines of the site file that the findings ask for, as TOML; a comment where a hand is needed."""
     parts = {part.name: part for part in loaded.file.charger}
     specs = {spec.name: spec for spec in loaded.spec.chargers}
+    reversed_at: list[str] = []
     lines = [f"# measured by voltbench commission at {time.strftime('%Y-%m-%d %H:%M %Z')}; nothing was changed"]
     for finding in findings:
         lines += ["", "[[charger]]", f'name = "{finding.name}"']
@@ -253,14 +254,19 @@ def proposal(loaded: LoadedSite, findings: Iterable[Finding]) -> str:
             lines.append(f"# {finding.why}")
         if finding.overwritten:
             lines.append("# another master writes its set-point: end that, or reserve its largest current")
+        node = parts[finding.name].node
         if finding.sign < 0:
-            lines.append(f"# the current transformer of node {parts[finding.name].node} is reversed: turn it")
+            reversed_at.append(node)
+            lines.append(f"# the current transformer of node {node} is reversed: turn it")
         if finding.phases is not None and len(finding.phases) == len(parts[finding.name].phase_map):
             lines.append("phase_map = [" + ", ".join(f'"{letter}"' for letter in finding.phases) + "]")
         if finding.obey_s > specs[finding.name].obey_s:
             lines.append(f"obey_s = {math.ceil(finding.obey_s * SPARE * 2) / 2:g}  # seen {finding.obey_s:.1f} s")
         if finding.v_per_a_half < abs(finding.v_per_a) and finding.v_per_a > 0.0:
             lines.append(f"voltage_v_per_a = {finding.v_per_a:.4f}  # +- {finding.v_per_a_half:.4f}")
+    for meter in loaded.file.meter:
+        if meter.use == "law" and meter.node in reversed_at:
+            lines += ["", "[[meter]]", f'name = "{meter.name}"', f"ct_sign = {-meter.ct_sign}  # instead of turning it"]
     return "\n".join(lines) + "\n"
 
 

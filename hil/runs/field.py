@@ -17,7 +17,7 @@ from rich.console import Console
 
 from controller.runtime import stores
 from controller.runtime.events import NAME as EVENTS
-from controller.runtime.events import Events
+from controller.runtime.events import Events, read_events
 from controller.runtime.figures import write_timing
 from controller.runtime.handed_keys import HandedPort
 from controller.runtime.held_back import View
@@ -161,6 +161,10 @@ def _supervised(supervisor: Supervisor, site: Site, arguments: argparse.Namespac
         argv = _desk_argv(site)
         supervisor.start([ProcessSpec("desk", argv, stop_order=STOP_BENCH, critical=False, new_session=False)])
     say.print("every device has answered, the scan runs")
+    for told in read_events(Path(site.run_dir) / EVENTS):
+        if told["kind"] == "volts_unseen":
+            what = f"node {told['node']} shows volts on {told['seen']}, none on its {told['phases']}"
+            say.print(f"{told['device']} is paused: {what}; `voltbench commission` finds the phase_map", markup=False)
     fed = [port.name for port in site.chargers if charger_of(load_model(port.model)).watchdog.kind == "any_traffic"]
     if site.shadow and fed:
         say.print(f"{', '.join(fed)}: any traffic feeds their fail-safe timers, and so do our reads")

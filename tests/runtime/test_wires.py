@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from controller.law import image
-from controller.law.names import Trust
+from controller.law.names import Trust, VoltSource
 from controller.runtime import compose, stores, wires, wires_measure, wires_status
 from controller.runtime.compose import ObeyClock, OutputTap
 from controller.runtime.events import Events, read_events
@@ -319,3 +319,15 @@ def test_only_chargers_that_the_plan_lets_switch_are_asked_for_phases_and_what_t
     chargers[1].reading.phases = 1
     process.compose()
     assert process.input.charger_phases.tolist() == [-1, 1, -1]
+
+
+def test_a_charger_whose_node_shows_other_phases_than_its_own_is_named():
+    plan = SimpleNamespace(
+        volt_source=np.array([VoltSource.NODE, VoltSource.NODE, VoltSource.OWN, VoltSource.NODE]),
+        charger_node=np.array([1, 1, 1, 0]),
+        phase_map=np.array([[2, -1, -1], [1, -1, -1], [2, -1, -1], [0, 1, 2]]),
+    )
+    inp = SimpleNamespace(node_v=np.array([[math.nan] * 3, [math.nan, 231.0, math.nan]]))
+    assert list(wires_measure.unseen_phases(plan, inp)) == [(0, "c", "b")]  # of node 0 nothing is known yet
+    inp.node_v[0] = 230.0, math.nan, 230.0
+    assert list(wires_measure.unseen_phases(plan, inp)) == [(0, "c", "b"), (3, "b", "ac")]
