@@ -7,7 +7,7 @@ RIG ?= street
 FOR ?= 60s
 JOBS ?= 2
 
-.PHONY: run test lint bench soak desk lock clean help
+.PHONY: run test lint bench soak desk lock clean help env warm
 .DEFAULT_GOAL := help
 
 help:
@@ -33,6 +33,12 @@ run: $(STAMP)
 
 desk: $(STAMP)
 	@$(BIN)/voltbench run $(RIG) --for $(FOR) --desk
+
+env: $(STAMP)
+
+# A law that nobody compiled yet is compiled by every process that starts: once before them is a minute for all.
+warm: $(STAMP)
+	@$(BIN)/python -c 'from controller.law import decide, image; decide.warm(image.Dims(3, 2))'
 
 test: $(STAMP)
 	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
