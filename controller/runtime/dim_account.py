@@ -34,11 +34,17 @@ class DimAccounts:
 
     def restore(self, entry: Entry) -> None:
         """Take over what a journal says; called with every entry, oldest first."""
-        body = entry.body or {}
+        body = entry.body
+        if body is None:  # forgotten on demand
+            return
         if entry.kind == "account" and entry.subject in self.accounts:
-            self.accounts[entry.subject].curtailed_wh[int(body["year"])] = 1e3 * float(body["curtailed_kwh"])
+            account = self.accounts[entry.subject]
+            account.curtailed_wh[int(body["year"])] = 1e3 * float(body["curtailed_kwh"])
+            for call in account.calls.get(NAME, [])[-1:]:
+                call.beyond = call.beyond or body.get("beyond", "")
         elif entry.kind == "decided" and entry.source == SOURCE and "until_utc_s" in body:
-            self.enter(entry.utc_ns * 1e-9, float(body["until_utc_s"]), body.get("beyond", {}))
+            from_s = float(body.get("from_utc_s", entry.utc_ns * 1e-9))  # a full disk writes it later
+            self.enter(from_s, float(body["until_utc_s"]), body.get("beyond", {}))
 
     def judge(self, now_s: float, until_s: float) -> tuple[dict[str, str], bool]:
         """Return of which contract's allowance a dimming from now on is beyond, with the figures; is it refused?"""
@@ -82,6 +88,8 @@ class DimAccounts:
             state = taken.state(taken.year(now_s))
             del state["shortest_notice_s"]  # nobody announces a dimming
             found[name] = state | {"day": day.isoformat(), "hours_of_day": taken.hours(from_s, to_s)}
+            for call in taken.calls.get(NAME, [])[-1:]:
+                found[name] |= {"beyond": call.beyond} if call.beyond else {}
         return found
 
 

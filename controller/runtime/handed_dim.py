@@ -70,15 +70,18 @@ class Dimming:
         raises = until_s < self.until_s and now_s < self.until_s
         if not raises:  # in force before it is told
             self._take(now_s, until_s, beyond)
-        kept = self._keep("decided", source=SOURCE, mono_ns=time.monotonic_ns(), until_utc_s=until_s, waits=not raises,
-                          **({"beyond": beyond} if beyond else {}))  # fmt: skip
-        if not kept:
+        if not self._decided(now_s, until_s, beyond, waits=not raises):
             why = "cannot be kept, so it is not lifted" if raises else "dimmed, but cannot be kept, so not acknowledged"
             return _result(False, f"{why}: free space on the disk")
         if raises:
             self._take(now_s, until_s, beyond)
         self._account(now_s)
         return _result(False, SHADOW) if self._shadow else _result(True, flags)
+
+    def _decided(self, now_s: float, until_s: float, beyond: dict[str, str], *, waits: bool) -> bool:
+        flags = {"beyond": beyond} if beyond else {}
+        return self._keep("decided", source=SOURCE, mono_ns=time.monotonic_ns(), from_utc_s=now_s, until_utc_s=until_s,
+                          waits=waits, **flags)  # fmt: skip
 
     def _take(self, now_s: float, until_s: float, beyond: dict[str, str]) -> None:
         self.until_s = until_s
@@ -116,8 +119,9 @@ class Dimming:
         """Take over what one before us in this run had in force, where that was longer: it may not be on the disk."""
         kept_s = float(record["dim_until_s"])
         if kept_s > self.until_s:
-            self.until_s = kept_s
-            self._accounts.enter(self._utc_s(), kept_s, {})
+            now_s, self.until_s = self._utc_s(), kept_s
+            self._accounts.enter(now_s, kept_s, {})
+            self._decided(now_s, kept_s, {}, waits=True)  # the image does not outlive the controller
 
     def fill(self, inp: Any, utc_s: float) -> None:
         """Hand the limits of the groups to the image, and until when they hold."""

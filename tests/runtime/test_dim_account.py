@@ -1,5 +1,6 @@
 """Accounts of section 14a: times and hours dimmed against the allowance, on a clock that the test moves."""
 
+from dataclasses import replace
 from datetime import datetime
 from types import SimpleNamespace
 from zoneinfo import ZoneInfo
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from controller.law.names import Cp, Reason, Step
+from controller.runtime.dim_account import DimAccounts
 from controller.runtime.handed_dim import Dimming
 from controller.runtime.handed_keys import DimmedContract, DimPort
 from controller.runtime.journal import Journal, read_entries
@@ -184,3 +186,44 @@ def test_energy_is_counted_while_it_is_dimmed_and_goes_on_after_a_restart(contac
     site.start()
     answer, _ = site.say(ON)
     assert "1.1 kWh curtailed in 2026, allowed 1 kWh" in answer["why"]
+
+
+def test_what_was_flagged_while_it_lasted_is_flagged_and_told_once_after_a_restart_too(contact):
+    at = contact({})
+    at.say(ON, then_h=2.5)
+    at.start()
+    assert at.wait(0.1) == []
+    at.say(OFF)
+    at.start()
+    at.dim.close()
+    assert at.account()["calls_beyond"] == 1
+
+
+def test_what_a_full_disk_wrote_late_counts_from_when_it_was_said(contact):
+    at = contact({})
+    at.say(ON | {"for_s": 3600.0})
+    (entry,) = [each for each in read_entries(at.path) if each.kind == "decided"]
+    late = replace(entry, utc_ns=entry.utc_ns + 7_200_000_000_000)
+    accounts = DimAccounts(at.port.contracts)
+    accounts.restore(late)
+    assert accounts.states(at.now_s + 7200.0)["par14a"]["hours"] == pytest.approx(1.0)
+
+
+def test_what_only_the_image_knew_is_journaled_when_it_is_carried(contact):
+    at = contact({})
+    at.full = True
+    at.say(ON)
+    until_s, at.full = at.dim.until_s, False
+    at.start()
+    at.dim.carry({"dim_until_s": until_s})
+    at.start()
+    assert at.dimmed
+
+
+def test_a_forgotten_account_entry_does_not_keep_the_rest_from_being_restored(contact):
+    at = contact({})
+    at.say(ON, then_h=1.0)
+    at.journal.redact("par14a", round(at.now_s * 1e9) + 1, "retention ended")
+    at.start()
+    at.dim.close()
+    assert at.dimmed and at.account()["hours"] == pytest.approx(1.0)
