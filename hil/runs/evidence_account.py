@@ -4,10 +4,10 @@ import calendar
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 
+from controller.runtime.contract_account import Account, Call
 from hil.runs.contract_figures import Curtailed
 from hil.runs.evidence_journal import JournalFigures
 from hil.runs.evidence_limits import Held
@@ -121,10 +121,8 @@ def covered_h(spans: Sequence[Span]) -> float:
 
 
 def _longest_day_h(held: Held, spans: Sequence[Span]) -> float:
-    """Return the most hours of calls on one local day, by the minute."""
-    minutes: dict[Any, int] = {}
-    seen = sorted({int(at_s) for from_s, to_s in spans for at_s in np.arange(from_s, to_s, 60.0)})
-    for at_s in seen:
-        day = datetime.fromtimestamp(at_s, UTC).astimezone(held.zone).date()
-        minutes[day] = minutes.get(day, 0) + 1
-    return max(minutes.values(), default=0) / 60.0
+    """Return the most hours of calls on one local day; calls that overlap count once, as in the account."""
+    calls = [Call(from_s, from_s, to_s, np.nan) for from_s, to_s in spans]
+    taken = Account(held.zone, {("", ""): calls})
+    days = {day for from_s, to_s in spans for day in taken.day_spans(from_s, to_s)}
+    return round(max((taken.hours(*day) for day in days), default=0.0), 9)  # two hours are no more than two hours

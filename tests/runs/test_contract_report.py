@@ -2,7 +2,9 @@
 
 import math
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -15,7 +17,7 @@ from hil.rig.assembler import assemble
 from hil.rig.rigfile import load_rig
 from hil.runs.contract_figures import Curtailed
 from hil.runs.evidence import Series, over_limit
-from hil.runs.evidence_account import ACCOUNT, RECKONED, covered_h, taken_of
+from hil.runs.evidence_account import ACCOUNT, RECKONED, _longest_day_h, covered_h, taken_of
 from hil.runs.evidence_journal import JournalFigures, read_figures
 from hil.runs.evidence_limits import Held, Point, contracts_of, limit_of
 from hil.runs.evidence_meters import TABLE, load_meters, read_ledger, save_meters
@@ -196,3 +198,21 @@ def test_meters_outlive_the_ledger(evening):
     for name in type(read).__slots__:
         np.testing.assert_array_equal(getattr(kept, name), getattr(read, name))
     assert kept.charger_a.shape[1:] == (16, 3)
+
+
+@pytest.mark.parametrize(
+    ("spans", "hours"),
+    [
+        ([(0.0, 29.0)], 29.0 / 3600.0),
+        ([(0.0, 7200.0)], 2.0),
+        ([(0.0, 3600.0), (30.0, 3630.0)], 3630.0 / 3600.0),
+        ([(-1800.0, 5400.0)], 1.5),
+        ([], 0.0),
+    ],
+)
+def test_the_longest_day_is_to_the_second_and_counts_what_overlaps_once(spans, hours):
+    zone = ZoneInfo("Europe/Berlin")
+    midnight_s = datetime(2026, 1, 13, tzinfo=zone).timestamp()
+    found = _longest_day_h(SimpleNamespace(zone=zone), [(midnight_s + a, midnight_s + b) for a, b in spans])
+    assert found == pytest.approx(hours, abs=1e-8)
+    assert found <= max(hours, 2.0)
