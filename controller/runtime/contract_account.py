@@ -44,10 +44,17 @@ class Account:
 
     def with_call(self, name: Name, call: Call) -> "Account":
         """Return the account as it would be with one call more; this one stays as it is."""
-        calls = {key: [replace(each) for each in made] for key, made in self.calls.items()}
-        found = Account(self.zone, calls, self.curtailed_wh)
+        found = self.until(math.inf)
         found.take(name, call)
         return found
+
+    def until(self, now_s: float) -> "Account":
+        """Return what was taken until now (UTC epoch s), as an account of its own: an end to come may come sooner."""
+        calls = {
+            key: [replace(each, to_s=max(min(each.to_s, now_s), each.from_s)) for each in made]
+            for key, made in self.calls.items()
+        }
+        return Account(self.zone, calls, self.curtailed_wh)
 
     def take(self, name: Name, call: Call) -> None:
         """Add a call; one of the same name before it ends now."""

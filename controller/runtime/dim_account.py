@@ -70,7 +70,7 @@ class DimAccounts:
             for call in account.calls.get(NAME, [])[-1:]:
                 if call.to_s > now_s and not call.beyond:
                     allowance = self._contracts[name].contract.allowance
-                    call.beyond = "; ".join(over_allowance(allowance, until(account, now_s), call.from_s, now_s))
+                    call.beyond = "; ".join(over_allowance(allowance, account.until(now_s), call.from_s, now_s))
                     found |= {name: call.beyond} if call.beyond else {}
         return found
 
@@ -83,7 +83,7 @@ class DimAccounts:
         """Return each contract's account of its present local year and day, up to now."""
         found = {}
         for name, account in self.accounts.items():
-            taken, day = until(account, now_s), datetime.fromtimestamp(now_s, account.zone).date()
+            taken, day = account.until(now_s), datetime.fromtimestamp(now_s, account.zone).date()
             ((from_s, to_s),) = taken.day_spans(now_s, now_s + 1e-3)[:1]
             state = taken.state(taken.year(now_s))
             del state["shortest_notice_s"]  # nobody announces a dimming
@@ -93,18 +93,9 @@ class DimAccounts:
         return found
 
 
-def until(account: Account, now_s: float) -> Account:
-    """Return an account with what was taken until now: an end that is to come may come sooner."""
-    calls = {
-        name: [Call(c.told_s, c.from_s, max(min(c.to_s, now_s), c.from_s), c.value_w, c.late, c.beyond) for c in made]
-        for name, made in account.calls.items()
-    }
-    return Account(account.zone, calls, account.curtailed_wh)
-
-
 def _with(account: Account, now_s: float, until_s: float) -> Account:
-    """Return the account as it would be; this one stays as it is."""
-    found = until(account, math.inf)
+    """Return the account as it would be if it were dimmed from now until then; this one stays as it is."""
+    found = account.until(math.inf)
     _enter(found, now_s, until_s, "")
     return found
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,15 @@ if TYPE_CHECKING:
 def dispatch(arguments: argparse.Namespace) -> int:
     """Run the command that the arguments name and return its exit code."""
     try:
-        return COMMANDS[arguments.command](arguments)
+        code = COMMANDS[arguments.command](arguments)
+        if arguments.command in LISTS:
+            sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        if arguments.command not in LISTS:  # a device or process of ours may have gone: never passed over
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # its reader has seen enough (`| head`)
+        return OK
     except RigError as error:
         count = len(error.problems)
         print(f"voltbench: {count} problem{'s' if count > 1 else ''}, nothing was started", file=sys.stderr)
@@ -233,6 +242,7 @@ def schema(arguments: argparse.Namespace) -> int:
     return OK
 
 
+LISTS = ("catalog", "schema", "journal")  # print and do nothing else
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run,
     "check": check,

@@ -2,12 +2,13 @@
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
 
 import pytest
-from commandline import toml_text
+from commandline import ENVIRONMENT, VOLTBENCH, toml_text
 
 from hil import cli
 from instruments.catalog import model_names
@@ -105,6 +106,14 @@ def test_to_send_an_order_or_read_a_journal_no_compiler_is_imported():
     """It took longer than all else that an operator's order does."""
     told = "import sys, hil.runs.commands, hil.runs.journaling, hil.runs.ordering; sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", told]).returncode == 0
+
+
+def test_a_reader_who_has_seen_enough_is_no_fault():
+    read, write = os.pipe()
+    os.close(read)  # as `voltbench catalog | head` does after its lines
+    with os.fdopen(write, "w") as gone:
+        ended = subprocess.run([*VOLTBENCH, "catalog"], stdout=gone, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_catalog_lists_every_model_with_its_vendor(capsys):
