@@ -111,8 +111,12 @@ def full_at(
     level = limit / line[j, c, GROWTH]
     if line[j, c, LAST] <= level <= line[j, c, FIRST]:
         return level
-    under, over = line[j, c, BOTTOM], line[j, c, TOP]
-    level = guess if under < guess < over else min(max(level, under), over)
+    # no load grows faster than with all of them: not yet full below, more than full above
+    under = line[j, c, BOTTOM] + (limit - line[j, c, LOW]) / line[j, c, GROWTH]
+    over = line[j, c, TOP] - ((line[j, c, FULL] - limit) / line[j, c, GROWTH] if line[j, c, TOP] < math.inf else 0.0)
+    if not under < over:
+        return under
+    level, seen = min(max(guess, under), over), False
     close_to = TOLERANCE * (1.0 + abs(limit))
     for step in range(STEPS):
         load, gain, least, most = load_at(j, c, level, tree_end, line, grow, entry_of, entry_from, entry_to)
@@ -120,7 +124,7 @@ def full_at(
         if abs(gap) <= close_to:
             return level
         if gap > 0.0:
-            under = level
+            under, seen = level, True
         else:
             over = level
         half = 0.5 * (under + over) if over < math.inf else 2.0 * level + 1.0
@@ -128,8 +132,8 @@ def full_at(
         if gain > 0.0 and least <= level <= most:
             return level
         if step % 3 == 2 or not under < level < over:
-            level = half
-        if not under < level < over:  # two neighbouring numbers
+            level, seen = half if seen else under, True
+        if not under <= level <= over:  # two neighbouring numbers
             return under
     return under
 
@@ -182,7 +186,7 @@ def read_own(place: int, c: int, level: float, line: Array, grow: Array, entry_o
     """Read what a place's own chargers take at a level, and from where to where their load grows as it does there."""
     load, gain, least, most = 0.0, 0.0, -math.inf, math.inf
     row = GAIN_W if c == WATTS else GAIN
-    for e in range(begin, end):
+    for e in range(np.uint64(begin), np.uint64(end)):
         i = np.uint32(entry_of[c, e])  # saves the compiler's test for an index from the end
         each, low, high = grow[row, i], grow[BASE, i], grow[CAP, i]
         begun, ended = level >= low, level >= high  # no branches: at random they cost more than the rest
