@@ -46,28 +46,30 @@ def rise(
     now, dt = now_ns[0], dt_s[0]
     for i in range(first, end):  # without branches: the compiler takes several chargers at once
         target, last, step, exempt = target_a[i], last_a[i], step_a[i], wish_exempt[i] == 1
-        at_once = exempt | math.isinf(ramp_up_a_per_s[i])
+        rate, floor, from_a, wanted = ramp_up_a_per_s[i], floor_q_a[i], ramp_a[i], want_ns[i]
+        old, old_a, old_node = why[i], why_a[i], why_node[i]
+        at_once = exempt | math.isinf(rate)
         up = target > last
         starts = up & (last == 0.0)
-        wanted = 0 if target <= 0.0 else want_ns[i]
+        wanted = 0 if target <= 0.0 else wanted
         wanted = now if starts & (wanted == 0) else wanted
         waits = (off_ns[i] > 0) & ((now - wanted) * 1e-9 < delay_s[i])
         small = (target - last < raise_band_a[i]) & (target < hard_max_a[i] - step)
         small &= up & (not starts) & (not exempt)
-        stride = (0.0 if at_once else ramp_up_a_per_s[i]) * dt
-        position = min(target, min(max(ramp_a[i], last) + stride, last + max(stride, step)))
+        stride = (0.0 if at_once else rate) * dt
+        position = min(target, min(max(from_a, last) + stride, last + max(stride, step)))
         stepped = max(floor_to(position, step), last)
-        climbs = floor_q_a[i] <= 0.0  # without a floor it rises from 0, else it starts there
-        begun = 0.0 if waits else target if at_once else stepped if climbs else floor_q_a[i]
+        climbs = floor <= 0.0  # without a floor it rises from 0, else it starts there
+        begun = 0.0 if waits else target if at_once else stepped if climbs else floor
         new = begun if starts else target if at_once else stepped
         reached = begun if starts & (waits | (not climbs)) else target if at_once else position
         want_ns[i] = wanted
-        ramp_a[i] = target if not up else ramp_a[i] if small else reached
+        ramp_a[i] = target if not up else from_a if small else reached
         slow = up & (not small) & (new < target)
         target_a[i] = last if small else new if slow else target
-        why[i] = RAMP if slow else why[i]
-        why_a[i] = new if slow else why_a[i]
-        why_node[i] = -1 if slow else why_node[i]
+        why[i] = RAMP if slow else old
+        why_a[i] = new if slow else old_a
+        why_node[i] = -1 if slow else old_node
 
 
 @kernel
@@ -83,24 +85,24 @@ def short_of(i: int, extra: float, m: int, parent: Array, uses: Array, volts_v: 
 
 
 @kernel
-def nobody_short(m: int, parent: Array, node_ready: Array, free: Array) -> bool:
-    """Say whether no node from `m` upwards is overdrawn in any column, or has a load that is not proven."""
-    while m >= 0:
-        if node_ready[m] == 0:
-            return False
+def look_up(parent: Array, node_ready: Array, free: Array, overdrawn: Array, waits: Array) -> None:
+    """Note for each node the first one from it upwards that is overdrawn in a column, and whose load is not proven."""
+    for m in range(parent.shape[0]):  # parents stand before their children
+        up = parent[m]
+        waits[m] = m if node_ready[m] == 0 else waits[up] if up >= 0 else -1
         for c in range(4):
-            if free[m, c] < -HAIR * (1.0 + abs(free[m, c])):
-                return False
-        m = parent[m]
-    return True
+            over = free[m, c] < -HAIR * (1.0 + abs(free[m, c]))
+            overdrawn[m, c] = m if over else overdrawn[up, c] if up >= 0 else -1
 
 
 @kernel
-def unproven(m: int, parent: Array, node_ready: Array) -> int:
-    """Return the first node from `m` upwards whose load is not proven since the start; -1 where all are."""
-    while m >= 0 and node_ready[m] == 1:
-        m = parent[m]
-    return m
+def noted(i: int, m: int, uses: Array, volts_v: Array, overdrawn: Array) -> int:
+    """Return what `short_of` would for no amps, from the notes of `look_up`: the nearest of those in its columns."""
+    short = overdrawn[m, WATTS] if volts_v[i] > 0.0 else -1
+    for p in range(3):
+        node = overdrawn[m, p]
+        short = max(short, node if uses[i, p] == 1 else -1)
+    return int(short)
 
 
 @kernel
@@ -124,8 +126,7 @@ def list_asking(
         ask_to[j] = 0
     for k in range(count):
         i = np.uint32(queue[k])
-        if member[i] == 2:
-            ask_to[tree_place[charger_node[i]]] += 1
+        ask_to[tree_place[charger_node[i]]] += 1 if member[i] == 2 else 0
     begin = 0
     for j in range(places):
         ask_from[j] = begin
@@ -137,15 +138,17 @@ def list_asking(
             j = tree_place[charger_node[i]]
             ask_order[ask_to[j]] = i
             ask_to[j] += 1
-    for c in range(4):
-        at = 0
-        for j in range(places):
-            ask_entry_from[j, c] = at
-            for k in range(ask_from[j], ask_to[j]):
-                if c == WATTS or uses[np.uint32(ask_order[k]), c] == 1:
-                    ask_of[c, at] = ask_order[k]
-                    at += 1
-            ask_entry_to[j, c] = at
+    at_a, at_b, at_c = 0, 0, 0
+    for j in range(places):
+        ask_entry_from[j, 0], ask_entry_from[j, 1], ask_entry_from[j, 2] = at_a, at_b, at_c
+        for k in range(np.uint64(ask_from[j]), np.uint64(ask_to[j])):
+            i = np.uint32(ask_order[k])
+            ask_of[0, at_a], ask_of[1, at_b], ask_of[2, at_c], ask_of[WATTS, k] = i, i, i, i
+            at_a += uses[i, 0]  # no branch, as above: what does not use the phase is written over
+            at_b += uses[i, 1]
+            at_c += uses[i, 2]
+        ask_entry_to[j, 0], ask_entry_to[j, 1], ask_entry_to[j, 2] = at_a, at_b, at_c
+        ask_entry_from[j, WATTS], ask_entry_to[j, WATTS] = ask_from[j], ask_to[j]
 
 
 @kernel
@@ -203,27 +206,24 @@ def grant_raises(
         member[n] = 0
         queue[asking] = n
         asking += 0 if target_a[n] <= last_a[n] else 1
-    clear, clear_at = False, -1  # whether nobody is short at and above this node: mostly that of the charger before
-    for k in range(asking):
+    look_up(parent, node_ready, free, tight, ask_to)
+    fresh = True  # what was noted still holds: nobody has started
+    for k in range(np.uint64(asking)):
         i = np.uint32(queue[k])
-        held = reserved_a[i]
-        start = max(floor_q_a[i] - held, 0.0) if last_a[i] == 0.0 else 0.0
-        m = charger_node[i]
-        if m != clear_at:
-            clear, clear_at = nobody_short(m, parent, node_ready, free), m
-        short = -1
-        if start > 0.0 or not clear:
-            short = unproven(m, parent, node_ready)
-            if short < 0:
-                short = short_of(i, start, m, parent, uses, volts_v, free)
+        held, last, m = reserved_a[i], last_a[i], charger_node[i]
+        start = max(floor_q_a[i] - held, 0.0) if last == 0.0 else 0.0
+        short = ask_to[m]
+        if short < 0:
+            short = (
+                noted(i, m, uses, volts_v, tight)
+                if fresh and start == 0.0
+                else short_of(i, start, m, parent, uses, volts_v, free)
+            )
         if short >= 0:
-            target_a[i] = last_a[i]
-            why[i] = RESERVED
-            why_a[i] = last_a[i]
-            why_node[i] = short
+            target_a[i], why[i], why_a[i], why_node[i] = last, RESERVED, last, short
             continue
         while m >= 0 and start > 0.0:
-            clear_at = -1
+            fresh = False
             for p in range(3):
                 free[m, p] -= start * uses[i, p]
             free[m, WATTS] -= start * volts_v[i]
@@ -241,15 +241,16 @@ def grant_raises(
     fill(tree_node, tree_up, tree_end, tree_plain, ask_from, ask_to, ask_order, ask_of, ask_entry_from, ask_entry_to,
          uses, phase_count, member, volts_v, weight, base_a, ask_a, free, grant_a, pay_level, load, load_hi, lowest,
          tight, line, grow, tight_node, tight_col)  # fmt: skip
-    for k in range(asking):
+    for k in range(np.uint64(asking)):
         i = np.uint32(queue[k])
         if member[i] == 1:
-            target = target_a[i]
+            target, node = target_a[i], tight_node[i]
+            old, old_a, old_node = why[i], why_a[i], why_node[i]
             new = max(floor_to(min(target, spare_a[i] + grant_a[i]), step_a[i]), last_a[i])
             short = new < target - HAIR
-            why[i] = RESERVED if short else why[i]
-            why_a[i] = new if short else why_a[i]
-            why_node[i] = tight_node[i] if short else why_node[i]
+            why[i] = RESERVED if short else old
+            why_a[i] = new if short else old_a
+            why_node[i] = node if short else old_node
             target_a[i] = min(new, target)
 
 
