@@ -27,9 +27,10 @@ def percentiles(times_s: list[float]) -> dict[str, float]:
     return {"p50_us": p50, "p99_us": p99, "p999_us": p999, "max_us": most}
 
 
+@pytest.mark.parametrize("alike", [True, False], ids=["one_model", "mixed_models"])
 @pytest.mark.parametrize("n", SIZES)
-def test_decide(benchmark, n):
-    dims, plan, buffers = synthetic(n)
+def test_decide(benchmark, n, alike):
+    dims, plan, buffers = synthetic(n, alike=alike)
     (buffer, inp), (stated, state), (outs, out) = (image.allocate(t, dims) for t in ("input", "state", "output"))
     copies = [np.empty_like(b) for b in (buffer, stated, outs)]
     times: list[float] = []

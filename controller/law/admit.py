@@ -8,6 +8,8 @@ and beat every comfort rule. Source: facts E1-E3; with equal floors on a tree th
 matroid), with mixed one- and three-phase cars it is a heuristic.
 """
 
+import numpy as np
+
 from controller.law.kernel import Array, Stage, kernel
 from controller.law.names import Reason
 from controller.law.pairs import add, excess, sum_pairs, unbalanced_at
@@ -202,6 +204,10 @@ def admit(
     step_a: Array,
     switch_floor_a: Array,
     phase_count: Array,
+    tree_place: Array,
+    own_from: Array,
+    own_to: Array,
+    order: Array,
     one_ready: Array,
     one_asked: Array,
     cap_a: Array,
@@ -211,20 +217,26 @@ def admit(
     admitted: Array,
 ) -> None:
     """Admit every candidate whose floor fits, in the order of the module's text where not all do."""
-    load[:] = 0.0
+    for i in range(cap_a.shape[0]):
+        admitted[i], waiting[i] = member[i], 0
+    for m in range(parent.shape[0]):
+        j = tree_place[m]
+        on_a, on_b, on_c, watts = 0.0, 0.0, 0.0, 0.0
+        for k in range(np.uint64(own_from[j]), np.uint64(own_to[j])):
+            n = np.uint32(order[k])  # saves the compiler's test for an index from the end
+            floor = base_a[n]  # 0 of who is none
+            on_a += floor * uses[n, 0]
+            on_b += floor * uses[n, 1]
+            on_c += floor * uses[n, 2]
+            watts += floor * volts_v[n]
+        load[m, 0], load[m, 1], load[m, 2], load[m, WATTS] = on_a, on_b, on_c, watts
+    if fit(parent, charger_node, base_a, member, room, load, pair_on, pair_uses, pair_lift_a, pair_gap_a, pair_a):
+        return
     count = 0
     for i in range(cap_a.shape[0]):
-        admitted[i] = member[i]
-        waiting[i] = 0
         if member[i] == 1:
             queue[count] = i
             count += 1
-            m = charger_node[i]
-            for p in range(3):
-                load[m, p] += base_a[i] * uses[i, p]
-            load[m, WATTS] += base_a[i] * volts_v[i]
-    if fit(parent, charger_node, base_a, member, room, load, pair_on, pair_uses, pair_lift_a, pair_gap_a, pair_a):
-        return
     for k in range(count):
         i = queue[k]
         running = last_a[i] > 0.0

@@ -6,6 +6,8 @@ allocates no array, reads no clock and draws no number. The same images give the
 
 from typing import Any
 
+import numpy as np
+
 from controller.law import (
     admit,
     anm,
@@ -35,37 +37,43 @@ from controller.law import (
     wish,
 )
 from controller.law.kernel import COMPILED, bind, entry
+from controller.law.pages import frozen, paged, turn
 
 BLOCK = 512  # chargers a turn: what one step wrote is still in the cache when the next one reads it
 
 
 @entry
-def steps(images: Any, chargers: int) -> None:
-    """Take the twelve steps; every step finds the arrays that it names in `images`."""
+def steps(images: Any, near: Any, places: Any, words: Any, chargers: int) -> None:
+    """Take the twelve steps; every step finds the arrays that it names in `images`, in `near` those of a block."""
     # 1 trust: what may be believed, and what is reserved
     trust.clock(images)
     phases.follow(images)
     tree.arrange(images)
     trust.nodes(images)
+    voltage.groups(images)
     for first in range(0, chargers, BLOCK):
         end = min(first + BLOCK, chargers)
-        trust.chargers(images, first, end)
-        phases.floors(images, first, end)
-        start.adopt(images, first, end)
-        reserve.reserve(images, first, end)
-        reserve.reserve_exports(images, first, end)
+        turn(near, places, words, first // BLOCK)
+        trust.chargers(near, first, end)
+        phases.floors(near, first, end)
+        start.adopt(near, first, end)
+        reserve.reserve(near, first, end)
+        reserve.reserve_exports(near, first, end)
         # 2-5 what each charger, and each node, may have at most
-        wish.ask(images, first, end)
-        frequency.respond(images, first, end)
-        envelope.car(images, first, end)
-        envelope.ceiling(images, first, end)
-        voltage.volts(images, first, end)
+        wish.ask(near, first, end)
+        frequency.respond(near, first, end)
+        envelope.car(near, first, end)
+        envelope.ceiling(near, first, end)
+        voltage.volts(near, first, end)
+        voltage.droop(near, first, end)
     wish.notice(images)
+    voltage.all_read(images)
     for first in range(0, chargers, BLOCK):
         end = min(first + BLOCK, chargers)
-        envelope.discharge(images, first, end)
-        voltage.droop(images, first, end)
-        voltage.volt_watt(images, first, end)
+        turn(near, places, words, first // BLOCK)
+        envelope.discharge(near, first, end)
+        voltage.droop(near, first, end)
+        voltage.volt_watt(near, first, end)
     contract.orders(images)
     doe.bind_nodes(images)
     contract_windows.windows(images)
@@ -75,7 +83,10 @@ def steps(images: Any, chargers: int) -> None:
     anm.share_import(images)
     balance.gaps(images)
     phases.hold(images)
-    admit.candidates(images, 0, chargers)
+    for first in range(0, chargers, BLOCK):
+        end = min(first + BLOCK, chargers)
+        turn(near, places, words, first // BLOCK)
+        admit.candidates(near, first, end)
     admit.rotate(images)
     admit.admit(images)
     share.lower_lost(images)
@@ -88,8 +99,9 @@ def steps(images: Any, chargers: int) -> None:
     brake.watch_nodes(images)
     for first in range(0, chargers, BLOCK):
         end = min(first + BLOCK, chargers)
-        brake.brake(images, first, end)
-        ramp.rise(images, first, end)
+        turn(near, places, words, first // BLOCK)
+        brake.brake(near, first, end)
+        ramp.rise(near, first, end)
     ramp.pay(images)
     balance.settle(images)
     # 6-11 once more with all signs turned, for those who may export
@@ -107,32 +119,51 @@ def steps(images: Any, chargers: int) -> None:
     # 12 reason: why
     for first in range(0, chargers, BLOCK):
         end = min(first + BLOCK, chargers)
-        reason.conclude(images, first, end)
-        export.settle(images, first, end)
+        turn(near, places, words, first // BLOCK)
+        reason.conclude(near, first, end)
+        export.settle(near, first, end)
 
 
 class _Bound:
-    """Keep the table of the images that were decided last: the same ones come again scan by scan."""
+    """Keep the tables of the images that were decided last: the same ones come again scan by scan."""
 
-    __slots__ = ("_last",)
+    __slots__ = ("_again", "_images", "_pages", "_plan")
 
     def __init__(self) -> None:
-        self._last: tuple[Any, ...] = (None, None, None, None, None)
+        self._images: tuple[Any, ...] = (None, None, None, None)
+        self._plan: Any = None
+        self._pages: Any = None
+        self._again: tuple[Any, ...] = ()
 
-    def table(self, inp: Any, plan: Any, state: Any, out: Any) -> Any:
-        """Return the table of addresses of these images."""
-        last = self._last
-        if not (last[0] is inp and last[1] is plan and last[2] is state and last[3] is out):
-            self._last = last = (inp, plan, state, out, bind((inp, plan, state, out)))
-        return last[4]
+    def tables(self, inp: Any, plan: Any, state: Any, out: Any) -> tuple[Any, ...]:
+        """Return whether the plan is that of the scan before and cannot have been written, then the pages, which must
+        live as long as the steps run, then what `steps` takes for these images."""
+        last = self._images
+        if last[0] is inp and last[1] is plan and last[2] is state and last[3] is out:
+            return self._again
+        images = (inp, plan, state, out)
+        if plan is not self._plan:
+            self._plan, self._pages = plan, paged(plan, BLOCK) if frozen(plan) else None
+        places, words = self._pages[:2] if self._pages and COMPILED else NOWHERE
+        table: Any = bind(images) if COMPILED else (*inp, *plan, *state, *out)
+        near = table.copy() if places.size else table
+        given = (self._pages, table, near, places, words, plan.charger_node.size)
+        self._images, self._again = images, (self._pages is not None, *given)
+        return (False, *given)
 
 
+NOWHERE = (np.zeros(0, dtype=np.int64), np.zeros((0, 0), dtype=np.int64))
 BOUND = _Bound()
 
 
 def decide(inp: Any, plan: Any, state: Any, out: Any) -> None:
-    """Decide one scan in place: images of `controller.law.image` for the same sizes, in the order of the tables."""
-    steps(BOUND.table(inp, plan, state, out) if COMPILED else (*inp, *plan, *state, *out), plan.charger_node.size)
+    """Decide one scan in place: images of `controller.law.image` for the same sizes, in the order of the tables.
+
+    A plan that nobody can write is looked at once, not in every scan.
+    """
+    kept, _pages, *tables = BOUND.tables(inp, plan, state, out)
+    state.plan_kept[0] = kept and state.started[0] == 1
+    steps(*tables)
     out.scan[0] = inp.scan[0]
     out.now_ns[0] = inp.now_ns[0]
 

@@ -70,7 +70,8 @@ def ceiling(
     """Lower the running cap to hardware, car and override; no car, or a faulted one, is allowed nothing."""
     utc_s = utc_ns[0] * 1e-9
     for i in range(first, end):  # without branches: the compiler takes several chargers at once
-        asked, code, old_a, state = cap_a[i], int(why[i]), why_a[i], seen_state[i]
+        asked, old, old_a, state = cap_a[i], why[i], why_a[i], seen_state[i]
+        code = int(old)
         hard, taken, last, override = hard_max_a[i], car_a[i], last_a[i], override_a[i]
         cap = hard if hard < asked else asked
         code = HARDWARE if hard < asked else code
@@ -85,7 +86,7 @@ def ceiling(
         cap = 0.0 if gone else cap
         less = cap < asked
         cap_a[i] = cap if less else asked
-        why[i] = code if less else why[i]
+        why[i] = code if less else old
         why_a[i] = cap if less else old_a
         chain[i, ENVELOPE] = cap
 

@@ -285,7 +285,10 @@ def settle(
     first: int, end: int, wish_exempt: Array, off_ns: Array, last_min_a: Array, why: Array, target_a: Array
 ) -> None:
     """Take no pause for one where the charger exports, or where the wish of an exempt service was the reason."""
-    for i in range(first, end):
+    excused = 0
+    for i in range(first, end):  # without branches: the compiler takes several chargers at once
+        excused |= 1 if (target_a[i] <= 0.0) & ((last_min_a[i] < 0.0) | (wish_exempt[i] == 1)) else 0
+    for i in range(first, end if excused == 1 else first):
         if target_a[i] <= 0.0 and (
             last_min_a[i] < 0.0 or (wish_exempt[i] == 1 and (why[i] == WISH or why[i] == FREQUENCY))
         ):

@@ -154,7 +154,7 @@ def add_own(j: int, c: int, line: Array, grow: Array, entry_of: Array, begin: in
     low_sum, high_sum, growth = line[j, c, LOW], line[j, c, FULL], line[j, c, GROWTH]
     last, first, bottom, top = line[j, c, LAST], line[j, c, FIRST], line[j, c, BOTTOM], line[j, c, TOP]
     row = GAIN_W if c == WATTS else GAIN
-    for e in range(begin, end):
+    for e in range(np.uint64(begin), np.uint64(end)):
         i = np.uint32(entry_of[c, e])  # saves the compiler's test for an index from the end
         each, low, high = grow[row, i], grow[BASE, i], grow[CAP, i]
         if each > 0.0:
@@ -171,7 +171,7 @@ def add_own(j: int, c: int, line: Array, grow: Array, entry_of: Array, begin: in
 def held(c: int, member: Array, watts: Array, x: Array, entry_of: Array, begin: int, end: int) -> float:
     """Return what those of a place's own chargers take that are fixed."""
     total = 0.0
-    for e in range(begin, end):
+    for e in range(np.uint64(begin), np.uint64(end)):
         i = np.uint32(entry_of[c, e])
         if member[i] == 1:
             total += (watts[i] if c == WATTS else 1.0) * x[i]
@@ -252,7 +252,7 @@ def stop_all(
     for j in range(tree_node.shape[0] - 1, -1, -1):
         for c in range(WATTS):  # watts are a second column to everybody
             level, place = lowest[j, c], tree_node[tight[j, c]]
-            for e in range(entry_from[j, c], entry_to[j, c]):
+            for e in range(np.uint64(entry_from[j, c]), np.uint64(entry_to[j, c])):
                 i = np.uint32(entry_of[c, e])
                 if member[i] != 2:
                     continue
@@ -290,7 +290,7 @@ def stop(
     for j in range(tree_node.shape[0]):
         for c in range(4):
             mark[j, c] = 0.0
-        for k in range(own_from[j], own_to[j]):
+        for k in range(np.uint64(own_from[j]), np.uint64(own_to[j])):
             i = order[k]
             if member[i] != 2:
                 continue

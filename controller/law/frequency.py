@@ -14,6 +14,7 @@ import math
 
 from controller.law.kernel import Array, Stage
 from controller.law.names import Quality, Reason, Step
+from controller.law.wish import asked
 
 GOOD = int(Quality.GOOD)
 WISH, FREQUENCY, UNTRUSTED = int(Reason.WISH), int(Reason.FREQUENCY), int(Reason.UNTRUSTED)
@@ -30,7 +31,8 @@ def respond(
     frequency_hz: Array,
     frequency_quality: Array,
     frequency_change_ns: Array,
-    asked_a: Array,
+    wish_a: Array,
+    wish_w: Array,
     wish_exempt: Array,
     fcr_w: Array,
     fcr_base_a: Array,
@@ -67,17 +69,18 @@ def respond(
     for i in range(first, end):
         if wish_exempt[i] == 1:
             delay_s[i] = 0.0
-        if not fcr_w[i] > 0.0 or math.isnan(asked_a[i]):
+        wish = asked(wish_a[i], wish_w[i], volts_v[i])
+        if not fcr_w[i] > 0.0 or math.isnan(wish):
             continue
-        base = fcr_base_a[i] if math.isinf(asked_a[i]) else asked_a[i]
+        base = fcr_base_a[i] if math.isinf(wish) else wish
         code = FREQUENCY if share != 0.0 else WISH
-        asked = base + (share * fcr_w[i] / volts_v[i] if share != 0.0 and volts_v[i] > 0.0 else 0.0)
+        amps = base + (share * fcr_w[i] / volts_v[i] if share != 0.0 and volts_v[i] > 0.0 else 0.0)
         if not good:
             code = UNTRUSTED
-            asked = min(max(asked, last_min_a[i]), last_a[i])
-        cap_a[i] = max(asked, 0.0)
-        low_a[i] = min(asked, 0.0)
+            amps = min(max(amps, last_min_a[i]), last_a[i])
+        cap_a[i] = max(amps, 0.0)
+        low_a[i] = min(amps, 0.0)
         why[i] = code
-        why_a[i] = asked
+        why_a[i] = amps
         low_why[i] = code
         chain[i, CHAIN] = cap_a[i]

@@ -66,7 +66,7 @@ def capacity(
         j = tree_place[m]
         out_a, out_b, out_c, out_w = 0.0, 0.0, 0.0, 0.0  # reserved out of reach, and taken beyond an order
         all_a, all_b, all_c, all_w = 0.0, 0.0, 0.0, 0.0  # reserved by all
-        for k in range(own_from[j], own_to[j]):
+        for k in range(np.uint64(own_from[j]), np.uint64(own_to[j])):
             i = np.uint32(order[k])  # saves the compiler's test for an index from the end
             held, volts = reserved_a[i], volts_v[i]
             out = held if linked[i] == 0 else taken_a[i]

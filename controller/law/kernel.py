@@ -133,6 +133,7 @@ def _places() -> dict[str, tuple[int, str, image.Field]]:
 PLACES = _places()
 ARRAYS = sum(len(fields) for fields in image.TABLES.values())
 SIZES = "NMWK"  # of `image.Dims`, behind the addresses in the table
+COLUMN = ARRAYS + len(SIZES)  # behind them for each array how far its columns are apart, where it is laid out by column
 
 
 class Stage:
@@ -148,7 +149,8 @@ class Stage:
         self.span = 2 if given[:2] == ("first", "end") else 0
         self.function = function
         self.names = given[self.span :]
-        self._pick = itemgetter(*(PLACES[name][0] for name in self.names))
+        places = [PLACES[name][0] for name in self.names]
+        self._pick = itemgetter(*places) if len(places) > 1 else lambda images: (images[places[0]],)
         self._compiled = _compiled_call(self)
 
     def __call__(self, images: tuple[Array, ...], *span: int) -> None:
@@ -200,6 +202,8 @@ def _make_array(context: Any, builder: Any, kind: Any, field: image.Field, table
         word(ARRAYS + SIZES.index(letter)) if letter in SIZES else context.get_constant(numba.types.intp, size)
         for letter, size in zip(field.shape, fixed, strict=True)
     ]
+    if kind.layout == "F":
+        shape[0] = word(COLUMN + place)
     strides, stride = [itemsize] * len(shape), itemsize
     for axis in range(len(shape)) if kind.layout == "F" else reversed(range(len(shape))):
         strides[axis] = stride
@@ -224,7 +228,7 @@ def bind(images: tuple[Any, ...]) -> Array:
     """
     plan = images[1]
     dims = image.Dims(plan.charger_node.size, plan.parent.size, plan.window_node.size, plan.droop_pu.shape[-1])
-    table = np.zeros(ARRAYS + len(dims), dtype=np.int64)
+    table = np.zeros(COLUMN + ARRAYS, dtype=np.int64)
     place = 0
     for name, arrays in zip(image.TABLES, images, strict=True):
         for field, array in zip(image.TABLES[name], arrays, strict=True):
@@ -237,5 +241,6 @@ def bind(images: tuple[Any, ...]) -> Array:
                 )
             table[place] = array.__array_interface__["data"][0]
             place += 1
-    table[ARRAYS:] = dims
+    table[ARRAYS:COLUMN] = dims
+    table[COLUMN:] = dims.n
     return table

@@ -39,6 +39,8 @@ def follow(
     switch_phases: Array,
     switch_dwell_s: Array,
     switch_pause_s: Array,
+    plan_kept: Array,
+    can_switch: Array,
     known: Array,
     last_a: Array,
     obey_hi_a: Array,
@@ -52,6 +54,8 @@ def follow(
     number_phases: Array,
 ) -> None:
     """Carry a switch on, and take the terminals in use: all, unless the one is sure."""
+    if plan_kept[0] == 1 and can_switch[0] == 0:
+        return
     now = now_ns[0]
     any_can = 0
     for i in range(last_a.shape[0]):  # without branches: the compiler takes several chargers at once
@@ -59,7 +63,8 @@ def follow(
         live_map[i, 0], live_map[i, 1], live_map[i, 2] = one, two, three
         number_phases[i] = (1 if one >= 0 else 0) + (1 if two >= 0 else 0) + (1 if three >= 0 else 0)
         one_ready[i], one_asked[i] = 0, 0
-        any_can |= switch_phases[i]
+        any_can |= switch_phases[i] | switch_to[i]
+    can_switch[0] = 1 if any_can != 0 else 0
     if any_can == 0:
         return
     for i in range(last_a.shape[0]):
@@ -118,11 +123,15 @@ def floors(
     step_a: Array,
     switch_phases: Array,
     switch_floor_a: Array,
+    plan_kept: Array,
+    can_switch: Array,
     live_map: Array,
     phases_asked: Array,
     floor_q_a: Array,
 ) -> None:
     """Take each charger's floor on the device's grid: on one phase its own, the higher one where that is not sure."""
+    if plan_kept[0] == 1 and can_switch[0] == 0:
+        return
     for i in range(first, end):
         floor_q_a[i] = floor_up(floor_a[i], step_a[i])
     for i in range(first, end):
@@ -139,8 +148,12 @@ def floors(
 
 
 @Stage
-def hold(switch_to: Array, off_ns: Array, cap_a: Array, why: Array, why_a: Array, why_node: Array) -> None:
+def hold(
+    can_switch: Array, switch_to: Array, off_ns: Array, cap_a: Array, why: Array, why_a: Array, why_node: Array
+) -> None:
     """Keep a charger that switches at 0 A; that is no pause that the minimum off time is for."""
+    if can_switch[0] == 0:
+        return
     for i in range(cap_a.shape[0]):
         if switch_to[i] > 0:
             off_ns[i] = 0
@@ -241,6 +254,7 @@ def choose(
     switch_floor_a: Array,
     switch_dwell_s: Array,
     switch_margin_w: Array,
+    can_switch: Array,
     uses: Array,
     phase_count: Array,
     seen_a: Array,
@@ -269,6 +283,8 @@ def choose(
     admitted: Array,
 ) -> None:
     """Begin the switches: to one phase for who cannot run on all, to all for who had room there for the dwell."""
+    if can_switch[0] == 0:
+        return
     any_can, crowded = False, False
     for i in range(cap_a.shape[0]):
         any_can = any_can or switch_phases[i] == 1

@@ -80,7 +80,6 @@ def conclude(
     last_ns: Array,
     last_utc_ns: Array,
     linked: Array,
-    sent_a: Array,
     lost_a: Array,
     on_ns: Array,
     off_ns: Array,
@@ -99,6 +98,7 @@ def conclude(
     reason_node: Array,
     broken: Array,
     chain: Array,
+    reserved_a: Array,
 ) -> None:
     """Publish the decision; keep pauses and clocks."""
     now, turned = now_ns[0], 0
@@ -122,9 +122,8 @@ def conclude(
         broken[i] = rules | (ENERGY if asked & (new == 0.0) & (need_wh[i] > 0.0) & (not waits) else 0)
         fell = fell_ns[i]
         fell_ns[i] = now if new < last else fell
-        sent, lost, link = sent_a[i], lost_a[i], linked[i] == 1
-        sent_a[i] = new if link else sent
-        lost_a[i] = max(lost, new) if link else lost
+        held, lost, link = max(reserved_a[i], new), lost_a[i], linked[i] == 1
+        lost_a[i] = held if link else lost
         last_a[i] = new
     started[0] = 1
     last_ns[0] = now_ns[0]

@@ -79,8 +79,11 @@ def reserve(
         span_hi_a[i] = max(span_hi_a[i], last)
         span_lo_a[i] = min(span_lo_a[i], last)
         obey_hi_a[i] = max(obey_hi_a[i], last)
+    due = 0
     for i in range(first, end):
-        if not (forward and now < hist_end_ns[i] and hist_slot[i] >= 0):  # not only the last scan's limit is new
+        due |= 0 if forward & (now < hist_end_ns[i]) else 1
+    for i in range(first, end if due == 1 else first):
+        if not (forward and now < hist_end_ns[i]):  # not only the last scan's limit is new
             begin_bucket(np.int64(i), now, last_a[i], obey_s[i], max_age_s[i], stepped, hist_hi_a, hist_lo_a,
                          hist_now_hi_a, hist_now_lo_a, hist_slot, hist_end_ns, obey_hi_a, span_hi_a,
                          span_lo_a)  # fmt: skip
@@ -88,11 +91,13 @@ def reserve(
         alarm[0] = alarm[0] | follow_more(first, end, now, charger_limit_a, hard_max_a, limit_slack_a, obey_s, hold_s,
                                           uses, seen_a, over_a, over_ns, taken_a, last_a, obey_hi_a, span_hi_a,
                                           charger_trust)  # fmt: skip
+    if stepped:
+        for i in range(first, end):
+            fell_ns[i] = now if fell_ns[i] > 0 else 0
     out = 0
     for i in range(first, end):
         swing = max(span_hi_a[i], over_a[i]) - span_lo_a[i]
         span_s = longer * max(obey_s[i] + max_age_s[i], 0.001)
-        fell_ns[i] = now if stepped & (fell_ns[i] > 0) else fell_ns[i]
         fell = (fell_ns[i] > 0) & ((now - fell_ns[i]) * 1e-9 <= span_s)
         swing_a[i] = swing
         drop_a[i] = swing if fell else 0.0  # a limit that only rose leaves no doubt below
@@ -101,9 +106,7 @@ def reserve(
         for p in range(3):
             seen = seen_a[i, p]
             held = max(held, seen if heard & (uses[i, p] == 1) else held)
-        link, lost = linked[i] == 1, lost_a[i]
-        out |= 0 if link else 1
-        lost_a[i] = held if link else lost
+        out |= 0 if linked[i] == 1 else 1
         reserved_a[i] = held
     if out == 0:
         return
@@ -155,14 +158,14 @@ def follow_more(
     """Keep what each charger says it applies beyond its orders, and for how long; return the alarm of it."""
     disobeyed = 0
     for i in range(first, end):
-        limit, sure, drawn = charger_limit_a[i], charger_trust[i] == BELIEVED, 0.0
+        limit, sure, drawn, since, before = charger_limit_a[i], charger_trust[i] == BELIEVED, 0.0, over_ns[i], over_a[i]
         for p in range(3):
             drawn = max(drawn, seen_a[i, p] if uses[i, p] == 1 else 0.0)
         over = sure & (limit > span_hi_a[i] + limit_slack_a[i])  # false on NaN
-        since = now if over | (not sure) else over_ns[i]  # a reading that is lost ends nothing
+        since = now if over | (not sure) else since  # a reading that is lost ends nothing
         back_s = obey_s[i] + (hold_s[i] if math.isnan(limit) else 0.0)
         ended = (now - since) * 1e-9 > back_s
-        held = max(min(limit, hard_max_a[i]), drawn) if over else 0.0 if ended else over_a[i]
+        held = max(min(limit, hard_max_a[i]), drawn) if over else 0.0 if ended else before
         over_a[i], over_ns[i] = held, since
         taken_a[i] = max(held - last_a[i], 0.0)
         obey_hi_a[i] = max(obey_hi_a[i], held)

@@ -115,23 +115,26 @@ def split(
     while rank >= lowest_rank:
         below = FIRST_RANK  # the class after this one
         for i in range(chargers):
-            waits, own = member[i] == 1, int(priority[i])
-            member[i] = 2 if waits & (own == rank) else member[i]
+            part, own = member[i], int(priority[i])
+            waits = part == 1
+            member[i] = 2 if waits & (own == rank) else part
             below = max(below, own if waits & (own < rank) else FIRST_RANK)
         fill(tree_node, tree_up, tree_end, tree_plain, own_from, own_to, order, entry_of, entry_from, entry_to, uses,
              phase_count, member, volts_v, weight, base_a, cap_a, room, target_a, fill_level, load, load_hi, lowest,
              tight, line, grow, tight_node, tight_col)  # fmt: skip
         rank = below
     for i in range(chargers):
-        target, cap, node, out = target_a[i], cap_a[i], tight_node[i], member[i] == 0
+        target, cap, last, node, out = target_a[i], cap_a[i], last_a[i], tight_node[i], member[i] == 0
+        old, old_a, old_node = why[i], why_a[i], why_node[i]
         bound = (not out) & (target < cap - HAIR) & (node >= 0)
         code = node_cap_why[max(node, 0), tight_col[i]]
         # only a charger out of reach still has a cap: what it holds is already out of the room
-        shared = min(cap, last_a[i]) if out else target
+        held = min(cap, last)
+        shared = held if out else target
         target_a[i] = shared
-        why[i] = code if bound else why[i]
-        why_a[i] = target if bound else why_a[i]
-        why_node[i] = node if bound else why_node[i]
+        why[i] = code if bound else old
+        why_a[i] = target if bound else old_a
+        why_node[i] = node if bound else old_node
         chain[i, SHARE] = shared
 
 
@@ -274,9 +277,10 @@ def share(
     lists = ints(4, chargers), ints(nodes, 4), ints(nodes, 4)
     plain, counts = np.zeros(1, np.uint8), np.zeros(chargers, np.uint8)
     terminals = np.where(use == 1, np.arange(3), -1).astype(np.int8)
+    changed = np.zeros(1, np.uint8), np.ones(1, np.uint8)
     ARRANGE(
-        tree, place, terminals, np.full(nodes, -2, np.int32), place - 1, np.zeros((chargers, 3), np.int8), plain, at,
-        tree_place, up, end, own_from, own_to, order, *lists, use, counts, np.zeros((nodes, 3), np.uint8),
+        tree, place, *changed, terminals, np.full(nodes, -2, np.int32), place - 1, np.zeros((chargers, 3), np.int8),
+        plain, at, tree_place, up, end, own_from, own_to, order, *lists, use, counts, np.zeros((nodes, 3), np.uint8),
     )  # fmt: skip
     gap = gaps(nodes, unbalance_a, load_a)
     ones, lift, pair = np.ones(chargers, np.uint8), np.full(chargers, np.inf), np.zeros((nodes, 3, 3))

@@ -51,6 +51,7 @@ def adopt(
     last_a: Array,
     hist_now_hi_a: Array,
     hist_slot: Array,
+    hist_end_ns: Array,
     obey_hi_a: Array,
     span_hi_a: Array,
     last_min_a: Array,
@@ -65,7 +66,19 @@ def adopt(
 ) -> None:
     """Adopt the reported limit of a charger heard for the first time; begin a new session's timers."""
     now = now_ns[0]
+    news = 1 if started[0] == 0 else 0
+    for i in range(first, end):  # without branches: the compiler takes several chargers at once
+        believed, link = charger_trust[i] == BELIEVED, charger_link[i] == 1
+        news |= 1 if believed & ((known[i] == 0) | (session_no[i] != session_seen[i])) else 0
+        news |= 1 if link != (linked[i] == 1) else 0
+        contact = contact_ns[i]
+        # where a clock stepped, since when it is out of reach is not known any more
+        contact_ns[i] = now if link | (clock_ok[0] == 0) else contact
+    if news == 0:
+        return
     for i in range(first, end):
+        if linked[i] == 1 and charger_link[i] != 1:
+            sent_a[i] = last_a[i]
         if started[0] == 0:
             contact_ns[i] = now
             lost_a[i] = failsafe_a[i]
@@ -81,7 +94,7 @@ def adopt(
                         last_a[i] = limit
                         on_ns[i] = now
                         ramp_a[i] = limit
-                        hist_slot[i] = -1  # the history starts here
+                        hist_slot[i], hist_end_ns[i] = -1, 0  # the history starts here
                 elif limit < 0.0:  # it exports
                     last_min_a[i] = -floor_to(min(-limit, export_max_a[i]), step_a[i])
                     soc_low[i] = 0  # whether it may go on, `envelope.discharge` says
@@ -91,13 +104,9 @@ def adopt(
                 off_ns[i] = 0
                 car_a[i] = math.inf
                 car_ns[i] = 0
-        if clock_ok[0] == 0:
-            contact_ns[i] = now  # since when it is out of reach is not known any more
-        if charger_link[i] == 1:
-            contact_ns[i] = now
-            if linked[i] == 0 and hist_slot[i] >= 0:
-                # its fail-safe ends with the first telegram: it goes back to the set-point it last heard
-                hist_now_hi_a[i] = max(hist_now_hi_a[i], sent_a[i])
-                span_hi_a[i] = max(span_hi_a[i], sent_a[i])
-                obey_hi_a[i] = max(obey_hi_a[i], sent_a[i])
+        if charger_link[i] == 1 and linked[i] == 0 and hist_slot[i] >= 0:
+            # its fail-safe ends with the first telegram: it goes back to the set-point it last heard
+            hist_now_hi_a[i] = max(hist_now_hi_a[i], sent_a[i])
+            span_hi_a[i] = max(span_hi_a[i], sent_a[i])
+            obey_hi_a[i] = max(obey_hi_a[i], sent_a[i])
         linked[i] = 1 if charger_link[i] == 1 else 0

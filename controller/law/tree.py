@@ -14,6 +14,8 @@ WATTS = 3
 def arrange(
     parent: Array,
     charger_node: Array,
+    plan_kept: Array,
+    can_switch: Array,
     live_map: Array,
     tree_parent: Array,
     tree_charger: Array,
@@ -34,6 +36,8 @@ def arrange(
     node_uses: Array,
 ) -> None:
     """Arrange the tree where parents, nodes or phases of the chargers differ from those it was arranged for."""
+    if plan_kept[0] == 1 and can_switch[0] == 0:
+        return
     differ = 0
     for m in range(parent.shape[0]):
         differ |= parent[m] ^ tree_parent[m]

@@ -123,13 +123,14 @@ def chargers(
         seen_state[i] = state if good else old_state
         charger_trust[i] = BELIEVED if good else HELD if held else DESIGN
         no_raise[i] = 0 if good & (not stepped) else 1
-    for p in range(3):
+    for t in range(3):
+        used = 0
         for i in range(first, end):
-            good, seen = charger_trust[i] == BELIEVED, seen_a[i, p]
-            for t in range(3):
-                amps = charger_a[i, t]
-                seen = amps if good & (live_map[i, t] == p) else seen
-            seen_a[i, p] = seen
+            used |= 1 if live_map[i, t] >= 0 else 0
+        for p in range(3 if used == 1 else 0):  # mostly nobody uses the second and third
+            for i in range(first, end):
+                amps, seen = charger_a[i, t], seen_a[i, p]
+                seen_a[i, p] = amps if (charger_trust[i] == BELIEVED) & (live_map[i, t] == p) else seen
     alarm[0] = alarm[0] | (CHARGER_UNTRUSTED if missed == 1 else 0) | (LINK_LOST if lost == 1 else 0)
     held_down = 0
     for m in range(node_hold.shape[0]):

@@ -272,7 +272,7 @@ def explained(
     for m in range(parent.shape[0]):
         j = tree_place[m]
         moving_s, late_s, oldest_ns, others = 0.0, 0.0, 0, 0
-        for k in range(own_from[j], own_to[j]):
+        for k in range(np.uint64(own_from[j]), np.uint64(own_to[j])):
             i = np.uint32(order[k])  # saves the compiler's test for an index from the end
             if charger_trust[i] == BELIEVED:
                 age_s = max_age_s[i]
@@ -290,7 +290,7 @@ def explained(
             continue
         for c in range(4):
             least_sum, most_sum, said_sum, unheard_sum = 0.0, 0.0, 0.0, 0.0
-            for e in range(entry_from[j, c], entry_to[j, c]):
+            for e in range(np.uint64(entry_from[j, c]), np.uint64(entry_to[j, c])):
                 i = np.uint32(entry_of[c, e])
                 each = volts_v[i] if c == WATTS else 1.0
                 drawn = seen_w[i] if c == WATTS else seen_a[i, c]
@@ -344,7 +344,7 @@ def sum_heard(
     """Take these sums where all of a node's own chargers are believed and nobody may export: nearly always."""
     for c in range(WATTS):
         least_sum, most_sum, said_sum = 0.0, 0.0, 0.0
-        for e in range(entry_from[j, c], entry_to[j, c]):
+        for e in range(np.uint64(entry_from[j, c]), np.uint64(entry_to[j, c])):
             i = np.uint32(entry_of[c, e])
             drawn = seen_a[i, c]
             said_sum += drawn
@@ -352,7 +352,7 @@ def sum_heard(
             most_sum += max(drawn, min(drawn + swing_a[i], obey_hi_a[i]))
         least[m, c], most[m, c], said[m, c], unheard[m, c] = least_sum, most_sum, said_sum, 0.0
     least_sum, most_sum, said_sum = 0.0, 0.0, 0.0
-    for e in range(entry_from[j, WATTS], entry_to[j, WATTS]):
+    for e in range(np.uint64(entry_from[j, WATTS]), np.uint64(entry_to[j, WATTS])):
         i = np.uint32(entry_of[WATTS, e])
         drawn, volts = seen_w[i], volts_v[i]
         said_sum += drawn

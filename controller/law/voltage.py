@@ -47,6 +47,26 @@ def share_at(volt_pu: float, curve_pu: Array, curve_share: Array) -> float:
 
 
 @Stage
+def groups(droop_group: Array, plan_kept: Array, grouped: Array, volts_read: Array, group_pu: Array) -> None:
+    """Begin the scan's groups; note whether anybody is in one."""
+    volts_read[0] = 0
+    for m in range(group_pu.shape[0]):
+        group_pu[m] = math.inf
+    if plan_kept[0] == 1:
+        return
+    any_one = 0
+    for i in range(droop_group.shape[0]):
+        any_one |= 1 if droop_group[i] >= 0 else 0
+    grouped[0] = any_one
+
+
+@Stage
+def all_read(volts_read: Array) -> None:
+    """Take note that the lowest volts of every group are known."""
+    volts_read[0] = 1
+
+
+@Stage
 def volts(
     first: int,
     end: int,
@@ -66,6 +86,7 @@ def volts(
     volt_f_pu: Array,
     volt_used_pu: Array,
     volt_ns: Array,
+    grouped: Array,
     group_pu: Array,
     spare_a: Array,
     ask_a: Array,
@@ -80,9 +101,6 @@ def volts(
     `spare_a`, `ask_a`, `grant_a` and `member` are scratch of one block: filter weight, volts of a terminal, lowest
     phase, 1 where the volts are believed.
     """
-    if first == 0:
-        for m in range(group_pu.shape[0]):
-            group_pu[m] = math.inf
     now, dt, u_nom, highest = now_ns[0], dt_s[0], u_nom_v[0], IMPLAUSIBLE_PU * u_nom_v[0]
     of_node = believe_volts(first, end, now, highest, charger_v, node_v, charger_node, phase_map, volt_source,
                             node_v_ok, volt_ns, charger_trust, member)  # fmt: skip
@@ -99,25 +117,22 @@ def volts(
             ask_a[i - first] = charger_v[i, t] / u_nom
         if of_node:
             read_nodes(first, end, t, u_nom, node_v, charger_node, phase_map, volt_source, ask_a)
-        for p in range(3):
-            low = 0
-            for i in range(first, end):
-                fresh = (member[i - first] == 1) & (phase_map[i, t] == p)
-                pu, old, lowest, weight = ask_a[i - first], volt_f_pu[i, p], grant_a[i - first], spare_a[i - first]
-                new = pu if math.isnan(old) else old + weight * (pu - old)
-                volt_f_pu[i, p] = new if fresh else old
-                grant_a[i - first] = min(lowest, new) if fresh else lowest
-                low |= 1 if fresh & (pu < alarm_pu[0]) else 0
-            alarm[0] = alarm[0] | (ALARM_LOW if low == 1 else 0)
-    grouped = 0
+        low = 0
+        for i in range(first, end):
+            fresh = (member[i - first] == 1) & (phase_map[i, t] >= 0)
+            pu, old, lowest, weight = ask_a[i - first], volt_f_pu[i, t], grant_a[i - first], spare_a[i - first]
+            new = pu if math.isnan(old) else old + weight * (pu - old)
+            volt_f_pu[i, t] = new if fresh else old
+            grant_a[i - first] = min(lowest, new) if fresh else lowest
+            low |= 1 if fresh & (pu < alarm_pu[0]) else 0
+        alarm[0] = alarm[0] | (ALARM_LOW if low == 1 else 0)
     for i in range(first, end):
         lowest, held, band = grant_a[i - first], volt_used_pu[i], droop_deadband_pu[i]
         moved = not abs(lowest - held) < band  # true on NaN: the first value
         held = lowest if (member[i - first] == 1) & moved else held
         volt_used_pu[i] = held
         volt_pu[i] = held
-        grouped |= 1 if droop_group[i] >= 0 else 0
-    if grouped == 0:
+    if grouped[0] == 0:
         return
     for i in range(first, end):
         group = droop_group[i]
@@ -215,6 +230,8 @@ def droop(
     volt_ns: Array,
     droop_a: Array,
     droop_paused: Array,
+    grouped: Array,
+    volts_read: Array,
     group_pu: Array,
     spare_a: Array,
     ask_a: Array,
@@ -224,22 +241,24 @@ def droop(
     why_a: Array,
     chain: Array,
 ) -> None:
-    """Lower the running cap to the curve.
+    """Lower the running cap to the curve: at once, or where there are groups, when all their volts are read.
 
     `spare_a`, `ask_a` and `grant_a` are scratch of one block: volts on the curve, its shares a hysteresis lower and
     there.
     """
+    if grouped[0] != volts_read[0]:
+        return
     now, start = now_ns[0], start_ns[0]
-    plays, grouped = 0, 0
+    plays = 0
     for i in range(first, end):
         used = volt_used_pu[i]
         fresh = (volt_source[i] != NONE) & (volt_ns[i] == now)
-        paused = 1 if used < droop_pause_pu[i] else 0 if used >= droop_resume_pu[i] else droop_paused[i]
-        droop_paused[i] = paused if fresh else droop_paused[i]
+        before = droop_paused[i]
+        paused = 1 if used < droop_pause_pu[i] else 0 if used >= droop_resume_pu[i] else before
+        droop_paused[i] = paused if fresh else before
         plays += 1 if droop_hysteresis_pu[i] != 0.0 else 0
-        grouped |= 1 if droop_group[i] >= 0 else 0
         spare_a[i - first] = used + droop_shift_pu[i]
-    for i in range(first, end if grouped == 1 else first):
+    for i in range(first, end if grouped[0] == 1 else first):
         if droop_group[i] >= 0:
             spare_a[i - first] = group_pu[droop_group[i]] + droop_shift_pu[i]
     read_curves(first, end, spare_a, droop_pu, droop_share, grant_a)
@@ -264,11 +283,11 @@ def droop(
         paused, unknown = droop_paused[i] == 1, math.isnan(new)
         limit = 0.0 if paused else last if unknown else new
         code = UNTRUSTED if unknown & (not paused) else HYSTERESIS if fresh & (followed < high) else LOW
-        cap = cap_a[i]
+        cap, old, old_a = cap_a[i], why[i], why_a[i]
         lower = droops & (limit < cap)
         cap_a[i] = limit if lower else cap
-        why[i] = code if lower else why[i]
-        why_a[i] = limit if lower else why_a[i]
+        why[i] = code if lower else old
+        why_a[i] = limit if lower else old_a
         chain[i, VOLTAGE] = limit if lower else cap
 
 
@@ -280,16 +299,38 @@ def read_curves(first: int, end: int, volts: Array, curve_pu: Array, curve_share
         for i in range(first, end):
             shares[i - first] = 1.0
         return
+    if last == 3:
+        read_four(first, end, volts, curve_pu, curve_share, shares)
+        return
     for i in range(first, end):
         under = (volts[i - first] <= curve_pu[i, 0]) & (not volts[i - first] >= curve_pu[i, last])
-        shares[i - first] = curve_share[i, 0] if under else curve_share[i, last]
+        begin, stop = curve_share[i, 0], curve_share[i, last]
+        shares[i - first] = begin if under else stop
     for k in range(1, last + 1):
         for i in range(first, end):
             volt, left, right = volts[i - first], curve_pu[i, k - 1], curve_pu[i, k]
             begin = curve_share[i, k - 1]
             inside = (volt > left) & (volt <= right) & (volt < curve_pu[i, last])
-            share = begin + (curve_share[i, k] - begin) * (volt - left) / (right - left if right > left else 1.0)
-            shares[i - first] = share if inside else shares[i - first]
+            before, stop = shares[i - first], curve_share[i, k]
+            share = begin + (stop - begin) * (volt - left) / (right - left if right > left else 1.0)
+            shares[i - first] = share if inside else before
+
+
+@kernel
+def read_four(first: int, end: int, volts: Array, curve_pu: Array, curve_share: Array, shares: Array) -> None:
+    """Read curves of four points in one go: the piece is looked for first, since a division takes longer than that."""
+    for i in range(first, end):
+        volt, one, two, three, four = volts[i - first], curve_pu[i, 0], curve_pu[i, 1], curve_pu[i, 2], curve_pu[i, 3]
+        low, lower, higher, high = curve_share[i, 0], curve_share[i, 1], curve_share[i, 2], curve_share[i, 3]
+        second, third = volt > two, volt > three
+        left, right, begin, stop = one, two, low, lower
+        left, right = two if second else left, three if second else right
+        begin, stop = lower if second else begin, higher if second else stop
+        left, right = three if third else left, four if third else right
+        begin, stop = higher if third else begin, high if third else stop
+        share = begin + (stop - begin) * (volt - left) / (right - left if right > left else 1.0)
+        share = low if volt <= one else share
+        shares[i - first] = share if volt < four else high
 
 
 @Stage

@@ -7,10 +7,28 @@ asks for export: the upper bound is 0 and the lower one is the wish, which the s
 
 import math
 
-from controller.law.kernel import Array, Stage
+from controller.law.kernel import Array, Stage, kernel
 from controller.law.names import Reason, Step
 
 REASON, WISH = int(Reason.WISH), int(Step.WISH)
+
+
+@kernel
+def asked(wish_a: float, wish_w: float, volts_v: float) -> float:
+    """Return the set-point asked for in amps; NaN goes on as a wish that is not known."""
+    ordered = wish_w / volts_v if volts_v > 0.0 else min(wish_w, 0.0)
+    return ordered if wish_w != math.inf else wish_a
+
+
+@kernel
+def in_amps(first: int, end: int, wish_a: Array, wish_w: Array, volts_v: Array, amps: Array) -> None:
+    """Take the set-points of a block in amps; mostly nobody has one in watts, and a division takes its time."""
+    ordered = 0
+    for i in range(first, end):
+        ordered |= 1 if wish_w[i] != math.inf else 0
+        amps[i - first] = wish_a[i]
+    for i in range(first, end if ordered == 1 else first):
+        amps[i - first] = asked(wish_a[i], wish_w[i], volts_v[i])
 
 
 @Stage
@@ -20,7 +38,6 @@ def ask(
     wish_a: Array,
     wish_w: Array,
     volts_v: Array,
-    asked_a: Array,
     export_max_a: Array,
     last_a: Array,
     v2g_next: Array,
@@ -31,19 +48,20 @@ def ask(
     why_node: Array,
     low_a: Array,
     low_why: Array,
+    spare_a: Array,
     chain: Array,
     export_reserved_a: Array,
 ) -> None:
-    """Start the chain of caps with the wish; notice whether there is anybody who may export."""
+    """Start the chain of caps with the wish; notice whether there is anybody who may export.
+
+    `spare_a` is scratch of one block: the set-point asked for.
+    """
     if first == 0:
         v2g_next[0] = 0
     exports = 0
+    in_amps(first, end, wish_a, wish_w, volts_v, spare_a)
     for i in range(first, end):  # without branches: the compiler takes several chargers at once
-        order_w, volts, last, last_min = wish_w[i], volts_v[i], last_a[i], last_min_a[i]
-        wish = wish_a[i]
-        ordered = order_w / volts if volts > 0.0 else min(order_w, 0.0)
-        wish = ordered if order_w != math.inf else wish  # NaN goes on as a wish that is not known
-        asked_a[i] = wish
+        wish, last, last_min = spare_a[i - first], last_a[i], last_min_a[i]
         may = (export_max_a[i] > 0.0) | (last_min < 0.0) | (export_reserved_a[i] > 0.0)
         exports |= 1 if may else 0
         unknown = math.isnan(wish)

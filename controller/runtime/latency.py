@@ -24,6 +24,7 @@ from controller.runtime.replay import Decide, law_decide
 
 SIZES = (100, 1_000, 10_000, 100_000)
 PER_NODE = 50
+OTHER = 100
 PERIOD_NS = 10_000_000
 TOTAL_S = 40.0
 VARIANTS = 4
@@ -57,15 +58,16 @@ def below(parent: np.ndarray, node: np.ndarray, amps: np.ndarray) -> np.ndarray:
     return total
 
 
-def synthetic(n: int, seed: int = 1) -> tuple[image.Dims, Any, list[np.ndarray]]:
+def synthetic(n: int, seed: int = 1, alike: bool = True) -> tuple[image.Dims, Any, list[np.ndarray]]:
     """Return sizes, PLAN views and a few INPUT buffers of a loaded site of `n` single-phase chargers.
 
-    Every node's limit lies at 60 % of what its chargers could draw, so that the fair share has work to do.
+    Every node's limit lies at 60 % of what its chargers could draw, so that the fair share has work to do. The chargers
+    are of one model, or where they are not `alike` every `OTHER`th is of another, a hair's breadth away.
     """
     random = np.random.default_rng(seed)
     parent, node = tree(n)
     dims = image.Dims(n, parent.size, 0, 4)
-    _, plan = image.allocate("plan", dims)
+    plan_buffer, plan = image.allocate("plan", dims)
     plan.parent[:] = parent
     plan.charger_node[:] = node
     plan.phase_map[:, 0] = np.arange(n) % 3
@@ -76,6 +78,11 @@ def synthetic(n: int, seed: int = 1) -> tuple[image.Dims, Any, list[np.ndarray]]
     most = np.zeros((n, 3))
     most[np.arange(n), np.arange(n) % 3] = 32.0
     plan.node_limit_a[:] = 0.6 * below(parent, node, most) + 5.0
+    for field, array in zip(image.PLAN_FIELDS, plan, strict=True):
+        if field.shape in ("N", "NK") and field.dtype == "f8" and not alike:
+            array[::OTHER] *= 1.0 - 1e-9
+    plan_buffer.flags.writeable = False  # as the scan's
+    plan = image.views("plan", dims, plan_buffer)
     return dims, plan, [_input(dims, plan, most, random) for _ in range(VARIANTS)]
 
 

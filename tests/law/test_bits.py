@@ -97,7 +97,8 @@ def test_every_step_writes_only_state_and_output() -> None:
     for step in stages():
         assert step.function.__doc__, step.function
         assert set(step.names) - given, step.function
-        assert f"{step.function.__module__.rsplit('.', 1)[1]}.{step.function.__name__}(images" in SOURCE, step.function
+        name = f"{step.function.__module__.rsplit('.', 1)[1]}.{step.function.__name__}"
+        assert f"{name}(near, first, end)" in SOURCE if step.span else f"{name}(images" in SOURCE, step.function
     for array in (*world.inp, *world.plan):
         array.setflags(write=False)
     before = [array.copy() for array in (*world.inp, *world.plan)]
