@@ -25,7 +25,7 @@ class Pages(NamedTuple):
 
 
 def frozen(plan: Any) -> bool:
-    """Say whether nobody can write this PLAN through its arrays."""
+    """Say whether nobody can write this PLAN through its arrays; one that is made so must stay so."""
     return not any(array.flags.writeable for array in plan)
 
 
