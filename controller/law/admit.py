@@ -77,9 +77,9 @@ def candidates(
     base_a: Array,
     member: Array,
     cap_a: Array,
-    why: Array,
-    why_a: Array,
-    why_node: Array,
+    reason: Array,
+    reason_a: Array,
+    reason_node: Array,
     reserved_a: Array,
 ) -> None:
     """Apply what forbids a raise, round the cap to the device's step, and take out who cannot run."""
@@ -88,9 +88,9 @@ def candidates(
         any_lost |= 1 if linked[i] == 0 else 0
     if any_lost == 1:
         fall_back(first, end, now, failsafe_a, failsafe_s, obey_s, linked, contact_ns, over_a, last_a, no_raise, cap_a,
-                  why, why_a, why_node, reserved_a)  # fmt: skip
+                  reason, reason_a, reason_node, reserved_a)  # fmt: skip
     for i in range(first, end):  # without branches: the compiler takes several chargers at once
-        last, floor, cap, code = last_a[i], floor_q_a[i], cap_a[i], int(why[i])
+        last, floor, cap, code = last_a[i], floor_q_a[i], cap_a[i], int(reason[i])
         overruled, lost = over_a[i] > 0.0, linked[i] == 0
         capped = ((no_raise[i] == 1) | overruled) & (last < cap) & (not lost)
         limit = last if capped else cap
@@ -102,11 +102,11 @@ def candidates(
         new = DWELL if rests else kept if capped else code
         changed = new != code
         cap = limit if changed else cap
-        old_a, old_node = why_a[i], why_node[i]
-        why_a[i] = limit if changed else old_a
-        why_node[i] = -1 if changed else old_node
+        old_a, old_node = reason_a[i], reason_node[i]
+        reason_a[i] = limit if changed else old_a
+        reason_node[i] = -1 if changed else old_node
         rounded = floor_to(cap, step_a[i])
-        why[i] = QUANTISE if (rounded < cap) & (new == WISH) else new
+        reason[i] = QUANTISE if (rounded < cap) & (new == WISH) else new
         out = (rounded < floor) | (rounded <= 0.0)
         cap_a[i] = 0.0 if out else rounded
         member[i] = 0 if out | lost else 1
@@ -127,9 +127,9 @@ def fall_back(
     last_a: Array,
     no_raise: Array,
     cap_a: Array,
-    why: Array,
-    why_a: Array,
-    why_node: Array,
+    reason: Array,
+    reason_a: Array,
+    reason_node: Array,
     reserved_a: Array,
 ) -> None:
     """Hold those out of reach to what they had, and to their fail-safe once they must have fallen to it."""
@@ -140,8 +140,8 @@ def fall_back(
         limit = last_a[i] if capped else cap_a[i]
         if (now - contact_ns[i]) * 1e-9 > failsafe_s[i] + obey_s[i]:
             limit = min(limit, failsafe_a[i])
-        if why[i] != LINK_LOST:
-            cap_a[i], why[i], why_a[i], why_node[i] = limit, LINK_LOST, reserved_a[i], -1
+        if reason[i] != LINK_LOST:
+            cap_a[i], reason[i], reason_a[i], reason_node[i] = limit, LINK_LOST, reserved_a[i], -1
 
 
 @Stage
@@ -211,9 +211,9 @@ def admit(
     one_ready: Array,
     one_asked: Array,
     cap_a: Array,
-    why: Array,
-    why_a: Array,
-    why_node: Array,
+    reason: Array,
+    reason_a: Array,
+    reason_node: Array,
     admitted: Array,
 ) -> None:
     """Admit every candidate whose floor fits, in the order of the module's text where not all do."""
@@ -267,7 +267,7 @@ def admit(
             if short < 0 and pair_on[0] == 1:
                 short, code = unbalanced_at(i, base_a[i], m, parent, pair_uses, pair_a, pair_gap_a), UNBALANCE
             if short >= 0:
-                why[i], why_a[i], why_node[i] = code, base_a[i], short
+                reason[i], reason_a[i], reason_node[i] = code, base_a[i], short
                 if one_ready[i] == 1 and one_asked[i] == 0 and code != UNBALANCE:
                     one_a = one_floor(i, floor_a, switch_floor_a, step_a)
                     fits = one_fits(i, parent, charger_node, phase_map, phase_count, volts_v, one_a, room, load,

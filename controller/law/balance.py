@@ -102,7 +102,7 @@ def settle(
     last_a: Array,
     base_a: Array,
     spare_a: Array,
-    target_a: Array,
+    allowed_a: Array,
     linked: Array,
     rank: Array,
     tree_place: Array,
@@ -115,9 +115,9 @@ def settle(
     pair_lift_a: Array,
     pair_gap_a: Array,
     pair_a: Array,
-    why: Array,
-    why_a: Array,
-    why_node: Array,
+    reason: Array,
+    reason_a: Array,
+    reason_node: Array,
     reserved_a: Array,
 ) -> None:
     """Keep the balance after rounding, brake and ramp: raises wait until those who fall have fallen, then all give way.
@@ -128,10 +128,10 @@ def settle(
     if pair_on[0] == 0:
         return
     for turn in range(2):
-        for i in range(target_a.shape[0]):
-            spare_a[i] = target_a[i] if turn == 1 else max(target_a[i], reserved_a[i])
+        for i in range(allowed_a.shape[0]):
+            spare_a[i] = allowed_a[i] if turn == 1 else max(allowed_a[i], reserved_a[i])
             base_a[i] = 0.0 if turn == 1 else max(last_a[i], reserved_a[i])
-        sum_pairs(parent, charger_node, linked, pair_uses, pair_lift_a, spare_a, target_a, pair_a)
+        sum_pairs(parent, charger_node, linked, pair_uses, pair_lift_a, spare_a, allowed_a, pair_a)
         busy = True
         while busy:  # every lowering is one step of a device at the least: it ends
             busy = False
@@ -143,23 +143,23 @@ def settle(
                         if over > 0.0:
                             place = tree_place[m]
                             i = first_to_fall(p, q, own_from[place], own_to[tree_end[place] - 1], weight, priority,
-                                              no_pause, floor_q_a, base_a, target_a, linked, rank, order, pair_uses,
+                                              no_pause, floor_q_a, base_a, allowed_a, linked, rank, order, pair_uses,
                                               turn)  # fmt: skip
                         if i < 0:
                             continue
                         busy = True
-                        old, sure = spare_a[i], min(target_a[i], pair_lift_a[i])
+                        old, sure = spare_a[i], min(allowed_a[i], pair_lift_a[i])
                         least = last_a[i] if turn == 0 else floor_q_a[i]
-                        new = floor_to(max(target_a[i] - over - HAIR, 0.0), step_a[i])
-                        if target_a[i] <= floor_q_a[i]:
+                        new = floor_to(max(allowed_a[i] - over - HAIR, 0.0), step_a[i])
+                        if allowed_a[i] <= floor_q_a[i]:
                             new = 0.0
                         elif new < max(least, floor_q_a[i]):
                             new = least
-                        target_a[i] = min(new, max(target_a[i] - step_a[i], 0.0), target_a[i])
-                        spare_a[i] = target_a[i] if turn == 1 else max(target_a[i], reserved_a[i])
-                        add(charger_node[i], i, spare_a[i] - old, min(target_a[i], pair_lift_a[i]) - sure, parent,
+                        allowed_a[i] = min(new, max(allowed_a[i] - step_a[i], 0.0), allowed_a[i])
+                        spare_a[i] = allowed_a[i] if turn == 1 else max(allowed_a[i], reserved_a[i])
+                        add(charger_node[i], i, spare_a[i] - old, min(allowed_a[i], pair_lift_a[i]) - sure, parent,
                             pair_uses, pair_a)  # fmt: skip
-                        why[i], why_a[i], why_node[i] = UNBALANCE, target_a[i], m
+                        reason[i], reason_a[i], reason_node[i] = UNBALANCE, allowed_a[i], m
 
 
 @kernel

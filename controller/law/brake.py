@@ -97,20 +97,20 @@ def brake(
     brake_clear_ns: Array,
     node_brake_level: Array,
     floor_q_a: Array,
-    target_a: Array,
-    why: Array,
-    why_a: Array,
-    why_node: Array,
+    allowed_a: Array,
+    reason: Array,
+    reason_a: Array,
+    reason_node: Array,
     alarm: Array,
     charger_trust: Array,
     chain: Array,
 ) -> None:
     """Lower the shares of braked chargers."""
     now = now_ns[0]
-    chargers = target_a.shape[0]
+    chargers = allowed_a.shape[0]
     if all_free(first, end, brake_pu, node_brake_level, brake_level, brake_ns):
         for i in range(first, end):
-            chain[i, BRAKE] = target_a[i]
+            chain[i, BRAKE] = allowed_a[i]
         return
     for i in range(first, end):
         level = int(node_brake_level[charger_node[i]])
@@ -140,9 +140,9 @@ def brake(
         if brake_level[i] > FREE:
             alarm[0] = alarm[0] | ALARM
             limit = floor_q_a[i] if brake_level[i] == DOWN else 0.0
-            if limit < target_a[i]:
-                target_a[i] = limit
-                why[i] = REASON
-                why_a[i] = limit
-                why_node[i] = charger_node[i] if node_brake_level[charger_node[i]] > FREE else -1
-        chain[i, BRAKE] = target_a[i]
+            if limit < allowed_a[i]:
+                allowed_a[i] = limit
+                reason[i] = REASON
+                reason_a[i] = limit
+                reason_node[i] = charger_node[i] if node_brake_level[charger_node[i]] > FREE else -1
+        chain[i, BRAKE] = allowed_a[i]

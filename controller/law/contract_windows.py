@@ -85,9 +85,9 @@ def windows(
     node_cap_why: Array,
     window_cap_w: Array,
     cap_a: Array,
-    why: Array,
-    why_a: Array,
-    why_node: Array,
+    reason: Array,
+    reason_a: Array,
+    reason_node: Array,
     low_a: Array,
     low_why: Array,
     node_back_cap: Array,
@@ -141,9 +141,9 @@ def windows(
             limit = min(window_a[w], watts / volts_v[i] if volts_v[i] > 0.0 else 0.0)
             if limit < cap_a[i]:
                 cap_a[i] = limit
-                why[i] = WINDOW
-                why_a[i] = limit
-                why_node[i] = w
+                reason[i] = WINDOW
+                reason_a[i] = limit
+                reason_node[i] = w
             low = -max(export, 0.0) / volts_v[i] if volts_v[i] > 0.0 else 0.0
             if low > low_a[i]:
                 low_a[i] = low

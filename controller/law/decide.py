@@ -23,6 +23,7 @@ from controller.law import (
     frequency,
     headroom,
     image,
+    pay,
     phases,
     quantise,
     ramp,
@@ -102,7 +103,7 @@ def steps(images: Any, near: Any, places: Any, words: Any, chargers: int) -> Non
         turn(near, places, words, first // BLOCK)
         brake.brake(near, first, end)
         ramp.rise(near, first, end)
-    ramp.pay(images)
+    pay.pay(images)
     balance.settle(images)
     # 6-11 once more with all signs turned, for those who may export
     export_ramp.gaps(images)

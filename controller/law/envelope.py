@@ -63,14 +63,14 @@ def ceiling(
     last_a: Array,
     car_a: Array,
     cap_a: Array,
-    why: Array,
-    why_a: Array,
+    reason: Array,
+    reason_a: Array,
     chain: Array,
 ) -> None:
     """Lower the running cap to hardware, car and override; no car, or a faulted one, is allowed nothing."""
     utc_s = utc_ns[0] * 1e-9
     for i in range(first, end):  # without branches: the compiler takes several chargers at once
-        asked, old, old_a, state = cap_a[i], why[i], why_a[i], seen_state[i]
+        asked, old, old_a, state = cap_a[i], reason[i], reason_a[i], seen_state[i]
         code = int(old)
         hard, taken, last, override = hard_max_a[i], car_a[i], last_a[i], override_a[i]
         cap = hard if hard < asked else asked
@@ -86,8 +86,8 @@ def ceiling(
         cap = 0.0 if gone else cap
         less = cap < asked
         cap_a[i] = cap if less else asked
-        why[i] = code if less else old
-        why_a[i] = cap if less else old_a
+        reason[i] = code if less else old
+        reason_a[i] = cap if less else old_a
         chain[i, ENVELOPE] = cap
 
 

@@ -8,7 +8,7 @@ all of these fit, those who export go first, then the place in the rotation. The
 
 Exports do not make room for imports, nor the other way round: each direction holds without the other.
 Break before make holds in this direction too: what was just allowed may still flow for the obey time, so more is only
-paid from what nobody holds (`ramp.grant_raises`), and nothing more is given before the node's load is proven after a
+paid from what nobody holds (`pay.grant_raises`), and nothing more is given before the node's load is proven after a
 start. Down at once. A restart adopts the export that a charger reports as a negative limit (`start`).
 """
 
@@ -72,7 +72,7 @@ def candidates(
     free: Array,
     node_trust: Array,
     export_reserved_a: Array,
-    target_a: Array,
+    allowed_a: Array,
 ) -> None:
     """Take what each charger may export at most, and the room of every node: `room` to share, `free` to pay from."""
     if v2g[0] == 0:
@@ -83,7 +83,7 @@ def candidates(
         amps, code = -low_a[i], int(low_why[i])
         last = -last_min_a[i]
         gave_a[i] = last
-        if target_a[i] > 0.0:
+        if allowed_a[i] > 0.0:
             amps = 0.0  # it charges
         if amps > last and no_raise[i] == 1:
             amps, code = last, UNTRUSTED
@@ -229,7 +229,7 @@ def share(
     for _ in range(REFILLS):
         for i in range(chargers):
             member[i] = 2 if member[i] == 1 else 0
-        fill(tree_node, tree_up, tree_end, tree_plain, own_from, own_to, order, entry_of, entry_from, entry_to, uses,
+        fill(tree_node, tree_up, tree_end, tree_plain, entry_of, entry_from, entry_to, uses,
              phase_count, member, volts_v, weight, base_a, give_cap_a, room, give_a, back_level, load, load_hi, lowest,
              tight, line, grow, tight_node, tight_col)  # fmt: skip
         if pair_on[0] == 0 or not trim(parent, charger_node, weight, priority, member, base_a, give_cap_a, give_a,
@@ -282,14 +282,23 @@ def publish(
 
 @Stage
 def settle(
-    first: int, end: int, wish_exempt: Array, off_ns: Array, last_min_a: Array, why: Array, target_a: Array
+    first: int,
+    end: int,
+    wish_exempt: Array,
+    off_ns: Array,
+    v2g: Array,
+    last_min_a: Array,
+    reason: Array,
+    allowed_a: Array,
 ) -> None:
     """Take no pause for one where the charger exports, or where the wish of an exempt service was the reason."""
     excused = 0
     for i in range(first, end):  # without branches: the compiler takes several chargers at once
-        excused |= 1 if (target_a[i] <= 0.0) & ((last_min_a[i] < 0.0) | (wish_exempt[i] == 1)) else 0
+        excused |= 1 if (allowed_a[i] <= 0.0) & (wish_exempt[i] == 1) else 0
+    for i in range(first, end if v2g[0] == 1 else first):
+        excused |= 1 if (allowed_a[i] <= 0.0) & (last_min_a[i] < 0.0) else 0
     for i in range(first, end if excused == 1 else first):
-        if target_a[i] <= 0.0 and (
-            last_min_a[i] < 0.0 or (wish_exempt[i] == 1 and (why[i] == WISH or why[i] == FREQUENCY))
+        if allowed_a[i] <= 0.0 and (
+            last_min_a[i] < 0.0 or (wish_exempt[i] == 1 and (reason[i] == WISH or reason[i] == FREQUENCY))
         ):
             off_ns[i] = 0

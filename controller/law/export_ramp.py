@@ -15,7 +15,7 @@ from controller.law.balance import given, settle
 from controller.law.kernel import Array, Stage, kernel
 from controller.law.names import Reason
 from controller.law.pairs import add, sum_pairs
-from controller.law.ramp import grant_raises
+from controller.law.pay import grant_raises
 from controller.law.start import floor_to
 
 RAMP = int(Reason.RAMP)
@@ -33,7 +33,7 @@ def gaps(
     charger_trust: Array,
     v2g: Array,
     node_other_a: Array,
-    target_a: Array,
+    allowed_a: Array,
     spare_a: Array,
     member: Array,
     reserved_a: Array,
@@ -47,12 +47,12 @@ def gaps(
     """Find for every node and pair of phases what exports may take from the first and not from the second."""
     if v2g[0] == 0 or pair_on[0] == 0:
         return
-    for i in range(target_a.shape[0]):
-        spare_a[i] = max(target_a[i], reserved_a[i])
+    for i in range(allowed_a.shape[0]):
+        spare_a[i] = max(allowed_a[i], reserved_a[i])
         member[i] = 1
-    sum_pairs(parent, charger_node, member, pair_uses, pair_lift_a, spare_a, target_a, pair_a)
+    sum_pairs(parent, charger_node, member, pair_uses, pair_lift_a, spare_a, allowed_a, pair_a)
     pair_gap_a[:] = 0.0
-    for i in range(target_a.shape[0]):
+    for i in range(allowed_a.shape[0]):
         pair_lift_a[i] = given(i, linked, charger_trust, seen_a, pair_uses)
         if linked[i] == 0:
             add(charger_node[i], i, export_reserved_a[i], 0.0, parent, pair_uses, pair_gap_a)
@@ -141,6 +141,10 @@ def grant(
     ask_of: Array,
     ask_entry_from: Array,
     ask_entry_to: Array,
+    ask_weight: Array,
+    ask_volts: Array,
+    ask_count: Array,
+    ask_uses: Array,
     uses: Array,
     phase_count: Array,
     free: Array,
@@ -158,8 +162,8 @@ def grant(
     grant_raises(parent, charger_node, step_a, weight, volts_v, give_cap_a, gave_a, base_a, give_a, spare_a, ask_a,
                  grant_a, queue, member, tight_node, tight_col, load, load_hi, lowest, tight, line, grow,
                  back_pay_level, tree_node, tree_up, tree_end, tree_plain, tree_place, ask_from, ask_to, ask_order,
-                 ask_of, ask_entry_from, ask_entry_to, uses, phase_count, free, node_ready, low_why, low_why_a,
-                 low_node, export_reserved_a)  # fmt: skip
+                 ask_of, ask_entry_from, ask_entry_to, ask_weight, ask_volts, ask_count, ask_uses, uses, phase_count,
+                 free, node_ready, low_why, low_why_a, low_node, export_reserved_a)  # fmt: skip
 
 
 @Stage

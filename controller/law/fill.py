@@ -46,9 +46,6 @@ def fill(
     tree_up: Array,
     tree_end: Array,
     tree_plain: Array,
-    own_from: Array,
-    own_to: Array,
-    order: Array,
     entry_of: Array,
     entry_from: Array,
     entry_to: Array,
@@ -73,21 +70,22 @@ def fill(
 ) -> int:
     """Raise the chargers whose `member` is 2 from `base` (N) towards `cap` (N) within `room` (M, 4).
 
-    The first twelve come from `tree.arrange`. `x` (N) holds what all chargers take; those with `member` 1 stay, those
-    with 0 do not count. `start` (M, 4) keeps levels from call to call, from where the next search begins. `fixed`,
-    `mark`, `lowest` and `tight` (M, 4) and `line` (M, 4, 16) are scratch by place in the tree, `grow` (4, N) is too.
+    The first seven are as `tree.arrange` makes them; `entry_of` may list some chargers only, the first ones. `x` (N)
+    holds what all chargers take; those with `member` 1 stay, those with 0 do not count. `start` (M, 4) keeps levels
+    from call to call, from where the next search begins. `fixed`, `mark`, `lowest` and `tight` (M, 4) and `line`
+    (M, 4, 16) are scratch by place in the tree, `grow` (4, N) is too.
     `tight_node` and `tight_col` (N) tell what stopped a charger, -1 its cap. Returns the number of rounds.
     """
     rounds = 0
     left = 1
     while left > 0:
         rounds += 1
-        several = sweep(tree_node, tree_up, tree_end, tree_plain, own_to, order, entry_of, entry_from, entry_to,
+        several = sweep(tree_node, tree_up, tree_end, tree_plain, entry_of, entry_from, entry_to,
                         phase_count, member, watts, weight, base, cap, room, x, start, fixed, line, grow)  # fmt: skip
         descend(tree_up, lowest, tight, line)
         if several:
-            stop(tree_node, own_from, own_to, order, member, uses, watts, weight, base, cap, x, mark, lowest, tight,
-                 tight_node, tight_col)  # fmt: skip
+            stop(tree_node, entry_of, entry_from, entry_to, member, uses, watts, weight, base, cap, x, mark, lowest,
+                 tight, tight_node, tight_col)  # fmt: skip
             left = settle(tree_up, tree_node, member, mark, tight_node, tight_col)
         else:
             stop_all(tree_node, member, weight, base, cap, x, lowest, tight, grow, entry_of, entry_from, entry_to,
@@ -102,8 +100,6 @@ def sweep(
     tree_up: Array,
     tree_end: Array,
     tree_plain: Array,
-    own_to: Array,
-    order: Array,
     entry_of: Array,
     entry_from: Array,
     entry_to: Array,
@@ -132,7 +128,9 @@ def sweep(
             line[j, c, BOTTOM], line[j, c, TOP], line[j, c, LEVEL] = math.inf, -math.inf, math.inf
             line[j, c, READ_FROM] = math.inf  # nothing was read yet
     columns = 4 if metered else 3
-    wide, some_fixed = describe(metered, own_to, order, member, phase_count, watts, weight, base, cap, grow)
+    wide, some_fixed = describe(
+        metered, entry_to[places - 1, WATTS], member, phase_count, watts, weight, base, cap, grow
+    )
     for j in range(places - 1, -1, -1):
         up = tree_up[j]
         for c in range(columns):
@@ -267,9 +265,9 @@ def stop_all(
 @kernel
 def stop(
     tree_node: Array,
-    own_from: Array,
-    own_to: Array,
-    order: Array,
+    entry_of: Array,
+    entry_from: Array,
+    entry_to: Array,
     member: Array,
     uses: Array,
     watts: Array,
@@ -290,8 +288,8 @@ def stop(
     for j in range(tree_node.shape[0]):
         for c in range(4):
             mark[j, c] = 0.0
-        for k in range(np.uint64(own_from[j]), np.uint64(own_to[j])):
-            i = order[k]
+        for e in range(np.uint64(entry_from[j, WATTS]), np.uint64(entry_to[j, WATTS])):
+            i = np.uint32(entry_of[WATTS, e])
             if member[i] != 2:
                 continue
             level, column = math.inf, -1

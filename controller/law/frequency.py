@@ -45,8 +45,8 @@ def respond(
     last_a: Array,
     last_min_a: Array,
     cap_a: Array,
-    why: Array,
-    why_a: Array,
+    reason: Array,
+    reason_a: Array,
     low_a: Array,
     low_why: Array,
     chain: Array,
@@ -80,7 +80,7 @@ def respond(
             amps = min(max(amps, last_min_a[i]), last_a[i])
         cap_a[i] = max(amps, 0.0)
         low_a[i] = min(amps, 0.0)
-        why[i] = code
-        why_a[i] = amps
+        reason[i] = code
+        reason_a[i] = amps
         low_why[i] = code
         chain[i, CHAIN] = cap_a[i]

@@ -42,7 +42,7 @@ BUCKETS = 16
 COLUMNS = 4  # amps of the phases a, b, c; watts of all
 BY_COLUMN = (  # columns lie one after the other: a loop takes one of them, several chargers at once
     "chain", "droop_pu", "droop_share", "charger_a", "charger_v", "phase_map", "live_map", "tree_map", "uses",
-    "seen_a", "volt_f_pu",
+    "ask_uses", "seen_a", "volt_f_pu",
 )  # fmt: skip
 CALENDARS = 32
 CALENDAR_BYTES = 128  # 1,024 days

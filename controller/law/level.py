@@ -28,8 +28,7 @@ READ_AT, READ_LOAD, READ_GAIN, READ_FROM, READ_TO = range(8, 13)
 @kernel
 def describe(
     metered: bool,
-    own_to: Array,
-    order: Array,
+    count: int,
     member: Array,
     phase_count: Array,
     watts: Array,
@@ -40,55 +39,27 @@ def describe(
 ) -> tuple[bool, bool]:
     """Describe how each charger grows; say whether any active one is on several phases, and whether any is fixed."""
     several, some_fixed, uneven = 0, 0, 0
-    if own_to[own_to.shape[0] - 1] < member.shape[0]:
-        return describe_some(own_to[own_to.shape[0] - 1], order, member, phase_count, watts, weight, base, cap, grow)
-    for i in range(member.shape[0]):  # loops without branches, a row each: the compiler takes several chargers at once
+    for i in range(np.uint64(count)):  # loops without branches, a row each: the compiler takes several at once
         active, each = member[i] == 2, weight[i]
         several |= 1 if active & (phase_count[i] != 1) else 0
         some_fixed |= 1 if member[i] == 1 else 0
         uneven |= 1 if active & (each != 1.0) else 0
         grow[GAIN, i] = each if active else 0.0
-    for i in range(member.shape[0]):
+    for i in range(np.uint64(count)):
         low = base[i]
         grow[BASE, i] = low if member[i] == 2 else NO_LEVEL
-    for i in range(member.shape[0]):
+    for i in range(np.uint64(count)):
         high = cap[i]
         grow[CAP, i] = high if member[i] == 2 else NO_LEVEL
     if metered:
-        for i in range(member.shape[0]):
+        for i in range(np.uint64(count)):
             grow[GAIN_W, i] = watts[i] * grow[GAIN, i]
     if uneven == 1:
-        for i in range(member.shape[0]):
+        for i in range(np.uint64(count)):
             if member[i] == 2:
                 grow[BASE, i] = grow[BASE, i] / weight[i]
                 grow[CAP, i] = grow[CAP, i] / weight[i]
     return several == 1, some_fixed == 1
-
-
-@kernel
-def describe_some(
-    count: int,
-    order: Array,
-    member: Array,
-    phase_count: Array,
-    watts: Array,
-    weight: Array,
-    base: Array,
-    cap: Array,
-    grow: Array,
-) -> tuple[bool, bool]:
-    """Do the same for the first `count` of a list of few."""
-    several, some_fixed = False, False
-    for k in range(count):
-        i = np.uint32(order[k])
-        active, each = member[i] == 2, weight[i]
-        several = several or (active and phase_count[i] != 1)
-        some_fixed = some_fixed or member[i] == 1
-        grow[GAIN, i] = each if active else 0.0
-        grow[GAIN_W, i] = watts[i] * each if active else 0.0
-        grow[BASE, i] = (base[i] / each if each != 1.0 else base[i]) if active else NO_LEVEL
-        grow[CAP, i] = (cap[i] / each if each != 1.0 else cap[i]) if active else NO_LEVEL
-    return several, some_fixed
 
 
 @kernel
@@ -191,7 +162,7 @@ def read_own(place: int, c: int, level: float, line: Array, grow: Array, entry_o
         each, low, high = grow[row, i], grow[BASE, i], grow[CAP, i]
         begun, ended = level >= low, level >= high  # no branches: at random they cost more than the rest
         load += each * min(max(level, low), high)
-        gain += each if begun & (not ended) else 0.0
+        gain += (each if begun else 0.0) - (each if ended else 0.0)
         least = max(least, max(low if begun else -math.inf, high if ended else -math.inf))
         most = min(most, min(math.inf if begun else low, math.inf if ended else high))
     line[place, c, READ_AT], line[place, c, READ_LOAD], line[place, c, READ_GAIN] = level, load, gain

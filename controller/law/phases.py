@@ -149,7 +149,7 @@ def floors(
 
 @Stage
 def hold(
-    can_switch: Array, switch_to: Array, off_ns: Array, cap_a: Array, why: Array, why_a: Array, why_node: Array
+    can_switch: Array, switch_to: Array, off_ns: Array, cap_a: Array, reason: Array, reason_a: Array, reason_node: Array
 ) -> None:
     """Keep a charger that switches at 0 A; that is no pause that the minimum off time is for."""
     if can_switch[0] == 0:
@@ -158,7 +158,7 @@ def hold(
         if switch_to[i] > 0:
             off_ns[i] = 0
             if cap_a[i] > 0.0:
-                cap_a[i], why[i], why_a[i], why_node[i] = 0.0, SWITCH, 0.0, -1
+                cap_a[i], reason[i], reason_a[i], reason_node[i] = 0.0, SWITCH, 0.0, -1
 
 
 @kernel
@@ -276,9 +276,9 @@ def choose(
     one_ready: Array,
     one_asked: Array,
     cap_a: Array,
-    why: Array,
-    why_a: Array,
-    why_node: Array,
+    reason: Array,
+    reason_a: Array,
+    reason_node: Array,
     chain: Array,
     admitted: Array,
 ) -> None:
@@ -327,7 +327,7 @@ def choose(
             three_ns[i], off_ns[i] = 0, 0
             member[i], admitted[i], waiting[i] = 0, 0, 0
             base_a[i], cap_a[i] = 0.0, 0.0
-            why[i], why_a[i], why_node[i] = SWITCH, 0.0, -1
+            reason[i], reason_a[i], reason_node[i] = SWITCH, 0.0, -1
 
 
 @kernel

@@ -24,7 +24,7 @@ def hand_out(
     uses: Array,
     volts_v: Array,
     last_a: Array,
-    target_a: Array,
+    allowed_a: Array,
     spare_a: Array,
     member: Array,
     room: Array,
@@ -35,25 +35,25 @@ def hand_out(
     pair_gap_a: Array,
     pair_a: Array,
 ) -> None:
-    """Hand out the left-over steps `spare_a` (N) to rounded shares `target_a` (N); `load` (M, 4) is scratch."""
-    chargers = target_a.shape[0]
+    """Hand out the left-over steps `spare_a` (N) to rounded shares `allowed_a` (N); `load` (M, 4) is scratch."""
+    chargers = allowed_a.shape[0]
     load[:] = 0.0
     for i in range(chargers):
         if member[i] == 1:
             m = charger_node[i]
             for p in range(3):
-                load[m, p] += target_a[i] * uses[i, p]
-            load[m, WATTS] += target_a[i] * volts_v[i]
+                load[m, p] += allowed_a[i] * uses[i, p]
+            load[m, WATTS] += allowed_a[i] * volts_v[i]
     for m in range(parent.shape[0] - 1, 0, -1):
         if parent[m] >= 0:
             for c in range(4):
                 load[parent[m], c] += load[m, c]
     if pair_on[0] == 1:
-        sum_pairs(parent, charger_node, member, pair_uses, pair_lift_a, target_a, target_a, pair_a)
+        sum_pairs(parent, charger_node, member, pair_uses, pair_lift_a, allowed_a, allowed_a, pair_a)
     for turn in range(2):
         for i in range(chargers):
             more = spare_a[i]
-            if more <= 0.0 or (turn == 0 and last_a[i] < target_a[i] + more - HAIR):
+            if more <= 0.0 or (turn == 0 and last_a[i] < allowed_a[i] + more - HAIR):
                 continue
             spare_a[i] = 0.0
             fits = True
@@ -69,9 +69,9 @@ def hand_out(
             if not fits:
                 continue
             if pair_on[0] == 1:
-                sure = min(target_a[i] + more, pair_lift_a[i]) - min(target_a[i], pair_lift_a[i])
+                sure = min(allowed_a[i] + more, pair_lift_a[i]) - min(allowed_a[i], pair_lift_a[i])
                 add(m, i, more, sure, parent, pair_uses, pair_a)
-            target_a[i] = floor_to(target_a[i] + more, step_a[i])
+            allowed_a[i] = floor_to(allowed_a[i] + more, step_a[i])
             m = charger_node[i]
             while m >= 0:
                 for p in range(3):
@@ -88,7 +88,7 @@ def quantise(
     uses: Array,
     volts_v: Array,
     last_a: Array,
-    target_a: Array,
+    allowed_a: Array,
     spare_a: Array,
     member: Array,
     room: Array,
@@ -101,20 +101,20 @@ def quantise(
     chain: Array,
 ) -> None:
     """Round the shares down and hand out the left-over steps."""
-    chargers = target_a.shape[0]
+    chargers = allowed_a.shape[0]
     coarse, left = 0, 0
     for i in range(chargers):  # loops without branches: the compiler takes several chargers at once
         coarse |= 1 if step_a[i] >= COARSE_A else 0
     for i in range(chargers if coarse == 1 else 0):
-        target, step = target_a[i], step_a[i]
+        target, step = allowed_a[i], step_a[i]
         over = (member[i] == 1) & (step >= COARSE_A) & (target - floor_to(target, step) > HAIR)
         spare_a[i] = step if over else 0.0
         left += 1 if over else 0
     for i in range(chargers):
-        target, rounded = target_a[i], floor_to(target_a[i], step_a[i])
-        target_a[i] = rounded if member[i] == 1 else target
+        target, rounded = allowed_a[i], floor_to(allowed_a[i], step_a[i])
+        allowed_a[i] = rounded if member[i] == 1 else target
     if left > 0:
-        hand_out(parent, charger_node, step_a, uses, volts_v, last_a, target_a, spare_a, member, room, load, pair_on,
+        hand_out(parent, charger_node, step_a, uses, volts_v, last_a, allowed_a, spare_a, member, room, load, pair_on,
                  pair_uses, pair_lift_a, pair_gap_a, pair_a)  # fmt: skip
     for i in range(chargers):
-        chain[i, QUANTISE] = target_a[i]
+        chain[i, QUANTISE] = allowed_a[i]

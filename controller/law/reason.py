@@ -44,12 +44,12 @@ def turn(
     delay_s: Array,
     broke: Array,
     last_a: Array,
-    target_a: Array,
-    why: Array,
+    allowed_a: Array,
+    reason: Array,
 ) -> None:
     """Set the clocks of those who are switched on or off, and note which comfort rules a pause breaks."""
     for i in range(first, end):
-        new, code = target_a[i], why[i]
+        new, code = allowed_a[i], reason[i]
         if not new > 0.0 and last_a[i] > 0.0:
             broke[i] = at_pause(now, int(no_pause[i]), session_ns[i], on_ns[i], grace_s, min_on_s)
         if new > 0.0 and last_a[i] == 0.0:
@@ -88,31 +88,21 @@ def conclude(
     broke: Array,
     last_a: Array,
     fell_ns: Array,
-    target_a: Array,
-    why: Array,
-    why_a: Array,
-    why_node: Array,
     allowed_a: Array,
     reason: Array,
-    reason_a: Array,
-    reason_node: Array,
     broken: Array,
     chain: Array,
     reserved_a: Array,
 ) -> None:
-    """Publish the decision; keep pauses and clocks."""
+    """Remember the decision; keep pauses and clocks, and which rules a pause breaks."""
     now, turned = now_ns[0], 0
     for i in range(first, end):  # loops without branches: the compiler takes several chargers at once
-        turned |= 1 if (target_a[i] > 0.0) != (last_a[i] > 0.0) else 0
+        turned |= 1 if (allowed_a[i] > 0.0) != (last_a[i] > 0.0) else 0
     if turned == 1:
         turn(first, end, now, random_u, no_pause, random_delay_s, min_on_s[0], grace_s[0], session_ns, on_ns, off_ns,
-             want_ns, delay_s, broke, last_a, target_a, why)  # fmt: skip
+             want_ns, delay_s, broke, last_a, allowed_a, reason)  # fmt: skip
     for i in range(first, end):
-        new, last, code, value, kept = target_a[i], last_a[i], why[i], why_a[i], broke[i]
-        allowed_a[i] = new
-        reason[i] = code
-        reason_a[i] = value
-        reason_node[i] = why_node[i]
+        new, last, code, kept = allowed_a[i], last_a[i], reason[i], broke[i]
         chain[i, RAMP] = new
         own = (code == NO_CAR) | (code == WISH) | (code == HARDWARE) | (code == CAR) | (code == SWITCH)
         asked = not (own | (code == FREQUENCY))  # its own side did not end it

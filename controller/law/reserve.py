@@ -1,7 +1,7 @@
 """Break before make: what each charger may still draw, whatever it was just told.
 
 A charger reserves max(allowed now, any limit within its obey time, drawn); with its link lost also its fail-safe, until
-it must have fallen to that. `ramp.pay` grants raises from unreserved amps only. The same history tells by how much a
+it must have fallen to that. `pay.pay` grants raises from unreserved amps only. The same history tells by how much a
 reading may be off the present amps: the swing of the limits until readings must show them. Exports are reserved apart.
 
 A charger that says it applies more than any order that it may still be following (another master, its own fail-safe,

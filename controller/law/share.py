@@ -73,7 +73,7 @@ def split(
     volts_v: Array,
     last_a: Array,
     base_a: Array,
-    target_a: Array,
+    allowed_a: Array,
     member: Array,
     tight_node: Array,
     tight_col: Array,
@@ -90,25 +90,22 @@ def split(
     tree_up: Array,
     tree_end: Array,
     tree_plain: Array,
-    own_from: Array,
-    own_to: Array,
-    order: Array,
     entry_of: Array,
     entry_from: Array,
     entry_to: Array,
     uses: Array,
     phase_count: Array,
     cap_a: Array,
-    why: Array,
-    why_a: Array,
-    why_node: Array,
+    reason: Array,
+    reason_a: Array,
+    reason_node: Array,
     chain: Array,
 ) -> None:
     """Split the room, one priority class after the other."""
     chargers = cap_a.shape[0]
     lowest_rank, rank = LAST_RANK, FIRST_RANK
     for i in range(chargers):  # loops without branches: the compiler takes several chargers at once
-        target_a[i] = base_a[i]
+        allowed_a[i] = base_a[i]
         tight_node[i] = -1
         lowest_rank = min(lowest_rank, int(priority[i]) if member[i] == 1 else LAST_RANK)
         rank = max(rank, int(priority[i]) if member[i] == 1 else FIRST_RANK)
@@ -119,22 +116,22 @@ def split(
             waits = part == 1
             member[i] = 2 if waits & (own == rank) else part
             below = max(below, own if waits & (own < rank) else FIRST_RANK)
-        fill(tree_node, tree_up, tree_end, tree_plain, own_from, own_to, order, entry_of, entry_from, entry_to, uses,
-             phase_count, member, volts_v, weight, base_a, cap_a, room, target_a, fill_level, load, load_hi, lowest,
+        fill(tree_node, tree_up, tree_end, tree_plain, entry_of, entry_from, entry_to, uses,
+             phase_count, member, volts_v, weight, base_a, cap_a, room, allowed_a, fill_level, load, load_hi, lowest,
              tight, line, grow, tight_node, tight_col)  # fmt: skip
         rank = below
     for i in range(chargers):
-        target, cap, last, node, out = target_a[i], cap_a[i], last_a[i], tight_node[i], member[i] == 0
-        old, old_a, old_node = why[i], why_a[i], why_node[i]
+        target, cap, last, node, out = allowed_a[i], cap_a[i], last_a[i], tight_node[i], member[i] == 0
+        old, old_a, old_node = reason[i], reason_a[i], reason_node[i]
         bound = (not out) & (target < cap - HAIR) & (node >= 0)
         code = node_cap_why[max(node, 0), tight_col[i]]
         # only a charger out of reach still has a cap: what it holds is already out of the room
         held = min(cap, last)
         shared = held if out else target
-        target_a[i] = shared
-        why[i] = code if bound else old
-        why_a[i] = target if bound else old_a
-        why_node[i] = node if bound else old_node
+        allowed_a[i] = shared
+        reason[i] = code if bound else old
+        reason_a[i] = target if bound else old_a
+        reason_node[i] = node if bound else old_node
         chain[i, SHARE] = shared
 
 
@@ -160,7 +157,7 @@ def balance(
     volts_v: Array,
     last_a: Array,
     base_a: Array,
-    target_a: Array,
+    allowed_a: Array,
     member: Array,
     tight_node: Array,
     tight_col: Array,
@@ -186,31 +183,31 @@ def balance(
     uses: Array,
     phase_count: Array,
     cap_a: Array,
-    why: Array,
-    why_a: Array,
-    why_node: Array,
+    reason: Array,
+    reason_a: Array,
+    reason_node: Array,
     chain: Array,
 ) -> None:
     """Lower the caps of those on a phase too far over another, and split what that leaves anew."""
     if pair_on[0] == 0:
         return
     for turn in range(REFILLS):
-        if not trim(parent, charger_node, weight, priority, member, base_a, cap_a, target_a, tree_place, tree_end,
+        if not trim(parent, charger_node, weight, priority, member, base_a, cap_a, allowed_a, tree_place, tree_end,
                     own_from, own_to, order, pair_uses, pair_lift_a, pair_gap_a, pair_node, pair_a):  # fmt: skip
             break
         if turn == REFILLS - 1:
             break
-        for i in range(why.shape[0]):
-            why[i], why_a[i], why_node[i] = pair_why[i], pair_why_a[i], pair_why_node[i]
+        for i in range(reason.shape[0]):
+            reason[i], reason_a[i], reason_node[i] = pair_why[i], pair_why_a[i], pair_why_node[i]
         split_room(
-            weight, priority, volts_v, last_a, base_a, target_a, member, tight_node, tight_col, node_cap_why, room,
-            load, load_hi, lowest, tight, line, grow, fill_level, tree_node, tree_up, tree_end, tree_plain, own_from,
-            own_to, order, entry_of, entry_from, entry_to, uses, phase_count, cap_a, why, why_a, why_node, chain,
+            weight, priority, volts_v, last_a, base_a, allowed_a, member, tight_node, tight_col, node_cap_why, room,
+            load, load_hi, lowest, tight, line, grow, fill_level, tree_node, tree_up, tree_end, tree_plain, entry_of,
+            entry_from, entry_to, uses, phase_count, cap_a, reason, reason_a, reason_node, chain,
         )  # fmt: skip
-    for i in range(why.shape[0]):
-        if pair_node[i] >= 0 and member[i] == 1 and target_a[i] >= cap_a[i] - HAIR:
-            why[i], why_a[i], why_node[i] = UNBALANCE, target_a[i], pair_node[i]
-        chain[i, SHARE] = target_a[i]
+    for i in range(reason.shape[0]):
+        if pair_node[i] >= 0 and member[i] == 1 and allowed_a[i] >= cap_a[i] - HAIR:
+            reason[i], reason_a[i], reason_node[i] = UNBALANCE, allowed_a[i], pair_node[i]
+        chain[i, SHARE] = allowed_a[i]
 
 
 @Stage
@@ -220,16 +217,16 @@ def remember(
     pair_why: Array,
     pair_why_a: Array,
     pair_why_node: Array,
-    why: Array,
-    why_a: Array,
-    why_node: Array,
+    reason: Array,
+    reason_a: Array,
+    reason_node: Array,
 ) -> None:
     """Keep the reasons before the split, where it may have to be made anew."""
     if pair_on[0] == 0:
         return
-    for i in range(why.shape[0]):
+    for i in range(reason.shape[0]):
         pair_node[i] = -1
-        pair_why[i], pair_why_a[i], pair_why_node[i] = why[i], why_a[i], why_node[i]
+        pair_why[i], pair_why_a[i], pair_why_node[i] = reason[i], reason_a[i], reason_node[i]
 
 
 def share(
@@ -294,7 +291,7 @@ def share(
     for _ in range(REFILLS):
         x[:] = base
         FILL(
-            at, up, end, plain, own_from, own_to, order, *lists, use, counts, np.full(chargers, 2, np.uint8),
+            at, up, end, plain, *lists, use, counts, np.full(chargers, 2, np.uint8),
             np.zeros(chargers), share_of, base, cap, room, x, *(np.zeros((nodes, 4)) for _ in range(4)),
             ints(nodes, 4), np.zeros((nodes, 4, LINE)), np.zeros((4, chargers)), ints(chargers),
             np.zeros(chargers, np.int8),

@@ -39,6 +39,7 @@ def adopt(
     failsafe_a: Array,
     export_max_a: Array,
     started: Array,
+    last_ns: Array,
     clock_ok: Array,
     known: Array,
     session_seen: Array,
@@ -54,6 +55,7 @@ def adopt(
     hist_end_ns: Array,
     obey_hi_a: Array,
     span_hi_a: Array,
+    export_heard: Array,
     last_min_a: Array,
     soc_low: Array,
     linked: Array,
@@ -71,14 +73,14 @@ def adopt(
         believed, link = charger_trust[i] == BELIEVED, charger_link[i] == 1
         news |= 1 if believed & ((known[i] == 0) | (session_no[i] != session_seen[i])) else 0
         news |= 1 if link != (linked[i] == 1) else 0
-        contact = contact_ns[i]
-        # where a clock stepped, since when it is out of reach is not known any more
-        contact_ns[i] = now if link | (clock_ok[0] == 0) else contact
+    for i in range(first, end if clock_ok[0] == 0 else first):
+        contact_ns[i] = now  # since when who is out of reach is so is not known any more
     if news == 0:
         return
     for i in range(first, end):
         if linked[i] == 1 and charger_link[i] != 1:
             sent_a[i] = last_a[i]
+            contact_ns[i] = last_ns[0] if clock_ok[0] == 1 else now
         if started[0] == 0:
             contact_ns[i] = now
             lost_a[i] = failsafe_a[i]
@@ -97,6 +99,7 @@ def adopt(
                         hist_slot[i], hist_end_ns[i] = -1, 0  # the history starts here
                 elif limit < 0.0:  # it exports
                     last_min_a[i] = -floor_to(min(-limit, export_max_a[i]), step_a[i])
+                    export_heard[0] = 1
                     soc_low[i] = 0  # whether it may go on, `envelope.discharge` says
             elif session_no[i] != session_seen[i]:
                 session_seen[i] = session_no[i]

@@ -26,7 +26,11 @@ STATE: tuple[Field, ...] = (
     Field("ask_from", "i4", "M", "1", 0, "scratch per place: first of those who ask in ask_order"),
     Field("ask_to", "i4", "M", "1", 0, "scratch per place: end of them"),
     Field("ask_order", "i4", "N", "1", 0, "scratch: who asks, by place"),
-    Field("ask_of", "i4", "QN", "1", 0, "scratch: who asks, by phase and place"),
+    Field("ask_of", "i4", "QN", "1", 0, "scratch: positions in ask_order, by phase and place"),
+    Field("ask_weight", "f8", "N", "1", 1, "scratch by position there: weight in the fair share"),
+    Field("ask_volts", "f8", "N", "V", 0, "scratch by position there: sum of the volts on its phases"),
+    Field("ask_count", "u1", "N", "1", 0, "scratch by position there: number of grid phases that it uses"),
+    Field("ask_uses", "u1", "NP", "1", 0, "scratch by position there: 1 where it is connected to the phase"),
     Field("ask_entry_from", "i4", "MQ", "1", 0, "scratch per place: first in ask_of"),
     Field("ask_entry_to", "i4", "MQ", "1", 0, "scratch per place: end in ask_of"),
 )

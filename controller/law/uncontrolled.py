@@ -13,7 +13,7 @@ reservation is no load too: it would be counted twice. One whose reading is not 
 
 After a start the first estimate is not proven: cars may be on their way to limits that nobody remembers. A node is
 ready once readings that were taken an obey time later have come from everybody below; the estimate then covers what
-they leave. Until then nobody below is raised (`ramp.pay`). A meter that comes back is met the same way, without the
+they leave. Until then nobody below is raised (`pay.pay`). A meter that comes back is met the same way, without the
 wait: what was estimated before it fell silent says nothing about now.
 
 The estimate errs towards more load, so that imports fit. Exports fit into the *least* load (a household takes up what a

@@ -237,8 +237,8 @@ def droop(
     ask_a: Array,
     grant_a: Array,
     cap_a: Array,
-    why: Array,
-    why_a: Array,
+    reason: Array,
+    reason_a: Array,
     chain: Array,
 ) -> None:
     """Lower the running cap to the curve: at once, or where there are groups, when all their volts are read.
@@ -283,11 +283,11 @@ def droop(
         paused, unknown = droop_paused[i] == 1, math.isnan(new)
         limit = 0.0 if paused else last if unknown else new
         code = UNTRUSTED if unknown & (not paused) else HYSTERESIS if fresh & (followed < high) else LOW
-        cap, old, old_a = cap_a[i], why[i], why_a[i]
+        cap, old, old_a = cap_a[i], reason[i], reason_a[i]
         lower = droops & (limit < cap)
         cap_a[i] = limit if lower else cap
-        why[i] = code if lower else old
-        why_a[i] = limit if lower else old_a
+        reason[i] = code if lower else old
+        reason_a[i] = limit if lower else old_a
         chain[i, VOLTAGE] = limit if lower else cap
 
 

@@ -40,15 +40,17 @@ def ask(
     volts_v: Array,
     export_max_a: Array,
     last_a: Array,
+    v2g: Array,
+    export_heard: Array,
     v2g_next: Array,
     last_min_a: Array,
     cap_a: Array,
-    why: Array,
-    why_a: Array,
-    why_node: Array,
     low_a: Array,
     low_why: Array,
     spare_a: Array,
+    reason: Array,
+    reason_a: Array,
+    reason_node: Array,
     chain: Array,
     export_reserved_a: Array,
 ) -> None:
@@ -58,26 +60,31 @@ def ask(
     """
     if first == 0:
         v2g_next[0] = 0
-    exports = 0
     in_amps(first, end, wish_a, wish_w, volts_v, spare_a)
+    exports = 0
     for i in range(first, end):  # without branches: the compiler takes several chargers at once
-        wish, last, last_min = spare_a[i - first], last_a[i], last_min_a[i]
+        wish, last = spare_a[i - first], last_a[i]
+        exports |= 1 if export_max_a[i] > 0.0 else 0
+        wish = wish if wish >= 0.0 else last if math.isnan(wish) else 0.0
+        cap_a[i] = wish
+        reason[i] = REASON
+        reason_a[i] = wish
+        reason_node[i] = -1
+        chain[i, WISH] = wish
+    if exports == 0 and v2g[0] == 0 and export_heard[0] == 0:
+        return  # nobody here may export, and nobody did in the last scan: their lower bounds rest at 0
+    for i in range(first, end):
+        wish, last_min = spare_a[i - first], last_min_a[i]
         may = (export_max_a[i] > 0.0) | (last_min < 0.0) | (export_reserved_a[i] > 0.0)
         exports |= 1 if may else 0
-        unknown = math.isnan(wish)
-        low = last_min if unknown else min(wish, 0.0)
+        low = last_min if math.isnan(wish) else min(wish, 0.0)
         low_a[i] = low if may else 0.0
         low_why[i] = REASON
-        wish = wish if wish >= 0.0 else last if unknown else 0.0
-        cap_a[i] = wish
-        why[i] = REASON
-        why_a[i] = wish
-        why_node[i] = -1
-        chain[i, WISH] = wish
     v2g_next[0] = v2g_next[0] | exports
 
 
 @Stage
-def notice(v2g: Array, v2g_next: Array) -> None:
+def notice(v2g: Array, export_heard: Array, v2g_next: Array) -> None:
     """Take note whether anybody may export, once all have been asked: until then it says so of the last scan."""
     v2g[0] = v2g_next[0]
+    export_heard[0] = 0

@@ -14,7 +14,7 @@ import pytest
 from lawbench import EU_DROOP, INF, UTC_NS, VoltSource, World, charger, node, site
 
 from controller.law import decide as law
-from controller.law import image
+from controller.law import image, pay
 from controller.law.kernel import Stage, bind
 from controller.runtime.plan import WindowSpec
 
@@ -76,6 +76,20 @@ def test_compiled_law_gives_the_bits_of_its_source() -> None:
         [sys.executable, "-W", "ignore", "-c", code], env=environment, capture_output=True, text=True, check=False
     )
     assert plain.stdout.strip() == digest_of_a_hostile_run(), plain.stderr[-2000:]
+
+
+def test_the_plain_source_lists_more_than_a_byte_can_count() -> None:
+    count = 300
+    queue = np.arange(count, dtype=np.int32)
+    uses = np.zeros((count, 3), np.uint8)
+    uses[:, 1] = 1
+    begin, end, order = np.zeros(1, np.int32), np.zeros(1, np.int32), np.zeros(count, np.int32)
+    lists, first, last = np.zeros((4, count), np.int32), np.zeros((1, 4), np.int32), np.zeros((1, 4), np.int32)
+    node, place = np.zeros(count, np.int32), np.zeros(1, np.int32)
+    plain = getattr(pay.list_asking, "function", pay.list_asking)
+    plain(count, queue, node, place, uses, begin, end, order, lists, first, last)
+    assert last.tolist() == [[0, count, 0, count]] and first.tolist() == [[0, 0, 0, 0]]
+    assert (order == queue).all() and (lists[1] == queue).all() and (lists[3] == queue).all()
 
 
 def test_array_names_are_unique_but_for_the_clock() -> None:
